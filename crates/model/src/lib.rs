@@ -1,0 +1,28 @@
+//! Our words: plain data that every room may name. What is asked (spec) and what is (status).
+//!
+//! Never: I/O, async, Docker's JSON (that lives in `api/wire`). Start at `container.rs`.
+
+pub mod container;
+pub mod error;
+pub mod event;
+pub mod health;
+pub mod id;
+pub mod image;
+pub mod label;
+pub mod log;
+pub mod mount;
+pub mod name;
+pub mod network;
+pub mod port;
+pub mod resources;
+pub mod restart;
+pub mod security;
+pub mod time;
+pub mod volume;
+
+pub use container::{Container, ContainerSpec, ContainerState, ContainerStatus};
+pub use error::Kind;
+pub use event::{Action, Event};
+pub use id::{ContainerId, EndpointId, ExecId, ImageId, NetworkId};
+pub use label::Labels;
+pub use time::Timestamp;
