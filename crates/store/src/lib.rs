@@ -1,1 +1,73 @@
-//! store.
+//! Read, commit, watch: where a machine keeps what it knows.
+//!
+//! A [`Store`] holds small records under text keys. Everything is held in memory as one persistent map,
+//! so that a read is a pointer copy and never touches a disk; a commit writes all of its [`Txn`] or
+//! nothing, and is refused when one of its guards no longer holds.
+//!
+//! Two distances: [`Memory`] (tests, simulation) and [`Embedded`] (one machine, on disk). The loops above
+//! cannot tell which; `suite.rs` holds what both must do.
+//!
+//! Never: knows what a record means, decides, or retries. Start at [`Table`], which gives keys their types.
+
+mod embedded;
+mod error;
+mod key;
+mod map;
+mod memory;
+mod state;
+#[cfg(test)]
+mod suite;
+mod table;
+mod txn;
+mod watch;
+
+pub use embedded::Embedded;
+pub use error::StoreError;
+pub use key::{Key, Prefix};
+pub use memory::Memory;
+pub use state::{Record, Snapshot};
+pub use table::{Raise, Stored, Table};
+pub use txn::{Durability, Guard, Txn};
+pub use watch::{Change, Changes, Watch};
+
+use std::{fmt, future::Future};
+
+/// What every verb here returns.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// A point in a store's history.
+///
+/// Ordered: later is greater. A restored or moved store starts a new epoch, which makes every revision
+/// from before older than all of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision {
+    /// Which life of the store.
+    pub epoch: u64,
+    /// Which commit in it, from 1; 0 is before the first.
+    pub number: u64,
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.number)
+    }
+}
+
+/// Where a machine, or a cluster, keeps what it knows.
+pub trait Store: Send + Sync {
+    /// Reads everything under `prefix`, all as of one revision. A snapshot shares structure with the next:
+    /// taking one costs nothing.
+    fn read(&self, prefix: &Prefix) -> impl Future<Output = Result<Snapshot>> + Send;
+
+    /// Writes all of `txn` or nothing, and returns the revision that holds it. Returns once it is as
+    /// durable as the transaction asks.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a guard does not hold: look again. [`StoreError::TooLarge`] when it can
+    /// never be taken. Others mean that the disk failed; then the outcome is known only after a restart.
+    fn commit(&self, txn: Txn) -> impl Future<Output = Result<Revision>> + Send;
+
+    /// Follows every change under `prefix` after `revision`. A watch that lags behind what is remembered
+    /// ends in [`StoreError::Compacted`]: read again.
+    fn watch(&self, prefix: &Prefix, after: Revision) -> Watch;
+}

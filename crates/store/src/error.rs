@@ -1,0 +1,113 @@
+//! What can go wrong with a store.
+
+use crate::{Guard, Key, Revision};
+use minke_model::Kind;
+use std::{io, path::PathBuf, sync::Arc};
+
+/// Why a read, a commit or a watch did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Something that the transaction relied on has changed. Look again.
+    #[error("commit refused, because {0} does not hold")]
+    Refused(Guard),
+    /// The transaction breaks a bound and can never be taken.
+    #[error("transaction too large: {what} is {found}, at most {limit} allowed")]
+    TooLarge {
+        /// What is counted.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A watch fell behind what is remembered. Read again.
+    #[error("changes after revision {after} are no longer remembered")]
+    Compacted {
+        /// Where the watch was.
+        after: Revision,
+    },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// A record was written by a later version of this program.
+    #[error(
+        "record {key} has schema version {found}, but this version knows only up to {known}: it was written by a newer minke, start that one"
+    )]
+    Newer {
+        /// Which record.
+        key: Key,
+        /// Its version.
+        found: u32,
+        /// The newest known here.
+        known: u32,
+    },
+    /// The whole file was written by a later version of this program.
+    #[error("{} has format {found}, but this version knows only up to {known}: it was written by a newer minke, start that one", path.display())]
+    NewerFormat {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The newest known here.
+        known: u64,
+    },
+    /// A record cannot be read as what it should be.
+    #[error("cannot decode record {key}")]
+    Decode {
+        /// Which record.
+        key: Key,
+        /// Why.
+        source: Arc<serde_json::Error>,
+    },
+    /// A value cannot be written down: a bug.
+    #[error("cannot encode record {key}")]
+    Encode {
+        /// Which record.
+        key: Key,
+        /// Why.
+        source: Arc<serde_json::Error>,
+    },
+    /// A file does not hold what it should.
+    #[error("{} is damaged: {detail}", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The system refused.
+    #[error("cannot {tried} {}", path.display())]
+    Io {
+        /// What was tried.
+        tried: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+    /// The database file refused.
+    #[error("cannot {tried} {}", path.display())]
+    Database {
+        /// What was tried.
+        tried: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: Arc<redb::Error>,
+    },
+}
+
+impl StoreError {
+    /// What sort of failure it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            StoreError::Refused(_) | StoreError::Compacted { .. } => Kind::Conflict,
+            StoreError::TooLarge { .. } => Kind::Invalid,
+            StoreError::Closed => Kind::Unavailable,
+            StoreError::Newer { .. } | StoreError::NewerFormat { .. } => Kind::NotImplemented,
+            StoreError::Decode { .. } | StoreError::Damaged { .. } => Kind::DataLoss,
+            StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Kind::Exhausted,
+            StoreError::Encode { .. } | StoreError::Io { .. } | StoreError::Database { .. } => Kind::Internal,
+        }
+    }
+}

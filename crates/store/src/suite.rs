@@ -1,0 +1,272 @@
+//! The tests that every [`Store`] must pass.
+//!
+//! A backend's own test module names itself here once: `suite!(memory, Memory::new())`.
+
+use crate::*;
+use std::{collections::BTreeMap, future::Future, pin::pin, task::Poll};
+
+/// A small generator of numbers that a printed seed repeats (xorshift64*, Marsaglia 2003).
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Random(seed.max(1))
+    }
+
+    /// From `SEED` in the environment, or from the clock; printed, so that a failure can be run again.
+    pub(crate) fn seeded() -> Self {
+        let clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(1, |d| d.as_nanos() as u64);
+        let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(clock);
+        println!("SEED={seed}");
+        Random::new(seed)
+    }
+
+    /// A seed for a twin that goes on alike.
+    pub(crate) fn state(&self) -> u64 {
+        self.0
+    }
+
+    /// 0 to `bound` - 1.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
+    }
+}
+
+const PETS: Table<String> = Table::new("pet", 2);
+
+fn put(name: &str, value: &str) -> Txn {
+    Txn::new().put(&PETS, name, value.to_owned())
+}
+
+async fn all<S: Store>(store: &S) -> Snapshot {
+    store.read(&Prefix::all()).await.unwrap()
+}
+
+pub(crate) async fn what_is_committed_is_read<S: Store>(store: &S) {
+    let empty = all(store).await;
+    let first = store.commit(put("cat", "Tom")).await.unwrap();
+    let second = store.commit(put("dog", "Rex").durability(Durability::Relaxed)).await.unwrap();
+    assert!(empty.revision() < first && first < second);
+    let snapshot = all(store).await;
+    assert_eq!(snapshot.revision(), second);
+    let cat = PETS.get(&snapshot, "cat").unwrap().unwrap();
+    assert_eq!((cat.as_str(), cat.revision), ("Tom", first));
+    assert!(PETS.get(&snapshot, "cow").unwrap().is_none());
+
+    store.commit(Txn::new().delete(PETS.key("cat")).put(&PETS, "dog", "Max".to_owned())).await.unwrap();
+    let names =
+        |s: &Snapshot| PETS.list(s).unwrap().into_iter().map(|(n, v)| (n, v.to_string())).collect::<Vec<_>>();
+    assert_eq!(names(&all(store).await), [("dog".to_owned(), "Max".to_owned())]);
+    assert_eq!(names(&snapshot).len(), 2, "an old snapshot stays as it was");
+    assert!(names(&empty).is_empty());
+}
+
+pub(crate) async fn a_read_sees_only_its_prefix<S: Store>(store: &S) {
+    store
+        .commit(Txn::new().put_bytes("a/1", 1, *b"1").put_bytes("b/1", 1, *b"2").put_bytes("b/12", 1, *b"3"))
+        .await
+        .unwrap();
+    let snapshot = store.read(&Prefix::new("b/")).await.unwrap();
+    let keys: Vec<_> = snapshot.iter().map(|(k, _)| k.to_string()).collect();
+    assert_eq!(keys, ["b/1", "b/12"]);
+    assert!(snapshot.get(&Key::new("a/1")).is_none());
+    assert_eq!(snapshot.under(&Prefix::new("b/12")).count(), 1);
+    assert_eq!(snapshot.under(&Prefix::all()).count(), 2);
+    assert_eq!(snapshot.under(&Prefix::new("a/")).count(), 0);
+}
+
+pub(crate) async fn guards_refuse_what_has_changed<S: Store>(store: &S) {
+    let refused = |result: Result<Revision>| matches!(result, Err(StoreError::Refused(_)));
+    let cat = PETS.key("cat");
+    let first = store.commit(put("cat", "Tom").guard_absent(&cat)).await.unwrap();
+    assert!(refused(store.commit(put("cat", "Garfield").guard_absent(&cat)).await));
+    let second = store.commit(put("cat", "Garfield").guard_at(&cat, first)).await.unwrap();
+    assert!(refused(store.commit(put("cat", "Felix").guard_at(&cat, first)).await));
+    assert!(refused(store.commit(put("cow", "Elsa").guard_at(PETS.key("cow"), second)).await));
+
+    let seen = all(store).await.revision();
+    store.commit(Txn::new().put_bytes("other/1", 1, *b"x")).await.unwrap();
+    store.commit(put("cow", "Elsa").guard_unchanged(PETS.prefix(), seen)).await.unwrap();
+    assert!(refused(store.commit(put("cow", "Bella").guard_unchanged(PETS.prefix(), seen)).await));
+    let seen = all(store).await.revision();
+    store.commit(Txn::new().delete(&cat)).await.unwrap();
+    assert!(
+        refused(store.commit(put("cow", "Bella").guard_unchanged(PETS.prefix(), seen)).await),
+        "a deletion is a change"
+    );
+
+    let half = put("cow", "half").put(&PETS, "cat", "half".to_owned()).guard_at(&cat, first);
+    assert!(refused(store.commit(half).await));
+    let snapshot = all(store).await;
+    assert_eq!(
+        PETS.get(&snapshot, "cow").unwrap().unwrap().as_str(),
+        "Elsa",
+        "nothing of a refused commit happens"
+    );
+    assert!(PETS.get(&snapshot, "cat").unwrap().is_none());
+}
+
+pub(crate) async fn guards_alone_write_nothing<S: Store>(store: &S) {
+    let first = store.commit(put("cat", "Tom")).await.unwrap();
+    let again = store.commit(Txn::new().guard_at(PETS.key("cat"), first)).await.unwrap();
+    assert_eq!(first, again);
+}
+
+pub(crate) async fn too_large_is_said<S: Store>(store: &S) {
+    let many = (0..65).fold(Txn::new(), |txn, n| txn.put_bytes(format!("k/{n}").as_str(), 1, *b""));
+    let guards = (0..65).fold(put("cat", "Tom"), |txn, n| txn.guard_absent(format!("k/{n}").as_str()));
+    let key = Txn::new().put_bytes("k".repeat(1025).as_str(), 1, *b"");
+    let value = Txn::new().put_bytes("k/1", 1, vec![0; 9 << 20]);
+    for txn in [many, guards, key, value] {
+        assert!(matches!(store.commit(txn).await, Err(StoreError::TooLarge { .. })));
+    }
+    assert_eq!(all(store).await.iter().count(), 0);
+}
+
+pub(crate) async fn a_value_that_cannot_be_encoded_fails_the_commit<S: Store>(store: &S) {
+    const MAPS: Table<BTreeMap<Vec<u8>, u8>> = Table::new("map", 1);
+    let txn = put("cat", "Tom").put(&MAPS, "x", BTreeMap::from([(vec![1], 1)]));
+    assert!(matches!(store.commit(txn).await, Err(StoreError::Encode { .. })));
+    assert_eq!(all(store).await.iter().count(), 0);
+}
+
+pub(crate) async fn schema_versions_rise_and_newer_ones_are_an_error<S: Store>(store: &S) {
+    const OLD: Table<u32> = Table::new("pet", 1);
+    const RAISED: Table<String> =
+        Table::new("pet", 2).raising(|from, value| Ok(format!("{value} from {from}").into()));
+    store.commit(Txn::new().put(&OLD, "cat", 7u32)).await.unwrap();
+    let snapshot = all(store).await;
+    assert!(matches!(PETS.get(&snapshot, "cat"), Err(StoreError::Decode { .. })));
+    assert_eq!(RAISED.get(&snapshot, "cat").unwrap().unwrap().as_str(), "7 from 1");
+
+    store.commit(put("cat", "Tom")).await.unwrap();
+    let snapshot = all(store).await;
+    let error = OLD.get(&snapshot, "cat").unwrap_err();
+    assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(error.to_string().contains("pet/cat") && error.to_string().contains("newer minke"), "{error}");
+    assert!(OLD.list(&snapshot).is_err());
+}
+
+pub(crate) async fn a_watch_follows_every_change_in_order<S: Store>(store: &S) {
+    let start = store.commit(put("cat", "Tom")).await.unwrap();
+    let mut watch = store.watch(&PETS.prefix(), start);
+    store.commit(Txn::new().put_bytes("other/1", 1, *b"x")).await.unwrap();
+    {
+        let mut next = pin!(watch.next());
+        std::future::poll_fn(|cx| {
+            assert!(next.as_mut().poll(cx).is_pending(), "other prefixes do not wake the caller");
+            Poll::Ready(())
+        })
+        .await;
+    }
+    let second = store.commit(put("dog", "Rex").put_bytes("other/1", 1, *b"y")).await.unwrap();
+    let third = store.commit(Txn::relaxed().delete(PETS.key("cat"))).await.unwrap();
+    let changes = watch.next().await.unwrap();
+    assert_eq!((changes.revision, changes.changes.len()), (second, 1));
+    assert_eq!((changes.changes[0].key.as_str(), changes.changes[0].record.is_some()), ("pet/dog", true));
+    let changes = watch.next().await.unwrap();
+    assert_eq!((changes.revision, changes.changes[0].record.is_none()), (third, true));
+}
+
+pub(crate) async fn a_watch_that_lags_is_told<S: Store>(store: &S) {
+    let start = store.commit(put("cat", "Tom")).await.unwrap();
+    let mut watch = store.watch(&Prefix::all(), start);
+    for n in 0..600 {
+        store
+            .commit(
+                put("cat", "Tom")
+                    .put_bytes(format!("n/{}", n % 10).as_str(), 1, *b"n")
+                    .durability(Durability::Relaxed),
+            )
+            .await
+            .unwrap();
+    }
+    assert!(matches!(watch.next().await, Err(StoreError::Compacted { .. })));
+    let refused = store.commit(put("cow", "Elsa").guard_unchanged("cow/", start)).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "too long ago to know");
+}
+
+pub(crate) async fn concurrent_writers_of_one_counter_lose_nothing<S: Store + Clone + 'static>(store: &S) {
+    const COUNTER: Table<u64> = Table::new("counter", 1);
+    store.commit(Txn::new().put(&COUNTER, "n", 0u64)).await.unwrap();
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut done = 0;
+                while done < 20 {
+                    let n = COUNTER.get(&all(&store).await, "n").unwrap().unwrap();
+                    let durability = if writer % 2 == 0 { Durability::Synced } else { Durability::Relaxed };
+                    let txn =
+                        Txn::new().guard_at(COUNTER.key("n"), n.revision).put(&COUNTER, "n", *n.value + 1);
+                    match store.commit(txn.durability(durability)).await {
+                        Ok(_) => done += 1,
+                        Err(StoreError::Refused(_)) => tokio::task::yield_now().await,
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(*COUNTER.get(&all(store).await, "n").unwrap().unwrap().value, 160);
+}
+
+/// One random transaction over few keys, guards included, that two stores must judge alike.
+pub(crate) fn random_txn(random: &mut Random, seen: Revision) -> Txn {
+    let mut txn = Txn::new();
+    if random.below(4) > 0 {
+        txn = txn.durability(Durability::Relaxed);
+    }
+    for _ in 0..1 + random.below(3) {
+        let key = Key::new(&format!("{}/{}", ["a", "b"][random.below(2) as usize], random.below(12)));
+        txn = match random.below(3) {
+            0 => txn.delete(&key),
+            _ => txn.put_bytes(
+                &key,
+                1,
+                random.below(1 << 40).to_string().repeat(1 + random.below(40) as usize).into_bytes(),
+            ),
+        };
+        let earlier = Revision { number: seen.number.saturating_sub(random.below(5)), ..seen };
+        txn = match random.below(8) {
+            0 => txn.guard_absent(&key),
+            1 => txn.guard_at(&key, earlier),
+            2 => txn.guard_unchanged(["a/", "b/"][random.below(2) as usize], earlier),
+            _ => txn,
+        };
+    }
+    txn
+}
+
+/// Everything in a store, for comparison.
+pub(crate) fn contents(snapshot: &Snapshot) -> Vec<(String, Revision, u32, Vec<u8>)> {
+    snapshot.iter().map(|(k, r)| (k.to_string(), r.revision(), r.schema(), r.bytes().to_vec())).collect()
+}
+
+/// Runs every test of the suite on a fresh `$store` each.
+macro_rules! suite {
+    ($module:ident, $fresh:expr) => {
+        mod $module {
+            use super::*;
+            $crate::suite::suite!(@each $fresh;
+                what_is_committed_is_read a_read_sees_only_its_prefix guards_refuse_what_has_changed
+                guards_alone_write_nothing too_large_is_said a_value_that_cannot_be_encoded_fails_the_commit
+                schema_versions_rise_and_newer_ones_are_an_error a_watch_follows_every_change_in_order
+                a_watch_that_lags_is_told concurrent_writers_of_one_counter_lose_nothing);
+        }
+    };
+    (@each $fresh:expr; $($name:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let (store, _keep) = $fresh;
+            $crate::suite::$name(&store).await;
+        }
+    )*};
+}
+pub(crate) use suite;
