@@ -241,12 +241,14 @@ impl Shared {
         if let Some(latest) = &locked.latest {
             latest.send_replace(revision);
         }
-        let is_full = locked.journal.current_length() > self.full;
-        locked.fold_wanted |= is_full;
+        let filled = locked.journal.current_length();
+        locked.fold_wanted |= filled > self.full;
         // Where folding cannot keep up, waiting for it slows the writers down.
-        let wait = is_full || txn.durability == Durability::Synced;
+        let wait = filled > 2 * self.full || txn.durability == Durability::Synced;
         if wait {
             locked.sync_wanted = revision.number;
+        }
+        if wait || locked.fold_wanted {
             drop(guard);
             self.wake.notify_one();
         }
@@ -277,12 +279,14 @@ impl Shared {
             }
             let closing = locked.closing;
             let fold = std::mem::take(&mut locked.fold_wanted) || closing;
+            let sync = locked.sync_wanted > durable && locked.dead.is_none();
             drop(locked);
+            // First, as somebody waits for it.
+            if sync {
+                durable = durable.max(self.sync());
+            }
             if fold {
                 durable = durable.max(self.fold());
-            }
-            if self.lock().sync_wanted > durable {
-                durable = durable.max(self.sync());
             }
             if closing {
                 return;
