@@ -44,7 +44,8 @@ impl Mounts {
     /// When /proc cannot be read or no hierarchy is mounted.
     pub fn find() -> Result<Self, CgroupError> {
         let path = Path::new("/proc/self/mountinfo");
-        let text = std::fs::read_to_string(path).map_err(|source| CgroupError::Read { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| CgroupError::Read { path: path.into(), source })?;
         let mounts = Self::parse(&text);
         if mounts.v1.is_empty() && mounts.v2.is_none() {
             return Err(CgroupError::NoHierarchy);
@@ -60,7 +61,9 @@ impl Mounts {
             let Some((left, right)) = line.split_once(" - ") else { continue };
             let Some(mount) = left.split(' ').nth(4) else { continue };
             let mut right = right.split(' ');
-            let (Some(kind), Some(_), Some(options)) = (right.next(), right.next(), right.next()) else { continue };
+            let (Some(kind), Some(_), Some(options)) = (right.next(), right.next(), right.next()) else {
+                continue;
+            };
             let mount = PathBuf::from(unescape(mount));
             match kind {
                 "cgroup2" => {
@@ -149,6 +152,9 @@ mod tests {
         );
         assert_eq!(mounts.v1.len(), 1);
         assert_eq!(mounts.v1[0].mount, Path::new("/sys/fs/cgroup/memory"));
-        assert_eq!(Mounts::parse("1 1 0:1 / /mnt/a\\040b rw - cgroup c rw,memory\n").v1[0].mount, Path::new("/mnt/a b"));
+        assert_eq!(
+            Mounts::parse("1 1 0:1 / /mnt/a\\040b rw - cgroup c rw,memory\n").v1[0].mount,
+            Path::new("/mnt/a b")
+        );
     }
 }

@@ -72,7 +72,13 @@ impl DeviceRule {
             _ => None,
         };
         let (major, minor) = numbers.split_once(':')?;
-        Some(DeviceRule { allow: true, kind, major: number(major)?, minor: number(minor)?, access: access_of(access)? })
+        Some(DeviceRule {
+            allow: true,
+            kind,
+            major: number(major)?,
+            minor: number(minor)?,
+            access: access_of(access)?,
+        })
     }
 }
 
@@ -92,7 +98,11 @@ pub fn access_of(letters: &str) -> Option<u8> {
 
 /// Letters of bits, `rwm`.
 pub fn letters_of(access: u8) -> String {
-    [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')].iter().filter(|(bit, _)| access & bit != 0).map(|(_, c)| c).collect()
+    [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')]
+        .iter()
+        .filter(|(bit, _)| access & bit != 0)
+        .map(|(_, c)| c)
+        .collect()
 }
 
 impl fmt::Display for DeviceRule {
@@ -166,7 +176,8 @@ const EXIT: u8 = 0x95;
 /// minor, each 32 bits.
 fn assemble(rules: &[DeviceRule]) -> Vec<Insn> {
     let table = Table::of(rules);
-    let insn = |code, dst, src, offset, immediate| Insn { code, registers: registers(dst, src), offset, immediate };
+    let insn =
+        |code, dst, src, offset, immediate| Insn { code, registers: registers(dst, src), offset, immediate };
     // r2 type, r3 access, r4 major, r5 minor.
     let mut program = vec![
         insn(LOAD_W, 2, 1, 0, 0),
@@ -232,7 +243,8 @@ const MOST_FILTERS: usize = 64;
 fn bpf<T>(command: c_int, attributes: &mut T) -> io::Result<c_long> {
     // SAFETY: `attributes` is a live `repr(C)` struct laid out as the kernel's `union bpf_attr` for `command`, its
     // size is given, and pointers inside it (as u64) come from slices that outlive this call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
@@ -370,7 +382,11 @@ mod tests {
             let step = program[at];
             let (dst, src) = ((step.registers & 15) as usize, (step.registers >> 4) as usize);
             at += 1;
-            let mut jump = |yes: bool| if yes { at += step.offset as usize };
+            let mut jump = |yes: bool| {
+                if yes {
+                    at += step.offset as usize
+                }
+            };
             match step.code {
                 LOAD_W => r[dst] = context[step.offset as usize / 4],
                 MOV_IMM => r[dst] = step.immediate as u32,
@@ -396,17 +412,37 @@ mod tests {
     #[test]
     fn rules_are_read_as_docker_s_flag_has_them() {
         let rule = DeviceRule::parse("c 1:3 mr").unwrap();
-        assert_eq!(rule, DeviceRule { allow: true, kind: DeviceKind::Char, major: Some(1), minor: Some(3), access: READ | MKNOD });
+        assert_eq!(
+            rule,
+            DeviceRule {
+                allow: true,
+                kind: DeviceKind::Char,
+                major: Some(1),
+                minor: Some(3),
+                access: READ | MKNOD
+            }
+        );
         assert_eq!(rule.to_string(), "c 1:3 rm");
         assert_eq!(DeviceRule::parse("a *:* rwm"), Some(DeviceRule::everything()));
-        for bad in ["bogus", "c 1:3", "c 1 rwm", "c 1:3 rwx", "d 1:3 r", "c 1:3 rwmr", "c +1:3 r", "c 1:3 r ", "c 1:3 "] {
+        for bad in [
+            "bogus",
+            "c 1:3",
+            "c 1 rwm",
+            "c 1:3 rwx",
+            "d 1:3 r",
+            "c 1:3 rwmr",
+            "c +1:3 r",
+            "c 1:3 r ",
+            "c 1:3 ",
+        ] {
             assert_eq!(DeviceRule::parse(bad), None, "{bad:?}");
         }
     }
 
     #[test]
     fn only_what_is_allowed_is_allowed() {
-        let program = assemble(&rules(&["allow c 1:3 rw", "allow c 1:3 m", "allow b 8:* r", "allow c *:* m"]));
+        let program =
+            assemble(&rules(&["allow c 1:3 rw", "allow c 1:3 m", "allow b 8:* r", "allow c *:* m"]));
         assert!(run(&program, 2, ALL, 1, 3), "merged rules count together");
         assert!(run(&program, 2, MKNOD, 77, 9));
         assert!(!run(&program, 2, READ, 77, 9));

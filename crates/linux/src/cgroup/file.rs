@@ -6,7 +6,8 @@ use std::{fs, io::Write, path::Path};
 /// Writes a value in one write(2), as the kernel wants it.
 pub(super) fn write(dir: &Path, name: &str, value: &str) -> Result<(), CgroupError> {
     let path = dir.join(name);
-    let result = fs::OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(value.as_bytes()));
+    let result =
+        fs::OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(value.as_bytes()));
     result.map_err(|source| CgroupError::Write { path, value: value.to_owned(), source })
 }
 
@@ -30,7 +31,11 @@ pub(super) fn keyed(text: &str, key: &str) -> Option<u64> {
 
 /// All `key number` lines.
 pub(super) fn all_keyed(text: &str) -> Vec<(String, u64)> {
-    text.lines().filter_map(|line| line.split_once(' ').and_then(|(k, v)| Some((k.to_owned(), v.trim().parse().ok()?)))).collect()
+    text.lines()
+        .filter_map(|line| {
+            line.split_once(' ').and_then(|(k, v)| Some((k.to_owned(), v.trim().parse().ok()?)))
+        })
+        .collect()
 }
 
 /// Process ids of a cgroup and all below it. Nested deeper than 32 is not looked at.

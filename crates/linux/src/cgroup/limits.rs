@@ -77,7 +77,10 @@ pub fn io_weight_of_blkio(weight: u16) -> u64 {
 ///
 /// # Errors
 /// When the sum is smaller than the memory, or there is no memory limit to take from it.
-pub(super) fn swap_of_sum(memory_swap: Option<i64>, memory: Option<i64>) -> Result<Option<i64>, super::CgroupError> {
+pub(super) fn swap_of_sum(
+    memory_swap: Option<i64>,
+    memory: Option<i64>,
+) -> Result<Option<i64>, super::CgroupError> {
     let invalid = |text: &str| Err(super::CgroupError::Invalid(text.into()));
     match (memory_swap, memory) {
         // As v1 does: without a memory limit there is none on swap, unless asked.
@@ -100,7 +103,16 @@ mod tests {
 
     #[test]
     fn shares_become_weights_on_runc_s_curve() {
-        let points = [(0, 0), (1, 1), (2, 1), (512, 59), (1024, 100), (2048, 174), (262_144, 10_000), (1 << 40, 10_000)];
+        let points = [
+            (0, 0),
+            (1, 1),
+            (2, 1),
+            (512, 59),
+            (1024, 100),
+            (2048, 174),
+            (262_144, 10_000),
+            (1 << 40, 10_000),
+        ];
         for (shares, weight) in points {
             assert_eq!(weight_of_shares(shares), weight, "{shares}");
         }

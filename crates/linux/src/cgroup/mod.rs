@@ -19,12 +19,7 @@ pub use error::CgroupError;
 pub use limits::{DeviceNumber, Limits, io_weight_of_blkio, weight_of_shares};
 pub use stats::{BlkioEntry, CpuStats, MemoryStats, PidsStats, Stats, Throttling};
 
-use std::{
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
 /// How long a frozen process may take to stop. The kernel needs milliseconds; a process stuck in the kernel may
 /// never.
@@ -250,7 +245,9 @@ impl Cgroup {
     pub fn freeze(&self) -> Result<(), CgroupError> {
         match self.freezer() {
             Some(dir) => v2::freeze(&dir, FREEZE_DEADLINE),
-            None => v1::freeze(&self.v1("freezer").ok_or(CgroupError::Unsupported { what: "freezing processes" })?),
+            None => v1::freeze(
+                &self.v1("freezer").ok_or(CgroupError::Unsupported { what: "freezing processes" })?,
+            ),
         }
     }
 
@@ -262,7 +259,8 @@ impl Cgroup {
         match self.freezer() {
             Some(dir) => file::write(&dir, "cgroup.freeze", "0"),
             None => {
-                let dir = self.v1("freezer").ok_or(CgroupError::Unsupported { what: "freezing processes" })?;
+                let dir =
+                    self.v1("freezer").ok_or(CgroupError::Unsupported { what: "freezing processes" })?;
                 file::write(&dir, "freezer.state", "THAWED")
             }
         }
@@ -272,9 +270,9 @@ impl Cgroup {
     pub fn is_frozen(&self) -> bool {
         match self.freezer() {
             Some(dir) => file::read(&dir, "cgroup.freeze").is_ok_and(|text| text.trim() == "1"),
-            None => self
-                .v1("freezer")
-                .is_some_and(|dir| file::read(&dir, "freezer.state").is_ok_and(|text| text.trim() != "THAWED")),
+            None => self.v1("freezer").is_some_and(|dir| {
+                file::read(&dir, "freezer.state").is_ok_and(|text| text.trim() != "THAWED")
+            }),
         }
     }
 
@@ -333,13 +331,17 @@ impl Cgroup {
                 source: std::io::ErrorKind::NotFound.into(),
             });
         }
-        Ok(if self.mounts.version() == 2 { stats::read_v2(&self.unified().unwrap_or_default()) } else { stats::read_v1(self) })
+        Ok(if self.mounts.version() == 2 {
+            stats::read_v2(&self.unified().unwrap_or_default())
+        } else {
+            stats::read_v1(self)
+        })
     }
 }
 
 /// Whether a directory is a cgroup's, for tests that clean up.
 #[cfg(test)]
-pub(crate) fn is_cgroup(dir: &Path) -> bool {
+pub(crate) fn is_cgroup(dir: &std::path::Path) -> bool {
     dir.join("cgroup.procs").exists()
 }
 

@@ -113,9 +113,14 @@ pub(super) fn read_v1(cgroup: &Cgroup) -> Stats {
         // BFQ counts under names of its own; the throttle layer counts for every scheduler.
         let pick = |bfq: &str, throttle: &str| {
             let entries = blkio_v1(&file::read(&dir, bfq).unwrap_or_default());
-            if entries.is_empty() { blkio_v1(&file::read(&dir, throttle).unwrap_or_default()) } else { entries }
+            if entries.is_empty() {
+                blkio_v1(&file::read(&dir, throttle).unwrap_or_default())
+            } else {
+                entries
+            }
         };
-        stats.io_bytes = pick("blkio.bfq.io_service_bytes_recursive", "blkio.throttle.io_service_bytes_recursive");
+        stats.io_bytes =
+            pick("blkio.bfq.io_service_bytes_recursive", "blkio.throttle.io_service_bytes_recursive");
         stats.io_operations = pick("blkio.bfq.io_serviced_recursive", "blkio.throttle.io_serviced_recursive");
     }
     stats

@@ -70,8 +70,12 @@ fn a_process_is_counted_in_every_hierarchy_and_limits_read_back() {
     };
     cgroup.apply(&limits).unwrap();
     // Shrinking and growing past each other needs the right order.
-    cgroup.apply(&Limits { memory: Some(200 << 20), memory_swap: Some(300 << 20), ..Limits::default() }).unwrap();
-    cgroup.apply(&Limits { memory: Some(100 << 20), memory_swap: Some(100 << 20), ..Limits::default() }).unwrap();
+    cgroup
+        .apply(&Limits { memory: Some(200 << 20), memory_swap: Some(300 << 20), ..Limits::default() })
+        .unwrap();
+    cgroup
+        .apply(&Limits { memory: Some(100 << 20), memory_swap: Some(100 << 20), ..Limits::default() })
+        .unwrap();
     cgroup.apply(&Limits { pids: Some(44), ..Limits::default() }).unwrap();
     let stats = cgroup.stats().unwrap();
     assert_eq!(stats.memory.limit, 100 << 20);
@@ -80,7 +84,8 @@ fn a_process_is_counted_in_every_hierarchy_and_limits_read_back() {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
     assert!(status.contains("Cpus_allowed_list:\t0\n"), "{status}");
 
-    let refused = cgroup.apply(&Limits { cpuset_cpus: Some("nonsense".into()), ..Limits::default() }).unwrap_err();
+    let refused =
+        cgroup.apply(&Limits { cpuset_cpus: Some("nonsense".into()), ..Limits::default() }).unwrap_err();
     assert_eq!(refused.errno(), Some(libc::EINVAL), "{refused}");
     child.kill().unwrap();
     child.wait().unwrap();
@@ -165,7 +170,8 @@ fn null_but_not_zero() -> Limits {
 
 /// Which of two devices a process in the cgroup can open.
 fn opens(scratch: &Scratch) -> String {
-    let script = "read go; (: < /dev/null) && printf null; (: < /dev/zero) && printf ' zero' || printf ' zero-denied'";
+    let script =
+        "read go; (: < /dev/null) && printf null; (: < /dev/zero) && printf ' zero' || printf ' zero-denied'";
     let mut child = Command::new("sh")
         .args(["-c", script])
         .stdin(Stdio::piped())

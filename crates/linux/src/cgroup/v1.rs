@@ -49,7 +49,8 @@ fn inherit_cpuset(dir: &Path) -> Result<(), CgroupError> {
 
 /// Sets limits.
 pub(super) fn apply(cgroup: &Cgroup, limits: &Limits) -> Result<(), CgroupError> {
-    let dir = |controller: &str, what: &'static str| cgroup.v1(controller).ok_or(CgroupError::Unsupported { what });
+    let dir =
+        |controller: &str, what: &'static str| cgroup.v1(controller).ok_or(CgroupError::Unsupported { what });
     let set = |controller: &str, what: &'static str, name: &str, value: Option<String>| match value {
         Some(value) => file::write(&dir(controller, what)?, name, &value),
         None => Ok(()),
@@ -129,7 +130,9 @@ fn bandwidth(dir: &Path, period: Option<u64>, quota: Option<i64>) -> Result<(), 
 /// Weights and throttles of block devices.
 fn blkio(cgroup: &Cgroup, limits: &Limits) -> Result<(), CgroupError> {
     let asked = limits.blkio_weight.is_some()
-        || [&limits.read_bps, &limits.write_bps, &limits.read_iops, &limits.write_iops].iter().any(|l| !l.is_empty())
+        || [&limits.read_bps, &limits.write_bps, &limits.read_iops, &limits.write_iops]
+            .iter()
+            .any(|l| !l.is_empty())
         || !limits.blkio_weight_device.is_empty();
     if !asked {
         return Ok(());
@@ -196,8 +199,11 @@ pub(super) fn watch_oom(dir: &Path) -> Result<OwnedFd, CgroupError> {
     let path: PathBuf = dir.join("memory.oom_control");
     let failed = |source: io::Error| CgroupError::Read { path: path.clone(), source };
     let control = fs::File::open(&path).map_err(failed)?;
-    let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK)
-        .map_err(|e| failed(e.into()))?;
+    let event = rustix::event::eventfd(
+        0,
+        rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
+    )
+    .map_err(|e| failed(e.into()))?;
     file::write(dir, "cgroup.event_control", &format!("{} {}", event.as_raw_fd(), control.as_raw_fd()))?;
     Ok(event)
 }
@@ -207,7 +213,8 @@ pub(super) fn features(mounts: &Mounts) -> Features {
     // Limits are not shown in the root of some hierarchies, so any directory below counts too.
     let has = |controller: &str, name: &str| {
         let Some(hierarchy) = mounts.v1_of(controller) else { return false };
-        hierarchy.mount.join(name).exists() || first_child(&hierarchy.mount).is_some_and(|dir| dir.join(name).exists())
+        hierarchy.mount.join(name).exists()
+            || first_child(&hierarchy.mount).is_some_and(|dir| dir.join(name).exists())
     };
     let cpuset = mounts.v1_of("cpuset");
     let list = |name: &str| cpuset.and_then(|h| file::read(&h.mount, name).ok()).map(|s| s.trim().to_owned());
@@ -229,7 +236,12 @@ pub(super) fn features(mounts: &Mounts) -> Features {
         blkio_weight_device: has("blkio", "blkio.weight_device") || has("blkio", "blkio.bfq.weight_device"),
         blkio_throttle: has("blkio", "blkio.throttle.read_bps_device"),
         devices: mounts.v1_of("devices").is_some(),
-        controllers: mounts.v1.iter().flat_map(|h| h.controllers.clone()).filter(|c| !c.starts_with("name=")).collect(),
+        controllers: mounts
+            .v1
+            .iter()
+            .flat_map(|h| h.controllers.clone())
+            .filter(|c| !c.starts_with("name="))
+            .collect(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! The unified hierarchy: make with controllers, limit, freeze.
 
-use super::{CgroupError, Features, Hierarchy, Limits, Mounts, devices, file, io_weight_of_blkio, limits, weight_of_shares};
+use super::{
+    CgroupError, Features, Hierarchy, Limits, Mounts, devices, file, io_weight_of_blkio, limits,
+    weight_of_shares,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     fs, io,
@@ -40,8 +43,11 @@ fn enable(dir: &Path, is_root: bool) {
         file::read(dir, name).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
     };
     let enabled = words("cgroup.subtree_control");
-    let missing: Vec<String> =
-        words("cgroup.controllers").into_iter().filter(|c| !enabled.contains(c)).map(|c| format!("+{c}")).collect();
+    let missing: Vec<String> = words("cgroup.controllers")
+        .into_iter()
+        .filter(|c| !enabled.contains(c))
+        .map(|c| format!("+{c}"))
+        .collect();
     if missing.is_empty() {
         return;
     }
@@ -218,8 +224,11 @@ pub(super) fn watch_oom(dir: &Path) -> Result<OwnedFd, CgroupError> {
 /// What v2's controllers can do here.
 pub(super) fn features(mounts: &Mounts) -> Features {
     let Some(root) = mounts.v2.as_ref().map(|h| h.mount.clone()) else { return Features::default() };
-    let controllers: Vec<String> =
-        file::read(&root, "cgroup.controllers").unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let controllers: Vec<String> = file::read(&root, "cgroup.controllers")
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
     let has = |name: &str| controllers.iter().any(|c| c == name);
     let list = |name: &str| file::read(&root, name).map(|s| s.trim().to_owned()).unwrap_or_default();
     Features {

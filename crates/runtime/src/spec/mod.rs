@@ -1,0 +1,414 @@
+//! From a container's record to what a shim does: pure, so that every default can be read and tested as text.
+//!
+//! Start at [`plan`]. Never: files, processes, clocks. What the machine can do is a [`Host`], found once.
+
+pub mod defaults;
+mod devices;
+mod mounts;
+mod resources;
+mod security;
+
+pub use devices::{DeviceLookup, HostDevices, Node};
+pub use resources::{limits, rlimits};
+pub use security::capabilities;
+
+use crate::request::{CreateRequest, ExecRequest, NetJoin, RuntimeConfig};
+use minke_linux::cgroup::{Cgroup, Cgroups, Limits};
+use minke_model::{
+    Container, Kind,
+    container::{IpcSharing, Sharing},
+    resources::Ulimit,
+};
+use minke_shim::plan::{self, ExecPlan, Namespace, Namespaces, Process, Root, StartPlan};
+use std::io;
+
+/// Facts of the machine and settings of the daemon that plans depend on.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Mounted cgroup hierarchies.
+    pub cgroups: Cgroups,
+    /// Below which containers' cgroups lie, with a leading slash.
+    pub cgroup_parent: String,
+    /// Capabilities that the daemon has and may give.
+    pub capabilities: u64,
+    /// The kernel has AppArmor on.
+    pub apparmor: bool,
+    /// This machine's `/sys/devices/system/cpu/cpu*/thermal_throttle`.
+    pub throttles: Vec<String>,
+    /// Limits of processes that ask for none of that name.
+    pub default_ulimits: Vec<Ulimit>,
+}
+
+impl Host {
+    /// Looks at the machine.
+    ///
+    /// # Errors
+    /// When no cgroup hierarchy is mounted or /proc cannot be read.
+    pub fn find(config: &RuntimeConfig) -> Result<Self, SpecError> {
+        let failed = |what: &'static str| move |cause: io::Error| SpecError::Machine { what, cause };
+        let cgroups = Cgroups::find().map_err(|e| SpecError::Machine { what: "cgroups", cause: io::Error::other(e) })?;
+        let cgroup_parent = match config.cgroup_parent.as_str() {
+            "" => format!("/minke-{}", config.daemon_id),
+            asked => format!("/{}", asked.trim_matches('/')),
+        };
+        let status = std::fs::read_to_string("/proc/self/status").map_err(failed("/proc/self/status"))?;
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        let capabilities = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+        let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+        Ok(Host {
+            cgroups,
+            cgroup_parent,
+            capabilities,
+            apparmor: enabled.is_ok_and(|text| text.starts_with('Y')),
+            throttles: throttles(),
+            default_ulimits: config.default_ulimits.clone(),
+        })
+    }
+}
+
+/// Files that tell of heat per CPU.
+fn throttles() -> Vec<String> {
+    let cpus = std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
+    let is_cpu = |name: &str| name.strip_prefix("cpu").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    let mut paths: Vec<String> = cpus
+        .filter(|entry| is_cpu(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path().join("thermal_throttle"))
+        .filter(|path| path.exists())
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Why no plan can be made of a request.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// The machine could not be looked at.
+    #[error("cannot look at {what}: {cause}")]
+    Machine {
+        /// At what.
+        what: &'static str,
+        /// Why.
+        cause: io::Error,
+    },
+    /// No such capability.
+    #[error("invalid CapAdd: unknown capability: \"CAP_{}\"", name.to_ascii_uppercase().trim_start_matches("CAP_"))]
+    UnknownCapability {
+        /// As asked.
+        name: String,
+    },
+    /// The daemon does not have it itself.
+    #[error(
+        "invalid CapAdd: capability not supported by your kernel or not available in the current environment: \"CAP_{}\"",
+        name.to_ascii_uppercase().trim_start_matches("CAP_")
+    )]
+    UnavailableCapability {
+        /// As asked.
+        name: String,
+    },
+    /// No such limit.
+    #[error("invalid ulimit type: {name}")]
+    UnknownUlimit {
+        /// As asked.
+        name: String,
+    },
+    /// A device of the host is missing or none.
+    #[error("error gathering device information while adding custom device \"{path}\": {}", reason(cause))]
+    Device {
+        /// As asked.
+        path: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A throttled device of the host is missing or none.
+    #[error("error gathering device information while adding custom device \"{path}\": {}", reason(cause))]
+    BlockDevice {
+        /// As asked.
+        path: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Not of `rwm`.
+    #[error("invalid device mode: {permissions}")]
+    DevicePermissions {
+        /// As asked.
+        permissions: String,
+    },
+    /// Not `c 1:3 rwm`.
+    #[error("invalid device cgroup rule format: '{rule}'")]
+    DeviceRule {
+        /// As asked.
+        rule: String,
+    },
+    /// tmpfs knows no such option.
+    #[error("invalid tmpfs option: [\"{option}\"]")]
+    TmpfsOption {
+        /// As asked.
+        option: String,
+    },
+    /// A namespace is to be shared with a container that has no process.
+    #[error("cannot join the {kind} namespace of container {container}: it is not running")]
+    NotRunning {
+        /// `pid`, `ipc`.
+        kind: &'static str,
+        /// As asked.
+        container: String,
+    },
+    /// A log driver's option is unknown or wrong.
+    #[error("{0}")]
+    Log(String),
+    /// A seccomp profile is wrong.
+    #[error("{0}")]
+    Seccomp(String),
+}
+
+impl SpecError {
+    /// The sort of failure.
+    pub fn kind(&self) -> Kind {
+        match self {
+            SpecError::Machine { .. } => Kind::Internal,
+            SpecError::NotRunning { .. } => Kind::Conflict,
+            _ => Kind::Invalid,
+        }
+    }
+}
+
+impl From<SpecError> for crate::RuntimeError {
+    fn from(error: SpecError) -> Self {
+        match error {
+            SpecError::Machine { what, cause } => crate::RuntimeError::Io { what: format!("look at {what}"), cause },
+            other => crate::RuntimeError::Invalid(other.to_string()),
+        }
+    }
+}
+
+/// The kernel's words in lower case, without Rust's number.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// What a start needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// For the shim.
+    pub start: StartPlan,
+    /// The cgroup to make before, [`Cgroups::create`]'s path.
+    pub cgroup: String,
+    /// What to set in it before.
+    pub limits: Limits,
+}
+
+/// Decides everything about a container's start.
+///
+/// # Errors
+/// When the request can never work here: an unknown capability, a missing device, a bad option.
+pub fn plan(request: &CreateRequest, host: &Host, lookup: &dyn DeviceLookup) -> Result<Plan, SpecError> {
+    let container = &request.container;
+    let spec = &container.spec;
+    let path = cgroup_path(container, host);
+    let cgroup = host.cgroups.at(&path);
+    let devices = devices::plan(spec, lookup)?;
+    let (steps, root_propagation) = mounts::plan(request, host, &cgroup, &devices)?;
+    let namespaces = namespaces(request, host)?;
+    let own_uts = namespaces.uts == Namespace::New;
+    let mut limits = resources::limits(&spec.resources, lookup)?;
+    limits.devices = Some(devices.rules);
+    let paths = |paths: &[std::path::PathBuf]| paths.iter().map(|p| p.to_string_lossy().into_owned()).collect();
+
+    let start = StartPlan {
+        id: container.id.to_string(),
+        namespaces,
+        cgroups: cgroup_dirs(&cgroup),
+        hostname: if own_uts { hostname(container) } else { String::new() },
+        domainname: if own_uts { spec.domainname.clone() } else { String::new() },
+        root: Root::Overlay {
+            lower: paths(&request.rootfs.lower),
+            upper: request.rootfs.upper.to_string_lossy().into_owned(),
+            work: request.rootfs.work.to_string_lossy().into_owned(),
+        },
+        root_read_only: spec.security.readonly_rootfs,
+        root_propagation,
+        steps,
+        sysctls: sysctls(request),
+        process: process(request, host)?,
+        init: request.init,
+        stdin: request.stdin,
+        stdin_once: spec.process.stdin_once,
+        log: crate::logs::options::plan(&request.log)?,
+        external: None,
+    };
+    Ok(Plan { start, cgroup: path, limits })
+}
+
+/// A further process in a running container: as its first one, but for what is asked.
+///
+/// # Errors
+/// As [`plan`].
+pub fn exec_plan(container: &Container, exec: &ExecRequest, host: &Host) -> Result<ExecPlan, SpecError> {
+    let spec = &container.spec;
+    let capabilities = if exec.privileged { host.capabilities } else { capabilities(&spec.security, host.capabilities)? };
+    let env = environment(exec.tty, &hostname(container), &[], &spec.process.env);
+    let either = |asked: &str, own: &str| if asked.is_empty() { own.to_owned() } else { asked.to_owned() };
+    let (rows, columns) = exec.size.unwrap_or_default();
+    let process = Process {
+        args: exec.args.clone(),
+        env: merge_env(env, &exec.env),
+        cwd: either(&exec.cwd, &either(&spec.process.working_dir, "/")),
+        user: either(&exec.user, &spec.process.user),
+        groups: spec.security.group_add.clone().unwrap_or_default(),
+        capabilities: capability_sets(capabilities),
+        no_new_privileges: security::no_new_privileges(&spec.security, false),
+        apparmor: if exec.privileged && host.apparmor { "unconfined".into() } else { security::apparmor(&spec.security, host) },
+        selinux: String::new(),
+        seccomp: Vec::new(),
+        seccomp_flags: 0,
+        rlimits: resources::rlimits(&spec.resources.ulimits, &host.default_ulimits)?,
+        oom_score_adj: Some(spec.oom_score_adj.clamp(-1000, 1000) as i32),
+        tty: exec.tty,
+        rows,
+        columns,
+    };
+    let cgroup = host.cgroups.at(&cgroup_path(container, host));
+    let stdin = exec.streams.is_some_and(|streams| streams.stdin);
+    Ok(ExecPlan { id: exec.id.to_string(), process, cgroups: cgroup_dirs(&cgroup), stdin, external: None })
+}
+
+/// The path of a container's cgroup in each hierarchy.
+pub fn cgroup_path(container: &Container, host: &Host) -> String {
+    let parent = match container.spec.resources.cgroup_parent.trim_matches('/') {
+        "" => host.cgroup_parent.trim_end_matches('/').to_owned(),
+        asked => format!("/{asked}"),
+    };
+    format!("{parent}/{}", container.id)
+}
+
+/// A cgroup's directories as the shim wants them.
+fn cgroup_dirs(cgroup: &Cgroup) -> plan::Cgroups {
+    let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+    plan::Cgroups {
+        unified: cgroup.unified().map(text).unwrap_or_default(),
+        legacy: cgroup.legacy().into_iter().map(text).collect(),
+        memory: cgroup.memory().map(text).unwrap_or_default(),
+    }
+}
+
+/// The host name: as asked, else the short id.
+fn hostname(container: &Container) -> String {
+    match container.spec.hostname.as_str() {
+        "" => container.id.short().to_owned(),
+        asked => asked.to_owned(),
+    }
+}
+
+/// Which namespaces are new, the machine's or another container's.
+fn namespaces(request: &CreateRequest, host: &Host) -> Result<Namespaces, SpecError> {
+    let spec = &request.container.spec;
+    let asked = &spec.namespaces;
+    let join = |pid: Option<i32>, kind, container: &str| match pid {
+        Some(pid) => Ok(Namespace::Join { pid }),
+        None => Err(SpecError::NotRunning { kind, container: container.to_owned() }),
+    };
+    Ok(Namespaces {
+        pid: match &asked.pid {
+            Sharing::Private => Namespace::New,
+            Sharing::Host => Namespace::Host,
+            Sharing::Container(container) => join(request.join.pid, "pid", container)?,
+        },
+        ipc: match &asked.ipc {
+            IpcSharing::Host => Namespace::Host,
+            IpcSharing::Container(container) => join(request.join.ipc, "ipc", container)?,
+            _ => Namespace::New,
+        },
+        net: match request.join.net {
+            NetJoin::New => Namespace::New,
+            NetJoin::Host => Namespace::Host,
+            NetJoin::Container(pid) => Namespace::Join { pid },
+        },
+        uts: match request.join.net {
+            _ if asked.uts_host => Namespace::Host,
+            // Who shares a network shares its name.
+            NetJoin::Container(pid) => Namespace::Join { pid },
+            _ => Namespace::New,
+        },
+        cgroup: match mounts::cgroup_namespace_is_host(asked, host.cgroups.version()) {
+            true => Namespace::Host,
+            false => Namespace::New,
+        },
+    })
+}
+
+/// Kernel parameters: Docker's two for a network of one's own (moby `oci_linux.go`, `WithSysctls`), then the user's.
+fn sysctls(request: &CreateRequest) -> Vec<(String, String)> {
+    let asked = &request.container.spec.sysctls;
+    let mut sysctls = Vec::new();
+    if mounts::has_own_network(request) {
+        // Anyone inside may ping and serve port 80: nothing there is the machine's.
+        let own = [("net.ipv4.ping_group_range", "0 2147483647"), ("net.ipv4.ip_unprivileged_port_start", "0")];
+        for (name, value) in own.into_iter().filter(|(name, _)| !asked.contains_key(*name)) {
+            sysctls.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    sysctls.extend(asked.iter().map(|(name, value)| (name.clone(), value.clone())));
+    sysctls
+}
+
+/// The first process.
+fn process(request: &CreateRequest, host: &Host) -> Result<Process, SpecError> {
+    let container = &request.container;
+    let spec = &container.spec;
+    let env = environment(spec.process.tty, &hostname(container), &request.extra_env, &spec.process.env);
+    let (rows, columns) = spec.console_size;
+    Ok(Process {
+        args: container.args.clone(),
+        env,
+        cwd: if spec.process.working_dir.is_empty() { "/".into() } else { spec.process.working_dir.clone() },
+        user: spec.process.user.clone(),
+        groups: spec.security.group_add.clone().unwrap_or_default(),
+        capabilities: capability_sets(capabilities(&spec.security, host.capabilities)?),
+        no_new_privileges: security::no_new_privileges(&spec.security, false),
+        apparmor: security::apparmor(&spec.security, host),
+        selinux: String::new(),
+        seccomp: Vec::new(),
+        seccomp_flags: 0,
+        rlimits: resources::rlimits(&spec.resources.ulimits, &host.default_ulimits)?,
+        oom_score_adj: Some(spec.oom_score_adj.clamp(-1000, 1000) as i32),
+        tty: spec.process.tty,
+        rows,
+        columns,
+    })
+}
+
+/// Docker gives no inheritable and no ambient capabilities (CVE-2022-24769).
+fn capability_sets(set: u64) -> plan::Capabilities {
+    plan::Capabilities { bounding: set, effective: set, permitted: set, inheritable: 0, ambient: 0 }
+}
+
+/// The environment: `PATH`, `HOSTNAME`, `TERM` with a terminal, the engine's, then the image's and the user's.
+fn environment(tty: bool, hostname: &str, extra: &[String], asked: &[String]) -> Vec<String> {
+    let mut env = vec![defaults::PATH.to_owned(), format!("HOSTNAME={hostname}")];
+    if tty {
+        env.push("TERM=xterm".into());
+    }
+    merge_env(merge_env(env, extra), asked)
+}
+
+/// `NAME=value` replaces in place or is added; `NAME` removes (moby `container.ReplaceOrAppendEnvVars`).
+fn merge_env(mut env: Vec<String>, over: &[String]) -> Vec<String> {
+    for entry in over {
+        let name = entry.split('=').next().unwrap_or(entry);
+        let found = env.iter().position(|old| old.split('=').next() == Some(name));
+        match (entry.contains('='), found) {
+            (true, Some(at)) => env[at] = entry.clone(),
+            (true, None) => env.push(entry.clone()),
+            (false, Some(at)) => drop(env.remove(at)),
+            (false, None) => {}
+        }
+    }
+    env
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
