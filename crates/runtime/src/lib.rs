@@ -4,7 +4,9 @@
 
 pub mod error;
 pub mod process;
+pub mod logs;
 pub mod request;
+pub mod spec;
 
 pub use error::{RuntimeError, StartError};
 pub use process::{Exec, Found, Process};
