@@ -4,6 +4,13 @@
 
 #![allow(unsafe_code)] // The one place, besides `shim`, that speaks to the kernel past safe wrappers.
 
+pub mod capability;
+pub mod cgroup;
+pub mod mount;
+pub mod namespace;
 pub mod netlink;
 pub mod nftables;
-pub mod cgroup;
+pub mod pidfd;
+pub mod process;
+pub mod pty;
+pub mod seccomp;
