@@ -53,7 +53,8 @@ pub struct HostDevices;
 
 impl DeviceLookup for HostDevices {
     fn node(&self, path: &str) -> io::Result<Node> {
-        node_of(path.to_owned(), &std::fs::metadata(path)?).ok_or_else(|| io::Error::other("not a device node"))
+        node_of(path.to_owned(), &std::fs::metadata(path)?)
+            .ok_or_else(|| io::Error::other("not a device node"))
     }
 
     fn below(&self, path: &str) -> io::Result<Vec<Node>> {
@@ -121,10 +122,14 @@ pub(super) fn plan(spec: &ContainerSpec, lookup: &dyn DeviceLookup) -> Result<De
         add_renamed(spec, lookup, &mut nodes)?;
         return Ok(Devices { nodes, rules: vec![DeviceRule::everything()] });
     }
-    let mut devices = Devices { nodes: Vec::new(), rules: defaults::DEVICE_RULES.iter().filter_map(|r| DeviceRule::parse(r)).collect() };
+    let mut devices = Devices {
+        nodes: Vec::new(),
+        rules: defaults::DEVICE_RULES.iter().filter_map(|r| DeviceRule::parse(r)).collect(),
+    };
     for asked in spec.resources.devices.iter().flatten() {
         let access = access_of(&asked.permissions).filter(|bits| *bits != 0);
-        let access = access.ok_or_else(|| SpecError::DevicePermissions { permissions: asked.permissions.clone() })?;
+        let access =
+            access.ok_or_else(|| SpecError::DevicePermissions { permissions: asked.permissions.clone() })?;
         for node in find(lookup, &asked.host_path, &asked.container_path)? {
             let kind = if node.block { DeviceKind::Block } else { DeviceKind::Char };
             let (major, minor) = (Some(node.major), Some(node.minor));
@@ -140,7 +145,11 @@ pub(super) fn plan(spec: &ContainerSpec, lookup: &dyn DeviceLookup) -> Result<De
 }
 
 /// A privileged container has all devices under their own names; other names are added.
-fn add_renamed(spec: &ContainerSpec, lookup: &dyn DeviceLookup, nodes: &mut Vec<Node>) -> Result<(), SpecError> {
+fn add_renamed(
+    spec: &ContainerSpec,
+    lookup: &dyn DeviceLookup,
+    nodes: &mut Vec<Node>,
+) -> Result<(), SpecError> {
     for asked in spec.resources.devices.iter().flatten().filter(|d| d.host_path != d.container_path) {
         for node in find(lookup, &asked.host_path, &asked.container_path)? {
             if nodes.iter().all(|n| n.path != node.path) {
@@ -175,7 +184,15 @@ pub(super) fn steps(devices: &Devices) -> Vec<Step> {
     let mut steps = Vec::with_capacity(12 + devices.nodes.len());
     for node in &defaults::NODES {
         let (major, minor) = (node.major, node.minor);
-        steps.push(Step::Node { path: node.path.into(), kind: CHAR, major, minor, mode: 0o666, uid: 0, gid: 0 });
+        steps.push(Step::Node {
+            path: node.path.into(),
+            kind: CHAR,
+            major,
+            minor,
+            mode: 0o666,
+            uid: 0,
+            gid: 0,
+        });
     }
     for (path, to) in defaults::LINKS {
         steps.push(Step::Link { path: path.into(), to: to.into() });
@@ -202,7 +219,11 @@ mod tests {
 
     fn asking(host: &str, inside: &str, permissions: &str) -> ContainerSpec {
         let mut spec = container_spec();
-        let device = DeviceSpec { host_path: host.into(), container_path: inside.into(), permissions: permissions.into() };
+        let device = DeviceSpec {
+            host_path: host.into(),
+            container_path: inside.into(),
+            permissions: permissions.into(),
+        };
         spec.resources.devices = Some(vec![device]);
         spec
     }

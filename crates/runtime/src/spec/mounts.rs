@@ -103,13 +103,16 @@ pub(super) fn plan(
 fn target_of(step: &Step) -> &str {
     match step {
         Step::Mount { target, .. } | Step::Bind { target, .. } | Step::Layers { target, .. } => target,
-        Step::Node { path, .. } | Step::Link { path, .. } | Step::Mask { path } | Step::ReadOnly { path } => path,
+        Step::Node { path, .. } | Step::Link { path, .. } | Step::Mask { path } | Step::ReadOnly { path } => {
+            path
+        }
     }
 }
 
 /// The root travels with the mount that travels the most (moby `oci_linux.go`, `WithMounts`).
 fn root_propagation(mounts: &[ResolvedMount]) -> u64 {
-    let any = |wanted: &[Propagation]| mounts.iter().any(|m| m.propagation.is_some_and(|p| wanted.contains(&p)));
+    let any =
+        |wanted: &[Propagation]| mounts.iter().any(|m| m.propagation.is_some_and(|p| wanted.contains(&p)));
     if any(&[Propagation::Shared, Propagation::Rshared]) {
         SHARED
     } else if any(&[Propagation::Slave, Propagation::Rslave]) {
@@ -241,9 +244,16 @@ fn user_mounts(request: &CreateRequest) -> Result<Vec<(String, Step)>, SpecError
 /// The files that hold a container's network names.
 fn network_files(request: &CreateRequest) -> Vec<(&Path, &'static str)> {
     let files = request.files.iter().flat_map(|files| {
-        [(&files.resolv_conf, "/etc/resolv.conf"), (&files.hostname, "/etc/hostname"), (&files.hosts, "/etc/hosts")]
+        [
+            (&files.resolv_conf, "/etc/resolv.conf"),
+            (&files.hostname, "/etc/hostname"),
+            (&files.hosts, "/etc/hosts"),
+        ]
     });
-    files.filter(|(source, _)| !source.as_os_str().is_empty()).map(|(source, target)| (source.as_path(), target)).collect()
+    files
+        .filter(|(source, _)| !source.as_os_str().is_empty())
+        .map(|(source, target)| (source.as_path(), target))
+        .collect()
 }
 
 /// A path without doubled or trailing slashes and dots.
@@ -301,7 +311,12 @@ fn propagation_flags(propagation: Option<Propagation>) -> u64 {
 }
 
 /// A tmpfs: locked unless its options say otherwise. Of options that contradict each other the last counts.
-fn tmpfs(target: &str, options: &str, writable: bool, propagation: Option<Propagation>) -> Result<Step, SpecError> {
+fn tmpfs(
+    target: &str,
+    options: &str,
+    writable: bool,
+    propagation: Option<Propagation>,
+) -> Result<Step, SpecError> {
     let mut flags = NOSUID | NODEV | NOEXEC;
     let mut travel = propagation_flags(propagation);
     let mut data: Vec<&str> = Vec::new();
@@ -312,7 +327,20 @@ fn tmpfs(target: &str, options: &str, writable: bool, propagation: Option<Propag
             travel = propagation_flags(Some(propagation));
         } else {
             let key = word.split('=').next().unwrap_or(word);
-            if !matches!(key, "size" | "mode" | "uid" | "gid" | "nr_inodes" | "nr_blocks" | "mpol" | "huge" | "inode32" | "inode64" | "noswap") {
+            if !matches!(
+                key,
+                "size"
+                    | "mode"
+                    | "uid"
+                    | "gid"
+                    | "nr_inodes"
+                    | "nr_blocks"
+                    | "mpol"
+                    | "huge"
+                    | "inode32"
+                    | "inode64"
+                    | "noswap"
+            ) {
                 return Err(SpecError::TmpfsOption { option: word.to_owned() });
             }
             data.retain(|old| old.split('=').next() != Some(key));

@@ -39,7 +39,8 @@ pub fn limits(resources: &Resources, devices: &dyn DeviceLookup) -> Result<Limit
     };
     if resources.nano_cpus > 0 {
         limits.cpu_period = Some(NANO_CPU_PERIOD);
-        limits.cpu_quota = Some((i128::from(resources.nano_cpus) * i128::from(NANO_CPU_PERIOD) / 1_000_000_000) as i64);
+        limits.cpu_quota =
+            Some((i128::from(resources.nano_cpus) * i128::from(NANO_CPU_PERIOD) / 1_000_000_000) as i64);
     }
     let weights = rates(&resources.blkio_weight_device, devices)?;
     limits.blkio_weight_device = weights.into_iter().map(|(d, n)| (d, n.min(1000) as u16)).collect();
@@ -51,9 +52,14 @@ pub fn limits(resources: &Resources, devices: &dyn DeviceLookup) -> Result<Limit
 }
 
 /// Devices by number.
-fn rates(list: &Option<Vec<DeviceValue>>, devices: &dyn DeviceLookup) -> Result<Vec<(DeviceNumber, u64)>, SpecError> {
+fn rates(
+    list: &Option<Vec<DeviceValue>>,
+    devices: &dyn DeviceLookup,
+) -> Result<Vec<(DeviceNumber, u64)>, SpecError> {
     let find = |asked: &DeviceValue| {
-        let node = devices.node(&asked.path).map_err(|cause| SpecError::BlockDevice { path: asked.path.clone(), cause })?;
+        let node = devices
+            .node(&asked.path)
+            .map_err(|cause| SpecError::BlockDevice { path: asked.path.clone(), cause })?;
         Ok((DeviceNumber { major: node.major, minor: node.minor }, asked.value))
     };
     list.iter().flatten().map(find).collect()
@@ -61,8 +67,21 @@ fn rates(list: &Option<Vec<DeviceValue>>, devices: &dyn DeviceLookup) -> Result<
 
 /// setrlimit(2)'s resources by name (asm-generic/resource.h).
 const RLIMITS: [(&str, u32); 16] = [
-    ("cpu", 0), ("fsize", 1), ("data", 2), ("stack", 3), ("core", 4), ("rss", 5), ("nproc", 6), ("nofile", 7),
-    ("memlock", 8), ("as", 9), ("locks", 10), ("sigpending", 11), ("msgqueue", 12), ("nice", 13), ("rtprio", 14),
+    ("cpu", 0),
+    ("fsize", 1),
+    ("data", 2),
+    ("stack", 3),
+    ("core", 4),
+    ("rss", 5),
+    ("nproc", 6),
+    ("nofile", 7),
+    ("memlock", 8),
+    ("as", 9),
+    ("locks", 10),
+    ("sigpending", 11),
+    ("msgqueue", 12),
+    ("nice", 13),
+    ("rtprio", 14),
     ("rttime", 15),
 ];
 
@@ -136,7 +155,8 @@ mod tests {
     #[test]
     fn a_container_s_ulimit_hides_the_daemon_s_of_that_name() {
         let ulimit = |name: &str, n| Ulimit { name: name.into(), soft: n, hard: n };
-        let got = rlimits(&Some(vec![ulimit("nofile", 10)]), &[ulimit("nofile", 99), ulimit("core", -1)]).unwrap();
+        let got =
+            rlimits(&Some(vec![ulimit("nofile", 10)]), &[ulimit("nofile", 99), ulimit("core", -1)]).unwrap();
         let short: Vec<_> = got.iter().map(|r| (r.resource, r.soft)).collect();
         assert_eq!(short, [(7, 10), (4, u64::MAX)]);
         rlimits(&Some(vec![ulimit("bogus", 1)]), &[]).unwrap_err();

@@ -15,20 +15,24 @@ pub fn capabilities(spec: &SecuritySpec, available: u64) -> Result<u64, SpecErro
     if spec.privileged {
         return Ok(available);
     }
-    let set = |names: &Option<Vec<String>>| names.iter().flatten().try_fold((0, false), |(set, all), name| {
-        if name.eq_ignore_ascii_case("ALL") || name.eq_ignore_ascii_case("CAP_ALL") {
-            return Ok((set, true));
-        }
-        let bit = defaults::capability(name).ok_or_else(|| SpecError::UnknownCapability { name: name.clone() })?;
-        if available & bit == 0 {
-            let name = name.clone();
-            return Err(SpecError::UnavailableCapability { name });
-        }
-        Ok((set | bit, all))
-    });
+    let set = |names: &Option<Vec<String>>| {
+        names.iter().flatten().try_fold((0, false), |(set, all), name| {
+            if name.eq_ignore_ascii_case("ALL") || name.eq_ignore_ascii_case("CAP_ALL") {
+                return Ok((set, true));
+            }
+            let bit = defaults::capability(name)
+                .ok_or_else(|| SpecError::UnknownCapability { name: name.clone() })?;
+            if available & bit == 0 {
+                let name = name.clone();
+                return Err(SpecError::UnavailableCapability { name });
+            }
+            Ok((set | bit, all))
+        })
+    };
     let (dropped, drop_all) = set(&without_unavailable(&spec.cap_drop, available))?;
     let (added, add_all) = set(&spec.cap_add)?;
-    let basic: u64 = defaults::DEFAULT_CAPABILITIES.iter().filter_map(|name| defaults::capability(name)).sum();
+    let basic: u64 =
+        defaults::DEFAULT_CAPABILITIES.iter().filter_map(|name| defaults::capability(name)).sum();
     Ok(match (add_all, drop_all) {
         (true, _) => available & !dropped,
         (false, true) => added,
@@ -129,7 +133,10 @@ mod tests {
     #[test]
     fn what_the_daemon_lacks_cannot_be_given_but_dropped() {
         let available = ALL & !(1 << 24);
-        assert_eq!(capabilities(&SecuritySpec { privileged: true, ..Default::default() }, available).unwrap(), available);
+        assert_eq!(
+            capabilities(&SecuritySpec { privileged: true, ..Default::default() }, available).unwrap(),
+            available
+        );
         let error = capabilities(&spec(&["SYS_RESOURCE"], &[]), available).unwrap_err();
         assert!(error.to_string().contains("not available in the current environment"), "{error}");
         capabilities(&spec(&[], &["SYS_RESOURCE"]), available).unwrap();

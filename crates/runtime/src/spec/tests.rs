@@ -3,7 +3,7 @@
 use super::*;
 use crate::request::{Joined, LogTarget, NetworkFiles, Rootfs};
 use minke_linux::cgroup::Mounts;
-use minke_model::{ContainerSpec, ContainerState, ContainerStatus, ContainerId, Timestamp};
+use minke_model::{ContainerId, ContainerSpec, ContainerState, ContainerStatus, Timestamp};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// A machine with a disk, a sound card and nothing else.
@@ -20,7 +20,15 @@ impl DeviceLookup for FakeDevices {
     }
 
     fn below(&self, path: &str) -> io::Result<Vec<Node>> {
-        let node = |path: &str, block, major, minor| Node { path: path.into(), block, major, minor, mode: 0o660, uid: 0, gid: 6 };
+        let node = |path: &str, block, major, minor| Node {
+            path: path.into(),
+            block,
+            major,
+            minor,
+            mode: 0o660,
+            uid: 0,
+            gid: 6,
+        };
         let all = [
             node("/dev/kmsg", false, 1, 11),
             node("/dev/null", false, 1, 3),
@@ -113,7 +121,11 @@ pub(crate) fn request(spec: ContainerSpec) -> CreateRequest {
     CreateRequest {
         container: Arc::new(container(spec)),
         rootfs: Rootfs { lower: vec!["/l2".into(), "/l1".into()], upper: "/up".into(), work: "/work".into() },
-        files: Some(NetworkFiles { hostname: file("hostname"), hosts: file("hosts"), resolv_conf: file("resolv.conf") }),
+        files: Some(NetworkFiles {
+            hostname: file("hostname"),
+            hosts: file("hosts"),
+            resolv_conf: file("resolv.conf"),
+        }),
         mounts: Vec::new(),
         join: Joined::default(),
         log: LogTarget { driver: "json-file".into(), path: file("json.log"), ..Default::default() },
@@ -132,6 +144,7 @@ pub(crate) fn host(mountinfo: &str) -> Host {
         apparmor: true,
         throttles: Vec::new(),
         default_ulimits: Vec::new(),
+        filters: Filters::new("", (6, 1)).unwrap(),
     }
 }
 
