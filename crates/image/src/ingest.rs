@@ -3,7 +3,13 @@
 //! For `pull.rs` and `push.rs`. Everything here blocks: call it from `spawn_blocking`. Nothing is visible to others
 //! until its digests were right; a failed ingest leaves nothing behind.
 
-use crate::{Images, Result, layer::LayerLease, reference::Reference};
+use crate::{
+    ImageError, Images, Result,
+    config::{self, ImageConfig},
+    layer::{LayerLease, Pending},
+    reference::Reference,
+    state::ImageRecord,
+};
 use minke_model::{ImageId, id::Digest};
 use std::{fs::File, io::Read};
 
@@ -30,6 +36,8 @@ pub(crate) struct Registration<'a> {
     pub(crate) layers: Vec<LayerLease>,
     /// The manifest that it came by, byte for byte; it is kept.
     pub(crate) manifest: Option<&'a [u8]>,
+    /// The image that it was made from here; `None` for what came from elsewhere.
+    pub(crate) parent: Option<ImageId>,
     /// Names that shall mean this image from now on: with a tag, or with a digest.
     pub(crate) names: Vec<Reference>,
 }
@@ -46,8 +54,7 @@ pub(crate) struct Registered {
 impl Images {
     /// A lease on the layer with that diff id, if it is here already.
     pub(crate) fn lease_layer(&self, diff_id: &Digest) -> Option<LayerLease> {
-        let _ = diff_id;
-        todo!()
+        self.0.state().layers.get(diff_id).cloned().map(LayerLease)
     }
 
     /// Takes one layer in: hashes the blob while it is inflated, the tar while it is unpacked, and checks both.
@@ -55,32 +62,51 @@ impl Images {
     /// Reads `stream` to its end, on the calling thread. Several may run at once, in any order. Errors:
     /// `DigestMismatch`, `TooLarge`, `Tar`, `Io`; `Stream` when `stream` itself failed.
     pub(crate) fn ingest_layer(&self, layer: &LayerIngest, stream: impl Read + Send) -> Result<LayerLease> {
-        let _ = (layer, stream);
-        todo!()
+        let keep = layer.keep_blob.then(|| layer.media_type.clone());
+        let pending = Pending::unpack(self.0.ingest_dir(), stream, layer.size, keep, self.0.limits()?)?;
+        check("a layer's blob", &layer.blob, &pending.blob)?;
+        check("a layer's content", &layer.diff_id, &pending.diff_id)?;
+        let leases = self.0.commit_layers(vec![pending])?;
+        leases.into_iter().next().ok_or_else(|| ImageError::NoSuchImage { name: layer.diff_id.to_string() })
     }
 
     /// Makes the image known, with its names, durably.
     pub(crate) fn register(&self, image: Registration<'_>) -> Result<Registered> {
-        let _ = image;
-        todo!()
+        let config = ImageConfig::parse(image.config)?;
+        let id = config.id();
+        if !image.layers.iter().map(LayerLease::diff_id).eq(&config.diff_ids) {
+            return Err(ImageError::Config { detail: "its layers are others than the ones that arrived".into() });
+        }
+        let _writing = self.0.writing();
+        let manifest = image.manifest.map(config::digest);
+        if let (Some(digest), Some(raw)) = (&manifest, image.manifest) {
+            self.0.content.put(digest, raw)?;
+        }
+        let new = self.0.add_image(config, ImageRecord::new(manifest, image.parent))?;
+        let renamed = !image.names.is_empty() && self.0.set_names(&id, &image.names)?;
+        Ok(Registered { id, changed: new || renamed })
     }
 
     /// Keeps a small blob (a manifest, an index) under its digest, which is verified. Not named by an image, it goes
     /// with the next restart.
     pub(crate) fn keep_blob(&self, digest: &Digest, raw: &[u8]) -> Result<()> {
-        let _ = (digest, raw);
-        todo!()
+        self.0.content.put(digest, raw)
     }
 
     /// A small blob's bytes, if it is here: a config, a manifest.
     pub(crate) fn read_blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
-        let _ = digest;
-        todo!()
+        self.0.content.read(digest)
     }
 
     /// A kept blob, opened for reading, and its size; for push and save.
     pub(crate) fn open_blob(&self, digest: &Digest) -> Result<Option<(File, u64)>> {
-        let _ = digest;
-        todo!()
+        self.0.content.open_blob(digest)
     }
+}
+
+fn check(what: &str, expected: &Digest, actual: &Digest) -> Result<()> {
+    if expected == actual {
+        return Ok(());
+    }
+    Err(ImageError::DigestMismatch { what: what.into(), expected: expected.clone(), actual: actual.clone() })
 }

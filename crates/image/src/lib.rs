@@ -7,17 +7,31 @@
 //! Never: knows what a container is beyond its id, decides whether an image may go (the engine does), writes outside
 //! of its own directory, or opens a path inside of a root other than by openat2(2).
 
+pub mod config;
+mod content;
+mod decompress;
+mod disk;
 pub mod error;
+mod gc;
+mod images;
 mod ingest;
 mod layer;
+mod path;
 pub mod platform;
 pub mod progress;
+mod recipe;
 pub mod reference;
+pub mod registry;
+mod snapshot;
+mod state;
+mod tarball;
+mod unpack;
+mod whiteout;
 
+pub use config::{History, ImageConfig};
 pub use error::{ImageError, Result};
+pub use images::{Image, Images};
+pub use layer::LayerLease;
 pub use progress::{Progress, ProgressEvent, Quiet};
 pub use reference::Reference;
-
-/// All images of this machine. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Images;
+pub use snapshot::{Change, ChangeKind, Rootfs};

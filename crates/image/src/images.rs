@@ -1,0 +1,363 @@
+//! All images of this machine: found, named, removed.
+//!
+//! On disk, below one directory that only root may enter: `version` (whose it is), `blobs/sha256/` (content.rs),
+//! `l/` (layer.rs), `images/` and `names.json` (state.rs), `snapshots/` and `init/` (snapshot/), `ingest/` (under
+//! way; emptied at start) and `trash/` (being removed). Everything in memory is rebuilt from a scan.
+
+use crate::{
+    ImageError, Result,
+    config::ImageConfig,
+    content::Content,
+    disk, gc,
+    layer::{Layer, LayerLease, Pending},
+    reference::Reference,
+    snapshot,
+    state::{self, ImageRecord, State},
+    unpack::Limits,
+};
+use minke_model::{ImageId, Timestamp, id::Digest};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// What the file `version` says.
+const MARK: &str = "minke-image 1\n";
+
+/// All images of this machine. Cheap to clone; every method may be called from any thread, and blocks.
+#[derive(Clone, Debug)]
+pub struct Images(pub(crate) Arc<Inner>);
+
+/// An image as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The digest of its configuration.
+    pub id: ImageId,
+    /// Its configuration.
+    pub config: Arc<ImageConfig>,
+    /// Its names with a tag.
+    pub tags: Vec<Reference>,
+    /// Its names with a digest, of the registries that it came from.
+    pub digests: Vec<Reference>,
+    /// The image that it was made from here, by commit or build.
+    pub parent: Option<ImageId>,
+    /// Bytes of all its layers, unpacked.
+    pub size: u64,
+    /// The manifest that it was pulled by.
+    pub manifest: Option<Digest>,
+    /// When it got its last name.
+    pub last_tagged: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) root: PathBuf,
+    pub(crate) content: Content,
+    /// Short; never held while something is read or written.
+    state: Mutex<State>,
+    /// One writer of records and names at a time.
+    writing: Mutex<()>,
+    /// One maker of layers with mount points at a time.
+    pub(crate) making_init: Mutex<()>,
+    /// The last number that was given as a name.
+    last: AtomicU64,
+}
+
+impl Images {
+    /// Opens the images below `root`, which is made if it is missing.
+    ///
+    /// Takes away what a crash left half done. Refuses a directory that holds something else. The caller sees to it
+    /// that nobody else has it open.
+    pub fn open(root: &Path) -> Result<Images> {
+        claim(root)?;
+        for dir in ["blobs", "images", "l", "snapshots", "init", "ingest", "trash"] {
+            disk::make_dir(&root.join(dir))?;
+        }
+        let content = Content::open(root.join("blobs/sha256"))?;
+        let inner = Inner {
+            root: root.to_owned(),
+            content,
+            state: Mutex::default(),
+            writing: Mutex::default(),
+            making_init: Mutex::default(),
+            last: AtomicU64::new(0),
+        };
+        let images = Images(Arc::new(inner));
+        images.scan()?;
+        Ok(images)
+    }
+
+    fn scan(&self) -> Result<()> {
+        let root = &self.0.root;
+        let mut last = 0;
+        for dir in ["trash", "ingest", "l"] {
+            let numbers = disk::names(&root.join(dir))?;
+            last = numbers.iter().filter_map(|n| u64::from_str_radix(n, 36).ok()).fold(last, u64::max);
+        }
+        self.0.last.store(last, Ordering::Relaxed);
+        let mut state = State { names: state::read_names(root)?, ..State::default() };
+        for name in disk::names(&root.join("l"))? {
+            let dir = root.join("l").join(&name);
+            match Layer::read(dir.clone()) {
+                Ok(layer) => drop(state.layers.insert(layer.record.diff_id.clone(), Arc::new(layer))),
+                Err(error) => {
+                    tracing::warn!(%error, "a layer without a record is removed");
+                    self.0.discard_dir(&dir)?;
+                }
+            }
+        }
+        for (id, record) in state::read_records(&root.join("images"))? {
+            let config = self.0.content.read(&id).and_then(|raw| {
+                ImageConfig::parse(&raw.ok_or_else(|| ImageError::NoSuchImage { name: id.to_string() })?)
+            });
+            match config {
+                Ok(config) => {
+                    let image = state.describe(&id, Arc::new(config), &record);
+                    state.images.insert(id, image);
+                }
+                Err(error) => tracing::error!(%error, image = %id, "an image's config cannot be read; it is left out"),
+            }
+        }
+        let State { names, images, .. } = &mut state;
+        names.names.retain(|_, id| images.contains_key(id));
+        names.tagged.retain(|id, _| images.contains_key(id));
+        snapshot::scan(&self.0, &mut state)?;
+        *self.0.state() = state;
+        gc::at_start(self)
+    }
+
+    /// The image that a name, an id or the beginning of an id means.
+    pub fn resolve(&self, name: &str) -> Result<ImageId> {
+        self.0.state().resolve(name)
+    }
+
+    /// An image as it is now.
+    pub fn get(&self, id: &ImageId) -> Result<Arc<Image>> {
+        let image = self.0.state().images.get(id).cloned();
+        image.ok_or_else(|| ImageError::NoSuchImage { name: id.to_string() })
+    }
+
+    /// All images, in the order of their ids.
+    pub fn list(&self) -> Vec<Arc<Image>> {
+        self.0.state().images.values().cloned().collect()
+    }
+
+    /// What a name means exactly, without ids and prefixes.
+    pub fn find_name(&self, name: &Reference) -> Option<ImageId> {
+        self.0.state().names.names.get(name).cloned()
+    }
+
+    /// Gives an image a name, which another may lose by it. A name without a tag gets `latest`.
+    pub fn tag(&self, id: &ImageId, name: &Reference) -> Result<()> {
+        let _writing = self.0.writing();
+        self.get(id)?;
+        self.0.set_names(id, &[name.clone().or_latest()]).map(drop)
+    }
+
+    /// Takes a name away. Whether there was such a name.
+    pub fn untag(&self, name: &Reference) -> Result<bool> {
+        let _writing = self.0.writing();
+        let mut names = self.0.state().names.clone();
+        let Some(id) = names.names.remove(&name.clone().or_latest()) else { return Ok(false) };
+        state::write_names(&self.0.root, &names)?;
+        self.0.state().rename(names, &BTreeSet::from([id]));
+        Ok(true)
+    }
+
+    /// Removes an image, its names, and the layers that nothing else has. Layers of containers stay as long as their
+    /// containers do.
+    ///
+    /// Returns what is gone: the image's id, then the chain ids of layers, from the top.
+    pub fn remove(&self, id: &ImageId) -> Result<Vec<Digest>> {
+        let _writing = self.0.writing();
+        let image = self.get(id)?;
+        let mut names = self.0.state().names.clone();
+        names.names.retain(|_, named| named != id);
+        names.tagged.remove(id);
+        state::write_names(&self.0.root, &names)?;
+        state::remove_record(&self.0.root.join("images"), id)?;
+        let mut gone = vec![id.clone()];
+        {
+            let mut state = self.0.state();
+            state.images.remove(id);
+            state.rename(names, &BTreeSet::new());
+            let images = state.images.values().flat_map(|i| i.config.chain_ids());
+            let kept: BTreeSet<_> = images.chain(state.snapshots.values().flat_map(|s| s.chain())).collect();
+            gone.extend(image.config.chain_ids().into_iter().rev().filter(|chain| !kept.contains(chain)));
+        }
+        let candidates: Vec<_> = std::iter::once(id.clone()).chain(image.manifest.clone()).collect();
+        gc::collect(&self.0, &candidates)?;
+        Ok(gone)
+    }
+
+    /// Bytes of each of an image's layers, from the bottom.
+    pub fn layer_sizes(&self, id: &ImageId) -> Result<Vec<u64>> {
+        let image = self.get(id)?;
+        let state = self.0.state();
+        let size = |diff_id| state.layers.get(diff_id).map_or(0, |layer| layer.record.size);
+        Ok(image.config.diff_ids.iter().map(size).collect())
+    }
+
+    /// The chain id of each of an image's layers, from the bottom. Images share a layer exactly when they share this.
+    pub fn layer_chain(&self, id: &ImageId) -> Result<Vec<Digest>> {
+        Ok(self.get(id)?.config.chain_ids())
+    }
+
+    /// Bytes of all layers that are here, each once.
+    pub fn layers_size(&self) -> u64 {
+        self.0.state().layers.values().map(|layer| layer.record.size).sum()
+    }
+
+    /// Bytes that an image shares with others, and bytes that would be gone with it.
+    pub fn shared_and_unique(&self, id: &ImageId) -> Result<(u64, u64)> {
+        let image = self.get(id)?;
+        let state = self.0.state();
+        let mut users: HashMap<Digest, usize> = HashMap::new();
+        for chain in state.images.values().flat_map(|i| i.config.chain_ids()) {
+            *users.entry(chain).or_default() += 1;
+        }
+        let sizes = image.config.diff_ids.iter().map(|d| state.layers.get(d).map_or(0, |l| l.record.size));
+        let chain = image.config.chain_ids();
+        let shared = chain.iter().zip(sizes.clone()).filter(|(c, _)| users.get(*c).is_some_and(|&n| n > 1));
+        let shared: u64 = shared.map(|(_, size)| size).sum();
+        Ok((shared, sizes.sum::<u64>() - shared))
+    }
+}
+
+impl Inner {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A directory for something under way that does not exist yet.
+    pub(crate) fn ingest_dir(&self) -> PathBuf {
+        self.root.join("ingest").join(self.number())
+    }
+
+    /// A name that was never given since the scan, as short as can be.
+    pub(crate) fn number(&self) -> String {
+        let mut number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut digits = Vec::new();
+        while number > 0 {
+            digits.push(char::from_digit((number % 36) as u32, 36).unwrap_or('0'));
+            number /= 36;
+        }
+        digits.iter().rev().collect()
+    }
+
+    /// How much one tar may unpack to: what the disk has room for.
+    pub(crate) fn limits(&self) -> Result<Limits> {
+        let (bytes, entries) = disk::room(&self.root)?;
+        Ok(Limits { bytes, entries })
+    }
+
+    /// Gives an image names, durably. Whether any of them meant something else, or nothing. With the writers' lock.
+    pub(crate) fn set_names(&self, id: &ImageId, wanted: &[Reference]) -> Result<bool> {
+        let mut names = self.state().names.clone();
+        let mut touched = BTreeSet::from([id.clone()]);
+        let mut changed = false;
+        for name in wanted {
+            let before = names.names.insert(name.clone(), id.clone());
+            changed |= before.as_ref() != Some(id);
+            touched.extend(before);
+        }
+        if wanted.iter().any(|name| name.digest().is_none()) {
+            names.tagged.insert(id.clone(), Timestamp::now());
+        }
+        state::write_names(&self.root, &names)?;
+        self.state().rename(names, &touched);
+        Ok(changed)
+    }
+
+    /// Makes unpacked layers known: one sync for all of them, then a rename each.
+    pub(crate) fn commit_layers(&self, pending: Vec<Pending>) -> Result<Vec<LayerLease>> {
+        let _writing = self.writing();
+        let mut leases: HashMap<Digest, LayerLease> = HashMap::new();
+        let mut new = Vec::new();
+        let order: Vec<_> = pending.iter().map(|p| p.diff_id.clone()).collect();
+        for pending in pending {
+            let known = self.state().layers.get(&pending.diff_id).cloned();
+            match known {
+                Some(layer) => drop(leases.insert(pending.diff_id.clone(), LayerLease(layer))),
+                None if new.iter().any(|p: &Pending| p.diff_id == pending.diff_id) => {}
+                None => {
+                    pending.write_record()?;
+                    new.push(pending);
+                }
+            }
+        }
+        if !new.is_empty() {
+            disk::sync_filesystem(&self.root)?;
+            let mut placed = Vec::new();
+            for pending in new {
+                if let Some((file, blob)) = pending.kept_blob() {
+                    self.content.adopt(&blob.digest, &file)?;
+                }
+                placed.push(Arc::new(pending.place(self.root.join("l").join(self.number()))?));
+            }
+            self.content.sync()?;
+            disk::sync_dir(&self.root.join("l"))?;
+            let mut state = self.state();
+            for layer in placed {
+                leases.insert(layer.record.diff_id.clone(), LayerLease(layer.clone()));
+                state.layers.insert(layer.record.diff_id.clone(), layer);
+            }
+        }
+        Ok(order.iter().filter_map(|diff_id| leases.get(diff_id).cloned()).collect())
+    }
+
+    /// Makes an image known, durably. With the writers' lock. Whether it is new.
+    pub(crate) fn add_image(&self, config: ImageConfig, mut record: ImageRecord) -> Result<bool> {
+        let id = config.id();
+        let known = self.state().images.get(&id).cloned();
+        if let Some(known) = &known {
+            // What is known of it already is kept, where nothing newer is.
+            record.manifest = record.manifest.or(known.manifest.clone());
+            record.parent = record.parent.or(known.parent.clone());
+            if (&record.manifest, &record.parent) == (&known.manifest, &known.parent) {
+                return Ok(false);
+            }
+        }
+        self.content.put(&id, &config.raw)?;
+        state::write_record(&self.root.join("images"), &id, &record)?;
+        let mut state = self.state();
+        let image = state.describe(&id, Arc::new(config), &record);
+        state.images.insert(id, image);
+        Ok(known.is_none())
+    }
+
+    /// Moves a directory to the trash, at once, and removes it there.
+    pub(crate) fn discard_dir(&self, dir: &Path) -> Result<()> {
+        let trash = self.root.join("trash").join(self.number());
+        match rustix::fs::rename(dir, &trash) {
+            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            other => other.map_err(|e| ImageError::io("move to the trash", dir, e))?,
+        }
+        disk::remove_dir(&trash)
+    }
+}
+
+/// Makes the directory ours, or finds that it is.
+fn claim(root: &Path) -> Result<()> {
+    disk::make_dir(root)?;
+    let foreign = |detail: &str| ImageError::ForeignRoot { path: root.to_owned(), detail: detail.into() };
+    match std::fs::read_to_string(root.join("version")) {
+        Ok(mark) if mark == MARK => return Ok(()),
+        Ok(_) => return Err(foreign("its version is not known")),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(ImageError::io("read", root.join("version"), e)),
+    }
+    // Half a mark is what a crash at the very first start leaves.
+    if disk::names(root)?.iter().any(|name| name != ".version.new") {
+        return Err(foreign("it is not empty"));
+    }
+    disk::write_durably(root, "version", MARK.as_bytes())
+}

@@ -1,0 +1,507 @@
+//! Unpacks a tar below a directory: a layer into an empty one, an archive into a container's root.
+//!
+//! Invariant: nothing is made, changed or removed outside of the root. Each entry's parent is opened by openat2(2)
+//! inside of the root and the last part is then made by that descriptor, never followed. Absolute names start at the
+//! root; names that climb out are refused. The trees that come out are Docker's (moby `pkg/archive`, `Unpack` and
+//! `createTarFile`), except that a link entry does not change its target's owner and mode again.
+
+use crate::{
+    ImageError, Result, disk, path,
+    recipe::RecipeWriter,
+    tarball::{Entry, EntryKind, NoTap, Tap, TarReader},
+    whiteout,
+};
+use rustix::{
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags},
+    io::Errno,
+};
+use std::{
+    collections::HashMap,
+    ffi::{CStr, CString},
+    fs::File,
+    io::{Read, Write},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::FileExt,
+    },
+    rc::Rc,
+};
+
+/// Parents that are kept open.
+const MAX_OPEN: usize = 64;
+
+/// How much one tar may unpack to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of files, without holes.
+    pub(crate) bytes: u64,
+    /// Entries, whatever they make.
+    pub(crate) entries: u64,
+}
+
+/// What the unpacker does beside making files.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// `.wh.` names are whiteouts and become overlayfs's.
+    pub(crate) whiteouts: bool,
+    /// A directory is never replaced by something else, nor something else by a directory.
+    pub(crate) no_overwrite_dir_non_dir: bool,
+    /// Whoever the tar says: everything belongs to this user and group.
+    pub(crate) owner: Option<(u32, u32)>,
+}
+
+/// Where the bytes of the tar go that are no file, and files that are replaced.
+pub(crate) trait Keeper: Tap {
+    /// Itself, as the reader needs it.
+    fn tap(&mut self) -> &mut dyn Tap;
+    /// The payload's next bytes now lie in this range of this file.
+    fn range(&mut self, path: &[u8], offset: u64, length: u64) -> Result<()>;
+    /// Takes away what the next entry replaces.
+    fn replace(&mut self, parent: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<()>;
+}
+
+impl Keeper for RecipeWriter {
+    fn tap(&mut self) -> &mut dyn Tap {
+        self
+    }
+
+    fn range(&mut self, path: &[u8], offset: u64, length: u64) -> Result<()> {
+        RecipeWriter::range(self, path, offset, length)
+    }
+
+    fn replace(&mut self, parent: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<()> {
+        RecipeWriter::replace(self, parent, name, path)
+    }
+}
+
+impl Keeper for NoTap {
+    fn tap(&mut self) -> &mut dyn Tap {
+        self
+    }
+
+    fn range(&mut self, _path: &[u8], _offset: u64, _length: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn replace(&mut self, parent: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<()> {
+        disk::remove_at(parent, name).map_err(|e| ImageError::io("remove", String::from_utf8_lossy(path).as_ref(), e))
+    }
+}
+
+/// What came out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unpacked {
+    /// Bytes of files with their holes, and of symbolic links, as Docker counts a layer's size. What was replaced
+    /// within the same tar is counted twice.
+    pub(crate) size: u64,
+    /// Length of the tar itself.
+    pub(crate) tar_size: u64,
+}
+
+/// An open directory and where it lies, which is not where the tar said when a link led there.
+#[derive(Debug)]
+struct Place {
+    fd: OwnedFd,
+    path: Vec<u8>,
+}
+
+/// Unpacks all entries of `tar` below `root`.
+pub(crate) fn unpack(
+    root: BorrowedFd<'_>,
+    tar: impl Read,
+    keeper: &mut dyn Keeper,
+    options: Options,
+    limits: Limits,
+) -> Result<Unpacked> {
+    let mut reader = TarReader::new(tar);
+    let mut unpacker =
+        Unpacker { root, keeper, options, open: HashMap::new(), dirs: Vec::new(), size: 0, bytes: 0, entry: String::new() };
+    let mut count = 0;
+    while let Some(entry) = reader.next(unpacker.keeper.tap())? {
+        count += 1;
+        if count > limits.entries {
+            return Err(ImageError::TooLarge { what: "the number of entries of a tar".into(), limit: limits.entries });
+        }
+        unpacker.bytes += reader.payload_left();
+        if unpacker.bytes > limits.bytes {
+            return Err(ImageError::TooLarge { what: "the content of a tar".into(), limit: limits.bytes });
+        }
+        unpacker.entry(&entry, &mut reader)?;
+    }
+    unpacker.set_times_of_dirs()?;
+    let size = unpacker.size;
+    let tar_size = reader.finish(keeper.tap())?;
+    Ok(Unpacked { size, tar_size })
+}
+
+struct Unpacker<'a> {
+    root: BorrowedFd<'a>,
+    keeper: &'a mut dyn Keeper,
+    options: Options,
+    /// By the path that the tar uses.
+    open: HashMap<Vec<u8>, Rc<Place>>,
+    /// Set at the end, since making files in a directory changes its own.
+    dirs: Vec<(Vec<u8>, Timestamps)>,
+    size: u64,
+    bytes: u64,
+    entry: String,
+}
+
+impl Unpacker<'_> {
+    fn entry<R: Read>(&mut self, entry: &Entry, reader: &mut TarReader<R>) -> Result<()> {
+        self.entry = entry.name();
+        let Some(clean) = path::clean(&entry.path) else {
+            return Err(self.bad("its name leads out of the root"));
+        };
+        if clean.is_empty() {
+            return self.root_entry(entry);
+        }
+        let (parent, name) = path::split(&clean);
+        if self.options.whiteouts {
+            match whiteout::read(name) {
+                whiteout::Name::Plain => {}
+                whiteout::Name::Nothing => return Ok(()),
+                whiteout::Name::Bad => return Err(self.bad("it is a whiteout of nothing")),
+                whiteout::Name::Opaque => {
+                    let place = self.place(parent)?;
+                    return whiteout::set_opaque(&place.fd).map_err(|e| self.failed("make opaque", e));
+                }
+                whiteout::Name::Hidden(hidden) => {
+                    let place = self.place(parent)?;
+                    let hidden = self.c_name(hidden)?;
+                    return whiteout::hide(place.fd.as_fd(), &hidden).map_err(|e| self.failed("hide", e));
+                }
+            }
+        }
+        let place = self.place(parent)?;
+        let name = self.c_name(name)?;
+        match entry.kind {
+            EntryKind::File => self.file(entry, &place, &name, reader),
+            EntryKind::Dir => self.dir(entry, &clean, &place, &name),
+            EntryKind::Link => self.link(entry, &place, &name),
+            EntryKind::Symlink => {
+                let target = path::c_string(&entry.link).map_err(|_| self.bad("its target holds a NUL"))?;
+                self.make(entry, &place, &name, |dir, name| rustix::fs::symlinkat(&*target, dir, name))?;
+                self.size += entry.link.len() as u64;
+                self.describe_node(entry, &place, &name)
+            }
+            EntryKind::Char | EntryKind::Block | EntryKind::Fifo => {
+                let (kind, device) = match entry.kind {
+                    EntryKind::Char => (FileType::CharacterDevice, entry.device),
+                    EntryKind::Block => (FileType::BlockDevice, entry.device),
+                    _ => (FileType::Fifo, (0, 0)),
+                };
+                let device = rustix::fs::makedev(device.0, device.1);
+                let mode = Mode::from_raw_mode(entry.mode & 0o777);
+                self.make(entry, &place, &name, |dir, name| rustix::fs::mknodat(dir, name, kind, mode, device))?;
+                self.describe_node(entry, &place, &name)
+            }
+        }
+    }
+
+    /// `./`: the root's own owner, mode and times.
+    fn root_entry(&mut self, entry: &Entry) -> Result<()> {
+        // When an archive is copied into a container, the directory that it is copied to stays as it is.
+        if entry.kind != EntryKind::Dir || self.options.no_overwrite_dir_non_dir {
+            return Ok(());
+        }
+        let fd = path::open_beneath(self.root, b"", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+            .map_err(|e| self.failed("open", e))?;
+        self.describe(entry, fd.as_fd())?;
+        self.dirs.push((Vec::new(), times(entry)));
+        Ok(())
+    }
+
+    fn file<R: Read>(&mut self, entry: &Entry, place: &Place, name: &CStr, reader: &mut TarReader<R>) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = self.make(entry, place, name, |dir, name| {
+            rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
+        })?;
+        let mut file = File::from(fd);
+        let at = path::join(&place.path, name.to_bytes());
+        match &entry.sparse {
+            None => {
+                while !reader.payload()?.is_empty() {
+                    let chunk = reader.payload()?;
+                    let length = chunk.len();
+                    file.write_all(chunk).map_err(|e| ImageError::io("write", &self.entry, e))?;
+                    reader.consume(length);
+                }
+                if entry.size > 0 {
+                    self.keeper.range(&at, 0, entry.size)?;
+                }
+            }
+            Some(extents) => {
+                for &(offset, length) in extents {
+                    self.extent(&file, offset, length, reader)?;
+                    self.keeper.range(&at, offset, length)?;
+                }
+                rustix::fs::ftruncate(&file, entry.size).map_err(|e| self.failed("size", e))?;
+            }
+        }
+        self.size += entry.size;
+        self.describe(entry, file.as_fd())?;
+        rustix::fs::futimens(&file, &times(entry)).map_err(|e| self.failed("set times of", e))
+    }
+
+    fn extent<R: Read>(&self, file: &File, mut offset: u64, mut left: u64, reader: &mut TarReader<R>) -> Result<()> {
+        while left > 0 {
+            let chunk = reader.payload()?;
+            let length = chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            file.write_all_at(&chunk[..length], offset).map_err(|e| ImageError::io("write", &self.entry, e))?;
+            reader.consume(length);
+            offset += length as u64;
+            left -= length as u64;
+        }
+        Ok(())
+    }
+
+    fn dir(&mut self, entry: &Entry, clean: &[u8], place: &Place, name: &CStr) -> Result<()> {
+        let mode = Mode::from_raw_mode(entry.mode & 0o777);
+        let mut hides = false;
+        if let Err(e) = rustix::fs::mkdirat(&place.fd, name, mode) {
+            if e != Errno::EXIST {
+                return Err(self.failed("make", e));
+            }
+            let stat = self.look(place, name)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                hides = self.options.whiteouts && whiteout::is_whiteout(&stat);
+                self.clear(entry, &stat, place, name)?;
+                rustix::fs::mkdirat(&place.fd, name, mode).map_err(|e| self.failed("make", e))?;
+            }
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).map_err(|e| self.failed("open", e))?;
+        self.describe(entry, fd.as_fd())?;
+        if hides {
+            whiteout::set_opaque(&fd).map_err(|e| self.failed("make opaque", e))?;
+        }
+        let at = path::join(&place.path, name.to_bytes());
+        self.dirs.push((at.clone(), times(entry)));
+        self.keep_open(clean, Place { fd, path: at });
+        Ok(())
+    }
+
+    fn link(&mut self, entry: &Entry, place: &Place, name: &CStr) -> Result<()> {
+        let target = path::clean(&entry.link).filter(|t| !t.is_empty());
+        let target = target.ok_or_else(|| self.bad("its target leads out of the root"))?;
+        let (parent, last) = path::split(&target);
+        let from = match self.existing(parent) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(self.bad("its target does not exist")),
+            other => other.map_err(|e| self.failed("open the target of", e))?,
+        };
+        if from.path == place.path && last == name.to_bytes() {
+            return Err(self.bad("it is a link to itself"));
+        }
+        let last = self.c_name(last)?;
+        let stat = match rustix::fs::statat(&from.fd, &*last, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Err(self.bad("its target does not exist")),
+            other => other.map_err(|e| self.failed("look at the target of", e))?,
+        };
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            return Err(self.bad("its target is a directory"));
+        }
+        self.make(entry, place, name, |dir, name| {
+            rustix::fs::linkat(&from.fd, &*last, dir, name, AtFlags::empty())
+        })
+    }
+
+    /// Makes something by `make`; if the name is taken, takes that away and tries again.
+    fn make<T>(
+        &mut self,
+        entry: &Entry,
+        place: &Place,
+        name: &CStr,
+        make: impl Fn(&OwnedFd, &CStr) -> std::result::Result<T, Errno>,
+    ) -> Result<T> {
+        match make(&place.fd, name) {
+            Err(Errno::EXIST) => {}
+            other => return other.map_err(|e| self.failed("make", e)),
+        }
+        let stat = self.look(place, name)?;
+        self.clear(entry, &stat, place, name)?;
+        make(&place.fd, name).map_err(|e| self.failed("make", e))
+    }
+
+    fn look(&self, place: &Place, name: &CStr) -> Result<rustix::fs::Stat> {
+        rustix::fs::statat(&place.fd, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| self.failed("look at", e))
+    }
+
+    /// Takes away what lies where the entry goes.
+    fn clear(&mut self, entry: &Entry, stat: &rustix::fs::Stat, place: &Place, name: &CStr) -> Result<()> {
+        let (old_dir, new_dir) =
+            (FileType::from_raw_mode(stat.st_mode) == FileType::Directory, entry.kind == EntryKind::Dir);
+        let at = path::join(&place.path, name.to_bytes());
+        if self.options.no_overwrite_dir_non_dir && old_dir != new_dir {
+            let (old, new) = if old_dir { ("directory", "non-directory") } else { ("non-directory", "directory") };
+            let path = String::from_utf8_lossy(&at).into_owned();
+            let detail = format!("cannot overwrite {old} {path:?} with {new} {:?}", self.entry);
+            return Err(ImageError::WrongPath { path, detail });
+        }
+        if self.options.whiteouts && whiteout::is_whiteout(stat) {
+            return rustix::fs::unlinkat(&place.fd, name, AtFlags::empty()).map_err(|e| self.failed("replace", e));
+        }
+        // Open parents may lie below it, or have been found by way of it.
+        self.open.clear();
+        self.keeper.replace(place.fd.as_fd(), name, &at)
+    }
+
+    /// Owner, attributes and mode, in the order in which none undoes another: a change of owner takes away setuid
+    /// bits and file capabilities.
+    fn describe(&self, entry: &Entry, fd: BorrowedFd<'_>) -> Result<()> {
+        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .map_err(|e| self.failed("set the owner of", e))?;
+        for (name, value) in self.xattrs(entry)? {
+            let set = rustix::fs::fsetxattr(fd, &*name, value, XattrFlags::empty());
+            self.check_xattr(set, &name)?;
+        }
+        rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode)).map_err(|e| self.failed("set the mode of", e))
+    }
+
+    /// The same for what cannot be opened without effects: links, devices, pipes.
+    fn describe_node(&self, entry: &Entry, place: &Place, name: &CStr) -> Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).map_err(|e| self.failed("open", e))?;
+        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        rustix::fs::chownat(&fd, c"", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
+            .map_err(|e| self.failed("set the owner of", e))?;
+        // The descriptor's own path is a magic link to the node itself; only for a symbolic link would the kernel
+        // refuse to set anything by it, so that one is named by its parent.
+        let by_parent = [disk::proc_path(place.fd.as_fd()).as_bytes(), b"/", name.to_bytes()].concat();
+        for (xattr, value) in self.xattrs(entry)? {
+            let set = match entry.kind {
+                EntryKind::Symlink => rustix::fs::lsetxattr(by_parent.as_slice(), &*xattr, value, XattrFlags::empty()),
+                _ => rustix::fs::setxattr(disk::proc_path(fd.as_fd()), &*xattr, value, XattrFlags::empty()),
+            };
+            self.check_xattr(set, &xattr)?;
+        }
+        if entry.kind != EntryKind::Symlink {
+            rustix::fs::chmod(disk::proc_path(fd.as_fd()), Mode::from_raw_mode(entry.mode))
+                .map_err(|e| self.failed("set the mode of", e))?;
+        }
+        rustix::fs::utimensat(&place.fd, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|e| self.failed("set times of", e))
+    }
+
+    fn xattrs<'e>(&self, entry: &'e Entry) -> Result<Vec<(CString, &'e [u8])>> {
+        let kept = entry.xattrs.iter().filter(|(name, _)| !name.starts_with(whiteout::OVERLAY_XATTRS));
+        kept.map(|(name, value)| match path::c_string(name) {
+            Ok(name) => Ok((name, value.as_slice())),
+            Err(_) => Err(self.bad("the name of an extended attribute holds a NUL")),
+        })
+        .collect()
+    }
+
+    /// Attributes that this file system or kind of file cannot have are left out, as Docker does.
+    fn check_xattr(&self, set: std::result::Result<(), Errno>, name: &CStr) -> Result<()> {
+        match set {
+            Err(Errno::OPNOTSUPP | Errno::PERM) => {
+                tracing::debug!(entry = self.entry, ?name, "extended attribute is not supported here");
+                Ok(())
+            }
+            other => other.map_err(|e| self.failed("set an extended attribute of", e)),
+        }
+    }
+
+    /// An entry's parent, made where it is missing.
+    fn place(&mut self, path: &[u8]) -> Result<Rc<Place>> {
+        match self.existing(path) {
+            Err(Errno::NOENT) => {}
+            other => return other.map_err(|e| self.failed("open the parent of", e)),
+        }
+        let mut at = Vec::new();
+        let mut place = self.existing(b"").map_err(|e| self.failed("open the parent of", e))?;
+        for part in path.split(|&b| b == b'/') {
+            at = path::join(&at, part);
+            place = match self.existing(&at) {
+                Err(Errno::NOENT) => {
+                    let name = self.c_name(part)?;
+                    rustix::fs::mkdirat(&place.fd, &*name, Mode::from_raw_mode(0o755))
+                        .map_err(|e| self.failed("make the parent of", e))?;
+                    let made = self.existing(&at).map_err(|e| self.failed("open the parent of", e))?;
+                    // The process's umask took bits away.
+                    rustix::fs::chmod(disk::proc_path(made.fd.as_fd()), Mode::from_raw_mode(0o755))
+                        .map_err(|e| self.failed("make the parent of", e))?;
+                    made
+                }
+                other => other.map_err(|e| self.failed("open the parent of", e))?,
+            };
+        }
+        Ok(place)
+    }
+
+    /// A directory inside of the root, links followed as inside of it.
+    fn existing(&mut self, path: &[u8]) -> std::result::Result<Rc<Place>, Errno> {
+        if let Some(place) = self.open.get(path) {
+            return Ok(place.clone());
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let place = match path::open_beneath(self.root, path, flags, Mode::empty()) {
+            Err(Errno::LOOP) => {
+                let fd = path::open_in_root(self.root, path, flags, Mode::empty())?;
+                let path = path::place_of(self.root, fd.as_fd())?.ok_or(Errno::NOENT)?;
+                Place { fd, path }
+            }
+            other => Place { fd: other?, path: path.to_vec() },
+        };
+        Ok(self.keep_open(path, place))
+    }
+
+    fn keep_open(&mut self, path: &[u8], place: Place) -> Rc<Place> {
+        if self.open.len() >= MAX_OPEN {
+            self.open.clear();
+        }
+        let place = Rc::new(place);
+        self.open.insert(path.to_vec(), place.clone());
+        place
+    }
+
+    fn set_times_of_dirs(&mut self) -> Result<()> {
+        self.entry.clear();
+        for (path, times) in std::mem::take(&mut self.dirs) {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            match path::open_beneath(self.root, &path, flags, Mode::empty()) {
+                // Replaced by a later entry.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                opened => opened
+                    .and_then(|fd| rustix::fs::futimens(fd, &times))
+                    .map_err(|e| ImageError::io("set times of", String::from_utf8_lossy(&path).as_ref(), e))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn c_name(&self, name: &[u8]) -> Result<CString> {
+        path::c_string(name).map_err(|_| self.bad("its name holds a NUL"))
+    }
+
+    fn bad(&self, detail: &str) -> ImageError {
+        ImageError::Tar { entry: self.entry.clone(), detail: detail.into() }
+    }
+
+    /// What the tar asks and cannot be is the tar's fault; the rest is the machine's.
+    fn failed(&self, verb: &str, error: Errno) -> ImageError {
+        match error {
+            Errno::EXIST
+            | Errno::INVAL
+            | Errno::ISDIR
+            | Errno::LOOP
+            | Errno::MLINK
+            | Errno::NAMETOOLONG
+            | Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::PERM
+            | Errno::FBIG
+            | Errno::OVERFLOW
+            | Errno::XDEV => self.bad(&format!("cannot {verb} it: {error}")),
+            _ => ImageError::io(verb, &self.entry, error),
+        }
+    }
+}
+
+fn times(entry: &Entry) -> Timestamps {
+    let spec = |(seconds, nanos): (i64, u32)| Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
+    let access = entry.atime.unwrap_or(entry.mtime).max(entry.mtime);
+    Timestamps { last_access: spec(access), last_modification: spec(entry.mtime) }
+}
