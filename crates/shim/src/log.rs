@@ -1,0 +1,174 @@
+//! The log of a container: output split into lines as Docker does, written in large pieces, rotated by size.
+//!
+//! Never: waits for a reader, or stops a container for a full disk: what cannot be written is dropped.
+
+pub mod clock;
+mod json;
+pub mod local;
+mod lines;
+
+use crate::plan::{Log as Plan, LogDriver};
+use clock::Clock;
+use lines::Lines;
+use std::{fs::File, io::{self, Write}, os::unix::fs::OpenOptionsExt};
+
+/// Where output comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stream {
+    /// Standard output, or a terminal.
+    Stdout = 1,
+    /// Standard error.
+    Stderr = 2,
+}
+
+/// A writer of a log.
+pub(crate) struct Log {
+    plan: Plan,
+    file: File,
+    /// Bytes in the newest file.
+    size: u64,
+    /// Not yet written; whole records only.
+    buffer: Vec<u8>,
+    /// Bytes of attributes, ready for every line (JSON), or for the first record of a file (local).
+    attributes: Vec<u8>,
+    clock: Clock,
+    lines: [Lines; 2],
+}
+
+/// Records are written once this many bytes wait, or nothing more is to be read.
+const FLUSH: usize = 256 << 10;
+
+impl Log {
+    /// Opens (or goes on with) a log; `None` when nobody writes one.
+    pub(crate) fn open(plan: &Plan) -> io::Result<Option<Log>> {
+        let attributes = match plan.driver {
+            LogDriver::None => return Ok(None),
+            LogDriver::JsonFile => json::attributes(&plan.attributes),
+            LogDriver::Local => local::attributes(&plan.attributes),
+        };
+        let file = open_file(&plan.path)?;
+        let size = file.metadata()?.len();
+        let mut log = Log { plan: plan.clone(), file, size, buffer: Vec::new(), attributes, clock: Clock::default(), lines: Default::default() };
+        log.begin_file();
+        Ok(Some(log))
+    }
+
+    /// The first record of a file, where its format has one.
+    fn begin_file(&mut self) {
+        if self.plan.driver == LogDriver::Local && self.size == 0 {
+            self.buffer.extend_from_slice(&self.attributes);
+        }
+    }
+
+    /// Takes output as it comes.
+    pub(crate) fn take(&mut self, stream: Stream, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let Log { lines, buffer, clock, attributes, plan, .. } = self;
+            let lines = &mut lines[stream as usize - 1];
+            let used = lines.take(bytes, clock, |line, time, clock| {
+                match plan.driver {
+                    LogDriver::Local => local::record(buffer, stream, line, time),
+                    _ => json::record(buffer, stream, line, time, clock, attributes),
+                }
+                buffer.len() < FLUSH
+            });
+            bytes = &bytes[used..];
+            if self.buffer.len() >= FLUSH {
+                self.flush();
+            }
+        }
+    }
+
+    /// What waits goes to the file.
+    pub(crate) fn flush(&mut self) {
+        let mut start = 0;
+        while start < self.buffer.len() {
+            let mut end = self.buffer.len();
+            if self.plan.max_size != 0 {
+                // As much as fits, whole records; one record always.
+                let room = self.plan.max_size.saturating_sub(self.size) as usize;
+                if end - start > room {
+                    end = start + self.whole_records(start, room);
+                    if end == start && self.size > 0 {
+                        self.rotate();
+                        continue;
+                    }
+                    if end == start {
+                        end = start + self.whole_records(start, usize::MAX);
+                    }
+                }
+            }
+            // A full disk must not stop the container: the rest of this piece is lost.
+            if self.file.write_all(&self.buffer[start..end]).is_ok() {
+                self.size += (end - start) as u64;
+            }
+            start = end;
+        }
+        self.buffer.clear();
+    }
+
+    /// Bytes of whole records from `start` that fit in `room`; with endless room, of the first one.
+    fn whole_records(&self, start: usize, room: usize) -> usize {
+        let bytes = &self.buffer[start..];
+        match self.plan.driver {
+            LogDriver::Local => local::whole(bytes, room),
+            _ if room == usize::MAX => bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |n| n + 1),
+            _ => bytes[..room.min(bytes.len())].iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1),
+        }
+    }
+
+    /// The newest file becomes `.1`, `.1` becomes `.2`…; the oldest goes.
+    fn rotate(&mut self) {
+        let path = &self.plan.path;
+        let name = |n: u32, suffix: &str| if n == 0 { path.clone() } else { format!("{path}.{n}{suffix}") };
+        let last = self.plan.max_files.max(1) - 1;
+        // Missing files are no error: the first rounds have few.
+        for suffix in ["", ".gz"] {
+            for n in (0..last).rev() {
+                if n > 0 || suffix.is_empty() {
+                    let _ = std::fs::rename(name(n, suffix), name(n + 1, suffix));
+                }
+            }
+        }
+        if last == 0 {
+            let _ = self.file.set_len(0);
+        } else {
+            // A newer plain file replaces an older compressed one of the same number.
+            let _ = std::fs::remove_file(name(1, ".gz"));
+            if let Ok(file) = open_file(path) {
+                self.file = file;
+            }
+        }
+        self.size = 0;
+        if self.plan.driver == LogDriver::Local && self.file.write_all(&self.attributes).is_ok() {
+            self.size = self.attributes.len() as u64;
+        }
+    }
+
+    /// Nothing more comes: lines without an end are written as they are.
+    pub(crate) fn finish(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let Log { lines, buffer, clock, attributes, plan, .. } = self;
+            lines[stream as usize - 1].finish(|line, time| match plan.driver {
+                LogDriver::Local => local::record(buffer, stream, line, time),
+                _ => json::record(buffer, stream, line, time, clock, attributes),
+            });
+        }
+        self.flush();
+    }
+
+    /// Gives memory back while nothing comes.
+    pub(crate) fn rest(&mut self) {
+        self.flush();
+        self.buffer = Vec::new();
+        self.lines.iter_mut().for_each(Lines::rest);
+    }
+}
+
+fn open_file(path: &str) -> io::Result<File> {
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Docker's json-file: `{"log":"…\n","stream":"stdout","attrs":{…},"time":"…"}`, escaped byte for byte as dockerd does
+//! (moby daemon/logger/jsonfilelog/jsonlog).
+
+use super::{Stream, clock::Clock};
+
+/// Appends one record. `line` has its newline, unless it is a piece of a longer line.
+pub(super) fn record(out: &mut Vec<u8>, stream: Stream, line: &[u8], time: i64, clock: &mut Clock, attributes: &[u8]) {
+    out.reserve(line.len() + attributes.len() + 80);
+    out.extend_from_slice(b"{\"log\":\"");
+    escape(line, out);
+    out.extend_from_slice(match stream {
+        Stream::Stdout => b"\",\"stream\":\"stdout\"" as &[u8],
+        Stream::Stderr => b"\",\"stream\":\"stderr\"",
+    });
+    out.extend_from_slice(attributes);
+    out.extend_from_slice(b",\"time\":\"");
+    clock.put(time, out);
+    out.extend_from_slice(b"\"}\n");
+}
+
+/// `,"attrs":{…}`, or nothing.
+pub(super) fn attributes(pairs: &[(String, String)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (i, (name, value)) in pairs.iter().enumerate() {
+        out.extend_from_slice(if i == 0 { b",\"attrs\":{\"" } else { b",\"" });
+        escape(name.as_bytes(), &mut out);
+        out.extend_from_slice(b"\":\"");
+        escape(value.as_bytes(), &mut out);
+        out.push(b'"');
+    }
+    if !out.is_empty() {
+        out.push(b'}');
+    }
+    out
+}
+
+/// Bytes that stand for themselves: ASCII without controls, quotes, backslash, and what HTML would take amiss.
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0x20;
+    while b < 0x80 {
+        table[b] = !matches!(b as u8, b'"' | b'\\' | b'<' | b'>' | b'&');
+        b += 1;
+    }
+    table
+};
+
+fn escape(mut bytes: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    loop {
+        let plain = bytes.iter().position(|b| !PLAIN[*b as usize]).unwrap_or(bytes.len());
+        out.extend_from_slice(&bytes[..plain]);
+        bytes = &bytes[plain..];
+        let Some(first) = bytes.first() else { return };
+        let used = match first {
+            b'\n' => {
+                out.extend_from_slice(b"\\n");
+                1
+            }
+            b'\r' => {
+                out.extend_from_slice(b"\\r");
+                1
+            }
+            b'"' | b'\\' => {
+                out.extend_from_slice(&[b'\\', *first]);
+                1
+            }
+            b if *b < 0x80 => {
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[(b >> 4) as usize], HEX[(b & 15) as usize]]);
+                1
+            }
+            _ => wide(bytes, out),
+        };
+        bytes = &bytes[used..];
+    }
+}
+
+/// One character beyond ASCII; what is none becomes U+FFFD, a byte at a time.
+fn wide(bytes: &[u8], out: &mut Vec<u8>) -> usize {
+    let head = &bytes[..bytes.len().min(4)];
+    let good = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        // SAFETY-free: the valid part is text by definition.
+        Err(e) => std::str::from_utf8(&head[..e.valid_up_to()]).unwrap_or(""),
+    };
+    match good.chars().next() {
+        Some('\u{2028}') => out.extend_from_slice(b"\\u2028"),
+        Some('\u{2029}') => out.extend_from_slice(b"\\u2029"),
+        Some(c) => out.extend_from_slice(&bytes[..c.len_utf8()]),
+        None => out.extend_from_slice(b"\\ufffd"),
+    }
+    good.chars().next().map_or(1, char::len_utf8)
+}
+
+#[cfg(test)]
+mod tests {
+    fn text(bytes: &[u8]) -> String {
+        let mut out = Vec::new();
+        super::escape(bytes, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn text_is_escaped_as_dockerd_escapes_it() {
+        assert_eq!(text(b"plain \"quoted\" \\ <a href>&\t\x1b[0m\x7f\r\n"), "plain \\\"quoted\\\" \\\\ \\u003ca href\\u003e\\u0026\\u0009\\u001b[0m\x7f\\r\\n");
+        assert_eq!(text("grüße 🐒 \u{2028}".as_bytes()), "grüße 🐒 \\u2028");
+        assert_eq!(text(b"\xff\xc3\x28 \xe2\x82"), "\\ufffd\\ufffd( \\ufffd\\ufffd");
+    }
+
+    #[test]
+    fn attributes_are_an_object() {
+        assert_eq!(super::attributes(&[]), b"");
+        let pairs = [("a".to_string(), "1".to_string()), ("b".to_string(), "\"".to_string())];
+        assert_eq!(super::attributes(&pairs), b",\"attrs\":{\"a\":\"1\",\"b\":\"\\\"\"}");
+    }
+}
