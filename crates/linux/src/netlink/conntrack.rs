@@ -49,7 +49,9 @@ pub fn forget_flows(socket: &mut Socket, which: impl Fn(&Flow) -> bool) -> Resul
         message.put(&[family, 0, 0, 0]);
         for reply in socket.dump(message)? {
             let attributes = Attributes::after(&reply.body, 4);
-            let (Some(flow), Some(tuple)) = (parse(attributes), attributes.get(CTA_TUPLE_ORIG)) else { continue };
+            let (Some(flow), Some(tuple)) = (parse(attributes), attributes.get(CTA_TUPLE_ORIG)) else {
+                continue;
+            };
             if reply.kind != CT_NEW || !which(&flow) {
                 continue;
             }

@@ -28,7 +28,6 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
-const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const AF_BRIDGE: u8 = 7;
 
@@ -233,10 +232,10 @@ pub fn set_address(socket: &mut Socket, index: u32, address: [u8; 6]) -> Result<
 }
 
 /// Sets a bridge port apart: isolated ports of a bridge reach its other ports, but not each other.
-pub fn set_isolated(socket: &mut Socket, index: u32, hairpin: bool) -> Result<(), Refused> {
+pub fn set_isolated(socket: &mut Socket, index: u32) -> Result<(), Refused> {
     let mut message = Message::new(RTM_NEWLINK, 0);
     message.put(&header(AF_BRIDGE, index, 0, 0)).nest(IFLA_PROTINFO, |m| {
-        m.attr_u8(IFLA_BRPORT_ISOLATED, 1).attr_u8(IFLA_BRPORT_MODE, hairpin as u8);
+        m.attr_u8(IFLA_BRPORT_ISOLATED, 1);
     });
     socket.request(message)
 }

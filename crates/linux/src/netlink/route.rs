@@ -47,10 +47,26 @@ impl Route {
 
 fn message(kind: u16, flags: u16, route: &Route) -> Message {
     let mut message = Message::new(kind, flags);
-    let scope =
-        if route.gateway.is_none() && route.destination.is_ipv4() { RT_SCOPE_LINK } else { RT_SCOPE_UNIVERSE };
+    let scope = if route.gateway.is_none() && route.destination.is_ipv4() {
+        RT_SCOPE_LINK
+    } else {
+        RT_SCOPE_UNIVERSE
+    };
     // `struct rtmsg`: family, prefixes, tos, table, protocol, scope, type, flags.
-    let head = [family(route.destination), route.prefix, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, scope, RTN_UNICAST, 0, 0, 0, 0];
+    let head = [
+        family(route.destination),
+        route.prefix,
+        0,
+        0,
+        RT_TABLE_MAIN,
+        RTPROT_BOOT,
+        scope,
+        RTN_UNICAST,
+        0,
+        0,
+        0,
+        0,
+    ];
     message.put(&head);
     if route.prefix != 0 {
         message.attr(RTA_DST, &octets(route.destination));

@@ -4,7 +4,8 @@
 //! Never: retries of what the kernel refused, threads that live on.
 
 use super::message::{
-    ACK, Attributes, DONE, DUMP, DUMP_INTERRUPTED, ERROR, Message, Messages, REQUEST, Received, text, u16_at, u32_at,
+    ACK, Attributes, DONE, DUMP, DUMP_INTERRUPTED, ERROR, Message, Messages, REQUEST, Received, text, u16_at,
+    u32_at,
 };
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
@@ -252,11 +253,7 @@ impl Socket {
         Ok(Some(count))
     }
 
-    fn acknowledged(
-        &mut self,
-        sequence: u32,
-        mut each: impl FnMut(&Received<'_>),
-    ) -> Result<(), Refused> {
+    fn acknowledged(&mut self, sequence: u32, mut each: impl FnMut(&Received<'_>)) -> Result<(), Refused> {
         loop {
             let length = self.receive()?;
             for received in Messages(&self.buffer[..length]) {
@@ -343,5 +340,9 @@ fn set_option(fd: BorrowedFd<'_>, option: i32, value: i32) -> Result<(), Errno> 
             size_of::<i32>() as libc::socklen_t,
         )
     };
-    if done == 0 { Ok(()) } else { Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)) }
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+    }
 }

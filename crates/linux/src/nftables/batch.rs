@@ -166,7 +166,14 @@ impl Batch {
 
     /// Adds elements; ones that are there already, with the same value, are no error.
     pub fn add_elements(&mut self, family: Family, table: &str, set: &Set, elements: &[Element]) {
-        self.messages.extend(write_elements(Kind::NewElements.number(), CREATE, family, table, set, elements));
+        self.messages.extend(write_elements(
+            Kind::NewElements.number(),
+            CREATE,
+            family,
+            table,
+            set,
+            elements,
+        ));
     }
 
     /// Takes elements away. Refused with `NOENT` when one is missing.
@@ -224,7 +231,15 @@ impl Batch {
         messages.push(edge(BATCH_END));
         let last = messages.len() - 2;
         for (index, message) in messages.iter_mut().enumerate().skip(1) {
-            message.flag(1 | if index == last { ACK | flags } else if index < last { flags } else { 0 });
+            message.flag(
+                1 | if index == last {
+                    ACK | flags
+                } else if index < last {
+                    flags
+                } else {
+                    0
+                },
+            );
         }
         messages[0].flag(1);
         let mut tries = 0;

@@ -198,7 +198,9 @@ impl Expression {
             Expression::FibDestination(..) => "fib",
             Expression::Compare(..) => "cmp",
             Expression::Bitwise(..) => "bitwise",
-            Expression::In(..) | Expression::NotIn(..) | Expression::Map(..) | Expression::VerdictMap(..) => "lookup",
+            Expression::In(..) | Expression::NotIn(..) | Expression::Map(..) | Expression::VerdictMap(..) => {
+                "lookup"
+            }
             Expression::Immediate(..) | Expression::Verdict(..) => "immediate",
             Expression::Nat(..) => "nat",
             Expression::Masquerade => "masq",
@@ -224,7 +226,10 @@ impl Expression {
                 }
             }
             Expression::Payload(base, offset, length, to) => {
-                m.attr_be32(1, to.number()).attr_be32(2, *base as u32).attr_be32(3, *offset).attr_be32(4, *length);
+                m.attr_be32(1, to.number())
+                    .attr_be32(2, *base as u32)
+                    .attr_be32(3, *offset)
+                    .attr_be32(4, *length);
             }
             Expression::FibDestination(result, to) => {
                 // `NFTA_FIB_F_DADDR`.
@@ -235,7 +240,9 @@ impl Expression {
                 m.nest(3, |m| data(m, value));
             }
             Expression::Bitwise(register, mask, xor) => {
-                m.attr_be32(1, register.number()).attr_be32(2, register.number()).attr_be32(3, mask.len() as u32);
+                m.attr_be32(1, register.number())
+                    .attr_be32(2, register.number())
+                    .attr_be32(3, mask.len() as u32);
                 m.nest(4, |m| data(m, mask)).nest(5, |m| data(m, xor));
             }
             Expression::In(set, key) => {
@@ -257,7 +264,9 @@ impl Expression {
                 m.attr_be32(1, Register::VERDICT).nest(2, |m| verdict.write(m));
             }
             Expression::Nat(kind, ipv6, address, port) => {
-                m.attr_be32(1, *kind as u32).attr_be32(2, if *ipv6 { 10 } else { 2 }).attr_be32(3, address.number());
+                m.attr_be32(1, *kind as u32)
+                    .attr_be32(2, if *ipv6 { 10 } else { 2 })
+                    .attr_be32(3, address.number());
                 if let Some(port) = port {
                     // `NF_NAT_RANGE_PROTO_SPECIFIED` follows from the register.
                     m.attr_be32(5, port.number());

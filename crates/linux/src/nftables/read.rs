@@ -58,7 +58,12 @@ pub fn chains(socket: &mut Socket) -> Result<Vec<ChainInfo>, Refused> {
 }
 
 /// The rules of a chain, in order.
-pub fn rules(socket: &mut Socket, family: Family, table: &str, chain: &str) -> Result<Vec<RuleInfo>, Refused> {
+pub fn rules(
+    socket: &mut Socket,
+    family: Family,
+    table: &str,
+    chain: &str,
+) -> Result<Vec<RuleInfo>, Refused> {
     let mut message = head(Kind::GetRule.number(), 0, family);
     message.attr_str(1, table).attr_str(2, chain);
     let replies = socket.dump(message)?;
@@ -112,7 +117,8 @@ pub(super) fn parse_rule(body: &[u8]) -> Option<RuleInfo> {
         drops |= name == "reject" || name == "target" && data.text(1) == Some("REJECT");
         expressions.push(name);
     }
-    let conditional = |name: &String| !matches!(name.as_str(), "counter" | "immediate" | "reject" | "target" | "log");
+    let conditional =
+        |name: &String| !matches!(name.as_str(), "counter" | "immediate" | "reject" | "target" | "log");
     Some(RuleInfo {
         family,
         table: attributes.text(1)?.to_owned(),

@@ -87,7 +87,13 @@ pub struct Set {
 impl Set {
     /// A set of single keys.
     pub fn of(name: &str, key: &[Type]) -> Self {
-        Self { name: name.to_owned(), key: key.to_vec(), value: Vec::new(), verdicts: false, intervals: false }
+        Self {
+            name: name.to_owned(),
+            key: key.to_vec(),
+            value: Vec::new(),
+            verdicts: false,
+            intervals: false,
+        }
     }
 
     /// A map of single keys.

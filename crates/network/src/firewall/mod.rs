@@ -1,0 +1,6 @@
+//! The firewall: who may reach whom, by one nftables table of our own.
+//!
+//! `plan` says what shall be, purely; `apply` makes it so; `host` deals with what the host's own firewall drops.
+
+pub(crate) mod apply;
+pub mod plan;

@@ -1,0 +1,489 @@
+//! The room's door: everything that others ask of networks.
+
+use crate::{
+    NetworkError,
+    bridge::{self, GatewayMode, Options},
+    endpoint::{self, Attachment, EndpointPlan},
+    error::Tried,
+    firewall::{
+        apply::Firewall,
+        plan::{Opening, Zone},
+    },
+    ipam::{self, AddressPool, Pools},
+    macvlan,
+    ports::{PortRequest, Ports, Taken, Target},
+    sysctl,
+};
+use minke_linux::netlink::{self, Family, Socket};
+use minke_model::{
+    ContainerId, EndpointId, NetworkId,
+    network::{Network, NetworkDriver, NetworkSpec, Subnet},
+    port::{Protocol, PublishedPort},
+};
+use rustix::{
+    fd::{BorrowedFd, OwnedFd},
+    fs::{FlockOperation, flock},
+};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::runtime::Handle;
+
+/// Who decides whether traffic reaches a published port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishPolicy {
+    /// The host's own forward rules.
+    Host,
+    /// Nobody: a published port is open, as Docker has it.
+    Open,
+}
+
+/// What a daemon knows at its start.
+#[derive(Clone, Debug)]
+pub struct NetworkConfig {
+    /// 8 hex digits, in the names of all that is made.
+    pub daemon_id: String,
+    /// For published ports.
+    pub policy: PublishPolicy,
+    /// `--default-address-pool`; empty is Docker's.
+    pub pools: Vec<AddressPool>,
+    /// `--ip`: where ports appear that are published without an address.
+    pub binding: IpAddr,
+    /// Whether the host may be made a router where containers need it (`--ip-forward`).
+    pub ip_forward: bool,
+    /// Whether there are firewall rules at all (`--iptables`). Without them no port is published but by copying.
+    pub firewall: bool,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            daemon_id: "00000000".into(),
+            policy: PublishPolicy::Host,
+            pools: Vec::new(),
+            binding: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            ip_forward: true,
+            firewall: true,
+        }
+    }
+}
+
+/// A container that runs, as far as its ports go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Which.
+    pub container: ContainerId,
+    /// Where its ports lead.
+    pub target: Target,
+    /// What is published.
+    pub published: Vec<PublishedPort>,
+}
+
+/// All that shall be: what a daemon tells at its start.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// All networks.
+    pub networks: Vec<Network>,
+    /// All containers that run.
+    pub running: Vec<Running>,
+}
+
+/// Keeps other daemons of this host from choosing address ranges while it lives. Hold it until the bridge is there.
+#[derive(Debug)]
+pub struct PoolLock {
+    _namespace: OwnedFd,
+}
+
+/// The networks of one daemon. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Networks(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    config: NetworkConfig,
+    pools: Pools,
+    /// For links, in the host's namespace.
+    route: Mutex<Socket>,
+    pub(crate) firewall: Mutex<Firewall>,
+    ports: Mutex<Ports>,
+}
+
+/// A poisoned lock guards data that is still whole: every change of it is one assignment.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Networks {
+    /// Opens the sockets that everything is asked by. Changes nothing yet. Copiers run on the tokio runtime that this is
+    /// called in.
+    pub fn open(config: NetworkConfig) -> Result<Self, NetworkError> {
+        let route = Socket::open(Family::Route).tried(|| "open a route socket".into())?;
+        let firewall = Firewall::new(&config.daemon_id, config.policy == PublishPolicy::Open)?;
+        let ports = Ports::new(Handle::try_current().ok());
+        let pools = Pools::new(&config.pools, &config.daemon_id);
+        let (route, firewall, ports) = (Mutex::new(route), Mutex::new(firewall), Mutex::new(ports));
+        Ok(Self(Arc::new(Inner { config, pools, route, firewall, ports })))
+    }
+
+    /// Reads a network's options, with the daemon's defaults.
+    pub fn options(&self, spec: &NetworkSpec) -> Result<Options, NetworkError> {
+        Options::read(&spec.options, self.0.config.binding)
+    }
+
+    /// The name of a network's device: as asked, or by its id. Empty for networks without one.
+    pub fn device_name(&self, id: &NetworkId, spec: &NetworkSpec) -> Result<String, NetworkError> {
+        if spec.driver != NetworkDriver::Bridge {
+            return Ok(String::new());
+        }
+        let asked = Options::bridge_name(&spec.options)?;
+        Ok(asked.map_or_else(|| format!("br-{}", id.short()), str::to_owned))
+    }
+
+    /// A name for an endpoint's device on the host: `veth`, four digits of the daemon's id, seven of the endpoint's.
+    pub fn host_name(&self, endpoint: &EndpointId) -> String {
+        let daemon = self.0.config.daemon_id.get(..4).unwrap_or_default();
+        format!("veth{daemon}{}", &endpoint.as_str()[..7])
+    }
+
+    /// Checks a new network and decides its address ranges, against other networks of this daemon and all that the host
+    /// uses. `device` may exist already with an address: then that is its range. Keep the lock until [`Networks::ensure`].
+    pub fn decide(
+        &self,
+        spec: &mut NetworkSpec,
+        device: &str,
+        others: &[Network],
+    ) -> Result<PoolLock, NetworkError> {
+        self.options(spec)?;
+        self.check_driver(spec)?;
+        let namespace = netlink::own_namespace()
+            .map_err(|source| NetworkError::io("open the host's network namespace", source))?;
+        flock(&namespace, FlockOperation::LockExclusive)
+            .map_err(|errno| NetworkError::io("lock the host's address ranges", errno))?;
+        if matches!(spec.driver, NetworkDriver::Host | NetworkDriver::None) {
+            return Ok(PoolLock { _namespace: namespace });
+        }
+        let networks: Vec<Subnet> =
+            others.iter().flat_map(|n| n.spec.pools.iter().map(|pool| pool.subnet)).collect();
+        let (host, own) = self.host_subnets(device)?;
+        if let Some(own) = own.filter(|own| !networks.iter().any(|n| n.overlaps(own)))
+            && spec.ipv4
+            && !spec.pools.iter().any(|pool| pool.subnet.address.is_ipv4())
+        {
+            spec.pools.insert(0, minke_model::network::IpamPool {
+                subnet: Subnet { address: own.network(), ..own },
+                range: None,
+                gateway: Some(own.address),
+                auxiliary: BTreeMap::new(),
+                user_given: false,
+            });
+        }
+        ipam::decide(spec, &self.0.pools, &networks, &host)?;
+        Ok(PoolLock { _namespace: namespace })
+    }
+
+    /// What the host has routes and addresses for, but by `device`; and the IPv4 address that `device` has.
+    fn host_subnets(&self, device: &str) -> Result<(Vec<Subnet>, Option<Subnet>), NetworkError> {
+        let mut socket = lock(&self.0.route);
+        let look = || "look at the host's addresses and routes".to_owned();
+        let own = match device {
+            "" => None,
+            device => netlink::link_by_name(&mut socket, device).tried(look)?.map(|link| link.index),
+        };
+        let addresses = netlink::addresses(&mut socket).tried(look)?;
+        let routes = netlink::routes(&mut socket).tried(look)?;
+        let mut host: Vec<Subnet> = Vec::new();
+        for address in addresses.iter().filter(|a| Some(a.link) != own) {
+            host.push(Subnet { address: address.ip, prefix: address.prefix });
+        }
+        // A default route is no range that the host uses.
+        for route in routes.iter().filter(|r| r.prefix > 0 && (own.is_none() || r.link != own)) {
+            host.push(Subnet { address: route.destination, prefix: route.prefix });
+        }
+        let own = addresses.iter().find(|a| Some(a.link) == own && a.ip.is_ipv4());
+        Ok((host, own.map(|a| Subnet { address: a.ip, prefix: a.prefix })))
+    }
+
+    fn check_driver(&self, spec: &NetworkSpec) -> Result<(), NetworkError> {
+        match spec.driver {
+            NetworkDriver::Ipvlan => {
+                let reason = "ipvlan is not supported; macvlan is".to_owned();
+                Err(NetworkError::Unsupported { driver: "ipvlan", reason })
+            }
+            NetworkDriver::Macvlan => macvlan::read(&spec.options).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a network's device and lets the firewall know it. What is there already is kept.
+    pub fn ensure(&self, network: &Network) -> Result<(), NetworkError> {
+        match network.spec.driver {
+            NetworkDriver::Bridge => {}
+            NetworkDriver::Macvlan => {
+                let parent = macvlan::read(&network.spec.options)?;
+                return macvlan::parent(&mut lock(&self.0.route), &parent).map(drop);
+            }
+            NetworkDriver::Ipvlan => return self.check_driver(&network.spec),
+            NetworkDriver::Host | NetworkDriver::None => return Ok(()),
+        }
+        let options = self.options(&network.spec)?;
+        self.make_device(network, &options)?;
+        if !self.0.config.firewall {
+            return Ok(());
+        }
+        lock(&self.0.firewall).set_zone(&network.id, bridge::zone(network, &options))
+    }
+
+    fn make_device(&self, network: &Network, options: &Options) -> Result<(), NetworkError> {
+        bridge::ensure(&mut lock(&self.0.route), network, options)?;
+        if network.spec.internal || !self.0.config.ip_forward {
+            return Ok(());
+        }
+        for (name, ipv6) in [("ipv4/ip_forward", false), ("ipv6/conf/all/forwarding", true)] {
+            let needed = network.spec.pools.iter().any(|pool| pool.subnet.address.is_ipv6() == ipv6);
+            if !needed || sysctl::get(name).as_deref() == Some("1") {
+                continue;
+            }
+            if ipv6 {
+                keep_router_advertisements();
+            }
+            sysctl::set(name, "1")?;
+            tracing::info!("net.{} is set to 1: containers need a router", name.replace('/', "."));
+        }
+        Ok(())
+    }
+
+    /// Takes a network's device away, and what the firewall has of it.
+    pub fn remove(&self, network: &Network) -> Result<(), NetworkError> {
+        if network.spec.driver != NetworkDriver::Bridge {
+            return Ok(());
+        }
+        // First the device: while it is there, the firewall still knows it.
+        bridge::remove(&mut lock(&self.0.route), &network.bridge)?;
+        lock(&self.0.firewall).remove_zone(&network.id)
+    }
+
+    /// Gives the container behind `netns` an interface in a network. Its loopback is switched on too.
+    pub fn connect(
+        &self,
+        netns: BorrowedFd<'_>,
+        network: &Network,
+        plan: &EndpointPlan,
+    ) -> Result<(), NetworkError> {
+        let mut socket = lock(&self.0.route);
+        let attachment = match network.spec.driver {
+            NetworkDriver::Bridge => {
+                let options = self.options(&network.spec)?;
+                let name = &network.bridge;
+                let found = netlink::link_by_name(&mut socket, name).tried(|| format!("look for bridge {name}"))?;
+                let index = match found {
+                    Some(link) => link.index,
+                    // Somebody took it away: it is made again.
+                    None => bridge::ensure(&mut socket, network, &options)?,
+                };
+                Attachment::Bridge { index, mtu: options.mtu, apart: !options.icc }
+            }
+            NetworkDriver::Macvlan => {
+                let options = macvlan::read(&network.spec.options)?;
+                let index = macvlan::parent(&mut socket, &options)?;
+                Attachment::Parent { index, mode: options.mode, mtu: options.mtu }
+            }
+            NetworkDriver::Ipvlan => return self.check_driver(&network.spec),
+            NetworkDriver::Host | NetworkDriver::None => return endpoint::inside(netns, endpoint::loopback_up),
+        };
+        endpoint::create(&mut socket, netns, &attachment, plan)?;
+        // Other containers need not wait while this one is set up.
+        drop(socket);
+        endpoint::set_up(netns, plan)
+    }
+
+    /// Takes an interface of a running container away. Not needed at a container's end: its namespace takes all with it.
+    pub fn disconnect(&self, netns: BorrowedFd<'_>, interface: &str) -> Result<(), NetworkError> {
+        endpoint::disconnect(netns, interface)
+    }
+
+    /// Gives the default route to an interface that a running container has already.
+    pub fn set_default_route(
+        &self,
+        netns: BorrowedFd<'_>,
+        interface: &str,
+        gateway4: Option<Ipv4Addr>,
+        gateway6: Option<Ipv6Addr>,
+    ) -> Result<(), NetworkError> {
+        endpoint::set_default_route(netns, interface, gateway4, gateway6)
+    }
+
+    /// Switches a container's loopback on: all that a container without networks has.
+    pub fn loopback_up(&self, netns: BorrowedFd<'_>) -> Result<(), NetworkError> {
+        endpoint::inside(netns, endpoint::loopback_up)
+    }
+
+    /// Publishes ports of a container, all or none: finds and holds host ports, sends their traffic to the container. A
+    /// port of a network in `routed` mode has host port 0: it is reached by the container's own address.
+    pub fn publish(
+        &self,
+        container: &ContainerId,
+        network: &Network,
+        target: Target,
+        requests: &[PortRequest],
+    ) -> Result<Vec<PublishedPort>, NetworkError> {
+        let options = self.options(&network.spec)?;
+        if requests.is_empty() || network.spec.internal || network.spec.driver != NetworkDriver::Bridge {
+            return Ok(Vec::new());
+        }
+        let default = match options.host_binding {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => {
+                vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
+            }
+            binding => vec![binding],
+        };
+        let routed = routed_ports(&options, target, requests);
+        let translated = Target {
+            ipv4: target.ipv4.filter(|_| options.ipv4 != GatewayMode::Routed),
+            ipv6: target.ipv6.filter(|_| options.ipv6 != GatewayMode::Routed),
+        };
+        let taken = lock(&self.0.ports).take(container, translated, &default, requests)?;
+        let published: Vec<PublishedPort> = taken.iter().map(|t| t.at).chain(routed).collect();
+        if !self.0.config.firewall {
+            return Ok(published);
+        }
+        let openings = openings(target, &published);
+        let mut firewall = lock(&self.0.firewall);
+        if let Err(error) = firewall.add_openings(container, &openings) {
+            drop(firewall);
+            lock(&self.0.ports).give_back(container, &taken);
+            return Err(error);
+        }
+        forget_udp(&mut firewall, &taken);
+        Ok(published)
+    }
+
+    /// Withdraws all ports of a container.
+    pub fn unpublish(&self, container: &ContainerId) -> Result<(), NetworkError> {
+        self.withdraw(container, |_| true)
+    }
+
+    /// Withdraws the ports of a container that lead to an address: it leaves that network.
+    pub fn unpublish_target(&self, container: &ContainerId, target: Target) -> Result<(), NetworkError> {
+        self.withdraw(container, |to| match to {
+            IpAddr::V4(ip) => target.ipv4 == Some(ip),
+            IpAddr::V6(ip) => target.ipv6 == Some(ip),
+        })
+    }
+
+    fn withdraw(&self, container: &ContainerId, which: impl Fn(IpAddr) -> bool) -> Result<(), NetworkError> {
+        let mut firewall = lock(&self.0.firewall);
+        let gone = firewall.remove_openings(container, |opening| match opening {
+            Opening::Translated { to, .. } | Opening::Routed { to, .. } => which(to.ip()),
+        });
+        drop(firewall);
+        // The ports are free in any case: with the socket gone, nobody is there to answer.
+        let gone_ports = lock(&self.0.ports).release(container, which);
+        let gone = gone?;
+        if gone_ports.iter().any(|t| t.at.container.protocol == Protocol::Udp) && !gone.is_empty() {
+            forget_udp(&mut lock(&self.0.firewall), &gone_ports);
+        }
+        Ok(())
+    }
+
+    /// Makes all that shall be, and nothing else: the firewall's table anew, host sockets held again, devices made. For a
+    /// daemon's start. A port that another process took meanwhile is told, and stays published by the firewall.
+    pub fn sync(&self, state: &State) -> Result<(), NetworkError> {
+        let mut zones: BTreeMap<NetworkId, Zone> = BTreeMap::new();
+        for network in state.networks.iter().filter(|n| n.spec.driver == NetworkDriver::Bridge) {
+            let options = self.options(&network.spec)?;
+            self.make_device(network, &options)?;
+            zones.insert(network.id.clone(), bridge::zone(network, &options));
+        }
+        let mut all: BTreeMap<ContainerId, Vec<Opening>> = BTreeMap::new();
+        {
+            let mut ports = lock(&self.0.ports);
+            ports.clear();
+            for running in &state.running {
+                for at in running.published.iter().filter(|at| at.host_port != 0) {
+                    let Some(to) = running.target.behind(at.host_ip) else { continue };
+                    if let Err(error) = ports.hold_again(&running.container, at, to) {
+                        tracing::warn!(container = running.container.short(), %error, "a published port is not held");
+                    }
+                }
+                let openings = openings(running.target, &running.published);
+                if !openings.is_empty() {
+                    all.entry(running.container.clone()).or_default().extend(openings);
+                }
+            }
+        }
+        if !self.0.config.firewall || zones.is_empty() {
+            return Ok(());
+        }
+        lock(&self.0.firewall).reset(zones, all)
+    }
+
+    /// The end of a daemon. With `keep` (containers run on) all stays as it is; without, the firewall's table and the
+    /// bridges of `networks` go.
+    pub fn close(&self, keep: bool, networks: &[Network]) -> Result<(), NetworkError> {
+        lock(&self.0.ports).clear();
+        if keep {
+            return Ok(());
+        }
+        let mut result = lock(&self.0.firewall).remove();
+        for network in networks.iter().filter(|n| n.spec.driver == NetworkDriver::Bridge) {
+            result = result.and(bridge::remove(&mut lock(&self.0.route), &network.bridge));
+        }
+        result
+    }
+}
+
+/// Ports that are reached without translation, in families that are routed.
+fn routed_ports(options: &Options, target: Target, requests: &[PortRequest]) -> Vec<PublishedPort> {
+    let ipv4 = (options.ipv4 == GatewayMode::Routed && target.ipv4.is_some())
+        .then_some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let ipv6 = (options.ipv6 == GatewayMode::Routed && target.ipv6.is_some())
+        .then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    let port = |request: &PortRequest, host_ip| PublishedPort { container: request.container, host_ip, host_port: 0 };
+    requests.iter().flat_map(|r| ipv4.into_iter().chain(ipv6).map(|ip| port(r, ip)).collect::<Vec<_>>()).collect()
+}
+
+/// What published ports mean to the firewall.
+fn openings(target: Target, published: &[PublishedPort]) -> Vec<Opening> {
+    let opening = |at: &PublishedPort| {
+        let number = at.container.number;
+        if at.host_port != 0 {
+            return Some(Opening::Translated { at: *at, to: SocketAddr::new(target.behind(at.host_ip)?, number) });
+        }
+        let ip = match at.host_ip {
+            IpAddr::V4(_) => IpAddr::V4(target.ipv4?),
+            IpAddr::V6(_) => IpAddr::V6(target.ipv6?),
+        };
+        Some(Opening::Routed { to: SocketAddr::new(ip, number), protocol: at.container.protocol })
+    };
+    published.iter().filter_map(opening).collect()
+}
+
+/// Forgets UDP flows to these ports, or to their containers: a sender that goes on would otherwise be led to who was there
+/// before. TCP needs no such thing: its flows end.
+fn forget_udp(firewall: &mut Firewall, taken: &[Taken]) {
+    let udp: Vec<&Taken> = taken.iter().filter(|t| t.at.container.protocol == Protocol::Udp).collect();
+    if udp.is_empty() {
+        return;
+    }
+    let forgotten = netlink::forget_flows(firewall.socket(), |flow| {
+        flow.protocol == 17 && udp.iter().any(|t| t.at.host_port == flow.port || t.to.ip() == flow.answerer)
+    });
+    if let Err(refused) = forgotten {
+        tracing::warn!(%refused, "old UDP flows could not be forgotten");
+    }
+}
+
+/// A router ignores router advertisements; the host's own way out may depend on them (`accept_ra` 1 becomes 2).
+fn keep_router_advertisements() {
+    let Ok(interfaces) = std::fs::read_dir("/proc/sys/net/ipv6/conf") else { return };
+    for interface in interfaces.flatten() {
+        let name = interface.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let parameter = format!("ipv6/conf/{name}/accept_ra");
+        if sysctl::get(&parameter).as_deref() == Some("1") {
+            sysctl::try_set(&parameter, "2");
+        }
+    }
+}
