@@ -56,17 +56,19 @@ impl Options {
             let value = options.get(&format!("com.docker.network.{name}"))?;
             Some((name, value.as_str()))
         };
-        let flag = |name: &'static str, default: bool| text(name).map_or(Ok(default), |(n, v)| parse_bool(n, v));
+        let flag =
+            |name: &'static str, default: bool| text(name).map_or(Ok(default), |(n, v)| parse_bool(n, v));
         let mode = |name: &'static str| text(name).map_or(Ok(GatewayMode::Nat), |(n, v)| parse_mode(n, v));
         let mtu = text("driver.mtu").map_or(Ok(0), |(name, value)| {
             value.parse().map_err(|_| invalid(name, value, "it must be a number of bytes"))
         })?;
-        let host_binding = text("bridge.host_binding_ipv4")
-            .filter(|(_, value)| !value.is_empty())
-            .map_or(Ok(binding), |(name, value)| {
+        let host_binding = text("bridge.host_binding_ipv4").filter(|(_, value)| !value.is_empty()).map_or(
+            Ok(binding),
+            |(name, value)| {
                 let bad = |_| invalid(name, value, "it must be an IP address");
                 value.parse::<IpAddr>().map_err(bad)
-            })?;
+            },
+        )?;
         Ok(Self {
             icc: flag("bridge.enable_icc", true)?,
             masquerade: flag("bridge.enable_ip_masquerade", true)?,
@@ -87,7 +89,11 @@ impl Options {
         let good = value.len() <= 15
             && !matches!(value.as_str(), "." | "..")
             && !value.contains(|c: char| c == '/' || c == ':' || c.is_whitespace());
-        if good { Ok(Some(value)) } else { Err(invalid("bridge.name", value, "it is no name of an interface")) }
+        if good {
+            Ok(Some(value))
+        } else {
+            Err(invalid("bridge.name", value, "it is no name of an interface"))
+        }
     }
 }
 
@@ -186,7 +192,12 @@ fn hex_byte(digits: &[u8], at: usize) -> u8 {
 }
 
 /// Gives the bridge its gateway addresses.
-fn set_addresses(socket: &mut Socket, network: &Network, options: &Options, link: u32) -> Result<(), NetworkError> {
+fn set_addresses(
+    socket: &mut Socket,
+    network: &Network,
+    options: &Options,
+    link: u32,
+) -> Result<(), NetworkError> {
     for pool in &network.spec.pools {
         let isolated = match pool.subnet.address {
             IpAddr::V4(_) => options.inhibit_ipv4 || options.ipv4 == GatewayMode::Isolated,

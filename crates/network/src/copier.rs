@@ -75,7 +75,10 @@ async fn connection(mut client: TcpStream, target: SocketAddr) -> io::Result<()>
 
 /// Whether the next `accept` may go well: the connection broke before it was taken.
 fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
 }
 
 /// One sender of datagrams.
@@ -140,7 +143,12 @@ async fn connect(target: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// Sends a session's answers back until it is idle in both directions.
-async fn answer(socket: Weak<UdpSocket>, client: SocketAddr, server: Arc<UdpSocket>, active: Arc<AtomicBool>) {
+async fn answer(
+    socket: Weak<UdpSocket>,
+    client: SocketAddr,
+    server: Arc<UdpSocket>,
+    active: Arc<AtomicBool>,
+) {
     let mut buffer = vec![0; DATAGRAM];
     loop {
         match tokio::time::timeout(IDLE, server.recv(&mut buffer)).await {

@@ -1,7 +1,9 @@
 //! A container's end of a network: an interface in its namespace.
 
 use crate::{NetworkError, error::Tried, mac::Mac, sysctl};
-use minke_linux::netlink::{self, Address, Family, LinkChange, Macvlan, MacvlanMode, Route, Socket, Veth};
+use minke_linux::netlink::{
+    self, Address, BridgePort, Family, LinkChange, Macvlan, MacvlanMode, Route, Socket, Veth,
+};
 use rustix::{fd::BorrowedFd, io::Errno};
 use std::{
     collections::BTreeMap,
@@ -47,14 +49,17 @@ impl EndpointPlan {
         let Some(text) = options.get(option) else { return Ok(Vec::new()) };
         let mut sysctls = Vec::new();
         for part in text.split(',') {
-            let bad = |reason| NetworkError::InvalidOption { option: option.into(), value: part.into(), reason };
+            let bad =
+                |reason| NetworkError::InvalidOption { option: option.into(), value: part.into(), reason };
             let (name, value) = part.split_once('=').ok_or_else(|| bad("it must be name=value"))?;
             let words: Vec<&str> = name.split('.').collect();
             let [first, family, group, interface, rest @ ..] = words.as_slice() else {
                 return Err(bad("it must be net.X.Y.IFNAME.Z"));
             };
             // None of the words may lead elsewhere.
-            let plain = |w: &&str| !w.is_empty() && w.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+            let plain = |w: &&str| {
+                !w.is_empty() && w.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+            };
             if *first != "net" || *interface != "IFNAME" || rest.len() != 1 || !words.iter().all(plain) {
                 return Err(bad("it must be net.X.Y.IFNAME.Z"));
             }
@@ -91,11 +96,10 @@ pub(crate) fn create(
                 mtu,
             };
             netlink::create_veth(socket, &veth).tried(what)?;
-            if apart {
-                let port = netlink::link_by_name(socket, &plan.host_name).tried(what)?;
-                let port = port.ok_or_else(|| NetworkError::io(what(), Errno::NODEV))?;
-                netlink::set_isolated(socket, port.index)
-                    .tried(|| format!("set bridge port {} apart", plan.host_name))?;
+            let port = BridgePort { isolated: apart, hairpin: bridge_calls_netfilter() };
+            if port != BridgePort::default() {
+                netlink::set_bridge_port(socket, &plan.host_name, port)
+                    .tried(|| format!("set up bridge port {}", plan.host_name))?;
             }
         }
         Attachment::Parent { index, mode, mtu } => {
@@ -113,6 +117,12 @@ pub(crate) fn create(
     Ok(())
 }
 
+/// Whether bridged IPv4 packets pass netfilter too (`br_netfilter`). Then a packet to a port that its own sender publishes
+/// is translated while it is bridged, and has to leave by the port that it came by.
+fn bridge_calls_netfilter() -> bool {
+    sysctl::get("bridge/bridge-nf-call-iptables").as_deref() == Some("1")
+}
+
 /// Sets the interface up, and loopback. What was half made is taken away again.
 pub(crate) fn set_up(namespace: BorrowedFd<'_>, plan: &EndpointPlan) -> Result<(), NetworkError> {
     inside(namespace, |socket| configure(socket, plan)).inspect_err(|_| {
@@ -127,7 +137,8 @@ pub(crate) fn inside<T: Send>(
     work: impl FnOnce(&mut Socket) -> Result<T, NetworkError> + Send,
 ) -> Result<T, NetworkError> {
     netlink::within(namespace, || {
-        let mut socket = Socket::open(Family::Route).tried(|| "open a route socket in the container".into())?;
+        let mut socket =
+            Socket::open(Family::Route).tried(|| "open a route socket in the container".into())?;
         work(&mut socket)
     })
     .map_err(|source| NetworkError::io("enter the container's network namespace", source))?
@@ -137,7 +148,8 @@ pub(crate) fn inside<T: Send>(
 fn configure(socket: &mut Socket, plan: &EndpointPlan) -> Result<(), NetworkError> {
     let name = plan.interface.as_str();
     loopback_up(socket)?;
-    let link = index(socket, name)?.ok_or_else(|| NetworkError::io(format!("find interface {name}"), Errno::NODEV))?;
+    let link = index(socket, name)?
+        .ok_or_else(|| NetworkError::io(format!("find interface {name}"), Errno::NODEV))?;
 
     let has_ipv6 = plan.ipv6.is_some() || plan.link_local.iter().any(IpAddr::is_ipv6);
     sysctl::try_set(&format!("ipv6/conf/{name}/disable_ipv6"), if has_ipv6 { "0" } else { "1" });
@@ -161,7 +173,8 @@ fn configure(socket: &mut Socket, plan: &EndpointPlan) -> Result<(), NetworkErro
     let single = |ip: &IpAddr| (*ip, if ip.is_ipv4() { 32 } else { 128 });
     for (ip, prefix) in ipv4.into_iter().chain(ipv6).chain(plan.link_local.iter().map(single)) {
         let address = Address { link, ip, prefix };
-        netlink::add_address(socket, &address).tried(|| format!("give interface {name} the address {ip}/{prefix}"))?;
+        netlink::add_address(socket, &address)
+            .tried(|| format!("give interface {name} the address {ip}/{prefix}"))?;
     }
     let up = LinkChange { up: Some(true), ..LinkChange::default() };
     netlink::set_link(socket, link, &up).tried(|| format!("switch interface {name} on"))?;
@@ -191,7 +204,8 @@ pub(crate) fn set_default_route(
 ) -> Result<(), NetworkError> {
     inside(namespace, |socket| {
         let found = index(socket, interface)?;
-        let link = found.ok_or_else(|| NetworkError::io(format!("find interface {interface}"), Errno::NODEV))?;
+        let link =
+            found.ok_or_else(|| NetworkError::io(format!("find interface {interface}"), Errno::NODEV))?;
         add_default_routes(socket, link, interface, gateway4, gateway6)
     })
 }

@@ -35,7 +35,9 @@ impl FromStr for AddressPool {
                 Some(("size", value)) => {
                     size = Some(value.parse::<u8>().map_err(|_| format!("invalid size value: {value}"))?);
                 }
-                _ => return Err(format!("invalid field '{field}' must be a key=value pair of base and size")),
+                _ => {
+                    return Err(format!("invalid field '{field}' must be a key=value pair of base and size"));
+                }
             }
         }
         let (Some(base), Some(size)) = (base, size) else {
@@ -49,7 +51,9 @@ impl AddressPool {
     /// A pool whose networks fit into it.
     pub fn new(base: Subnet, size: u8) -> Result<Self, String> {
         if size < base.prefix || size > bits(base.address.is_ipv6()) {
-            return Err(format!("invalid size {size} of default address pool {base}: it must lie between the two"));
+            return Err(format!(
+                "invalid size {size} of default address pool {base}: it must lie between the two"
+            ));
         }
         Ok(Self { base: Subnet { address: base.network(), ..base }, size })
     }
@@ -114,7 +118,8 @@ pub fn validate(spec: &NetworkSpec) -> Result<(), NetworkError> {
             if address.is_ipv4() != subnet.address.is_ipv4() {
                 return Some(format!("parent subnet is an {} block", block(subnet.address.is_ipv6())));
             }
-            (!subnet.contains(address)).then(|| format!("parent subnet {subnet} doesn't contain this address"))
+            (!subnet.contains(address))
+                .then(|| format!("parent subnet {subnet} doesn't contain this address"))
         };
         if subnet.address != subnet.network() {
             let should = Subnet { address: subnet.network(), ..subnet };
@@ -135,7 +140,9 @@ pub fn validate(spec: &NetworkSpec) -> Result<(), NetworkError> {
                     reasons.push(format!("invalid ip-range {range}: it should be {should}"));
                 }
                 if !subnet.overlaps(&range) {
-                    reasons.push(format!("invalid ip-range {range}: parent subnet {subnet} doesn't contain ip-range"));
+                    reasons.push(format!(
+                        "invalid ip-range {range}: parent subnet {subnet} doesn't contain ip-range"
+                    ));
                 }
             }
         }
@@ -180,7 +187,8 @@ pub fn decide(
         }
         let taken: Vec<Subnet> = networks.iter().chain(host).copied().collect();
         let subnet = pools.choose(is_ipv6, &taken)?;
-        let pool = IpamPool { subnet, range: None, gateway: None, auxiliary: Default::default(), user_given: false };
+        let pool =
+            IpamPool { subnet, range: None, gateway: None, auxiliary: Default::default(), user_given: false };
         // IPv4 comes first, as Docker shows it.
         let at = if is_ipv6 { spec.pools.len() } else { 0 };
         spec.pools.insert(at, pool);

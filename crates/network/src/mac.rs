@@ -54,7 +54,14 @@ mod tests {
         let mac = Mac::of("172.17.0.2".parse().unwrap());
         assert_eq!(mac.to_string(), "02:42:ac:11:00:02");
         assert_eq!("02-42-AC-11-00-02".parse::<Mac>().unwrap(), mac);
-        for bad in ["", "02:42:ac:11:00", "02:42:ac:11:00:02:03", "2:42:ac:11:00:02", "+2:42:ac:11:00:02", "zz:42:ac:11:00:02"] {
+        for bad in [
+            "",
+            "02:42:ac:11:00",
+            "02:42:ac:11:00:02:03",
+            "2:42:ac:11:00:02",
+            "+2:42:ac:11:00:02",
+            "zz:42:ac:11:00:02",
+        ] {
             assert!(bad.parse::<Mac>().is_err(), "{bad}");
         }
     }

@@ -32,7 +32,9 @@ pub(crate) fn read(options: &BTreeMap<String, String>) -> Result<Macvlan, Networ
     };
     let mtu = match get("com.docker.network.driver.mtu") {
         "" => 0,
-        text => text.parse().map_err(|_| invalid("com.docker.network.driver.mtu", "it must be a number of bytes"))?,
+        text => text
+            .parse()
+            .map_err(|_| invalid("com.docker.network.driver.mtu", "it must be a number of bytes"))?,
     };
     if get("parent").is_empty() {
         let reason = "the option parent must name an interface of the host".to_owned();

@@ -171,13 +171,16 @@ impl Networks {
             && spec.ipv4
             && !spec.pools.iter().any(|pool| pool.subnet.address.is_ipv4())
         {
-            spec.pools.insert(0, minke_model::network::IpamPool {
-                subnet: Subnet { address: own.network(), ..own },
-                range: None,
-                gateway: Some(own.address),
-                auxiliary: BTreeMap::new(),
-                user_given: false,
-            });
+            spec.pools.insert(
+                0,
+                minke_model::network::IpamPool {
+                    subnet: Subnet { address: own.network(), ..own },
+                    range: None,
+                    gateway: Some(own.address),
+                    auxiliary: BTreeMap::new(),
+                    user_given: false,
+                },
+            );
         }
         ipam::decide(spec, &self.0.pools, &networks, &host)?;
         Ok(PoolLock { _namespace: namespace })
@@ -276,7 +279,8 @@ impl Networks {
             NetworkDriver::Bridge => {
                 let options = self.options(&network.spec)?;
                 let name = &network.bridge;
-                let found = netlink::link_by_name(&mut socket, name).tried(|| format!("look for bridge {name}"))?;
+                let found =
+                    netlink::link_by_name(&mut socket, name).tried(|| format!("look for bridge {name}"))?;
                 let index = match found {
                     Some(link) => link.index,
                     // Somebody took it away: it is made again.
@@ -290,7 +294,9 @@ impl Networks {
                 Attachment::Parent { index, mode: options.mode, mtu: options.mtu }
             }
             NetworkDriver::Ipvlan => return self.check_driver(&network.spec),
-            NetworkDriver::Host | NetworkDriver::None => return endpoint::inside(netns, endpoint::loopback_up),
+            NetworkDriver::Host | NetworkDriver::None => {
+                return endpoint::inside(netns, endpoint::loopback_up);
+            }
         };
         endpoint::create(&mut socket, netns, &attachment, plan)?;
         // Other containers need not wait while this one is set up.
@@ -440,8 +446,15 @@ fn routed_ports(options: &Options, target: Target, requests: &[PortRequest]) -> 
         .then_some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let ipv6 = (options.ipv6 == GatewayMode::Routed && target.ipv6.is_some())
         .then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-    let port = |request: &PortRequest, host_ip| PublishedPort { container: request.container, host_ip, host_port: 0 };
-    requests.iter().flat_map(|r| ipv4.into_iter().chain(ipv6).map(|ip| port(r, ip)).collect::<Vec<_>>()).collect()
+    let port = |request: &PortRequest, host_ip| PublishedPort {
+        container: request.container,
+        host_ip,
+        host_port: 0,
+    };
+    requests
+        .iter()
+        .flat_map(|r| ipv4.into_iter().chain(ipv6).map(|ip| port(r, ip)).collect::<Vec<_>>())
+        .collect()
 }
 
 /// What published ports mean to the firewall.
@@ -449,7 +462,10 @@ fn openings(target: Target, published: &[PublishedPort]) -> Vec<Opening> {
     let opening = |at: &PublishedPort| {
         let number = at.container.number;
         if at.host_port != 0 {
-            return Some(Opening::Translated { at: *at, to: SocketAddr::new(target.behind(at.host_ip)?, number) });
+            return Some(Opening::Translated {
+                at: *at,
+                to: SocketAddr::new(target.behind(at.host_ip)?, number),
+            });
         }
         let ip = match at.host_ip {
             IpAddr::V4(_) => IpAddr::V4(target.ipv4?),

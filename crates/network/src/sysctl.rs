@@ -7,7 +7,9 @@ use std::{fs, io};
 /// read-only, and a write takes locks.
 pub(crate) fn set(name: &str, value: &str) -> Result<(), NetworkError> {
     let path = format!("/proc/sys/net/{name}");
-    let failed = |source: io::Error| NetworkError::io(format!("set net.{} to {value}", name.replace('/', ".")), source);
+    let failed = |source: io::Error| {
+        NetworkError::io(format!("set net.{} to {value}", name.replace('/', ".")), source)
+    };
     if fs::read_to_string(&path).map_err(failed)?.trim() == value {
         return Ok(());
     }

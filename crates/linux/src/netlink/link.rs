@@ -20,16 +20,17 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
-const IFLA_PROTINFO: u16 = 12;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
-const AF_BRIDGE: u8 = 7;
 
 const IFF_UP: u32 = 1;
 
@@ -231,11 +232,23 @@ pub fn set_address(socket: &mut Socket, index: u32, address: [u8; 6]) -> Result<
     socket.request(message)
 }
 
-/// Sets a bridge port apart: isolated ports of a bridge reach its other ports, but not each other.
-pub fn set_isolated(socket: &mut Socket, index: u32) -> Result<(), Refused> {
+/// How a bridge treats one of its ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BridgePort {
+    /// Isolated ports of a bridge reach its other ports, but not each other.
+    pub isolated: bool,
+    /// Frames may leave by the port that they came by.
+    pub hairpin: bool,
+}
+
+/// Sets how a bridge treats the port of a name.
+pub fn set_bridge_port(socket: &mut Socket, name: &str, port: BridgePort) -> Result<(), Refused> {
     let mut message = Message::new(RTM_NEWLINK, 0);
-    message.put(&header(AF_BRIDGE, index, 0, 0)).nest(IFLA_PROTINFO, |m| {
-        m.attr_u8(IFLA_BRPORT_ISOLATED, 1);
+    message.put(&header(0, 0, 0, 0)).attr_str(IFLA_IFNAME, name).nest(IFLA_LINKINFO, |m| {
+        m.attr_str(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |m| {
+            m.attr_u8(IFLA_BRPORT_MODE, port.hairpin as u8)
+                .attr_u8(IFLA_BRPORT_ISOLATED, port.isolated as u8);
+        });
     });
     socket.request(message)
 }

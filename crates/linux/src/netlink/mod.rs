@@ -14,11 +14,11 @@ mod within;
 pub use address::{Address, add_address, addresses, remove_address};
 pub use conntrack::{Flow, forget_flows};
 pub use link::{
-    Bridge, Link, LinkChange, Macvlan, MacvlanMode, Veth, create_bridge, create_macvlan, create_veth,
-    link_by_name, links, remove_link, set_address, set_isolated, set_link,
+    Bridge, BridgePort, Link, LinkChange, Macvlan, MacvlanMode, Veth, create_bridge, create_macvlan,
+    create_veth, link_by_name, links, remove_link, set_address, set_bridge_port, set_link,
 };
 pub(crate) use message::{ACK, APPEND, CREATE, ECHO};
 pub use message::{Attributes, Message, Received};
 pub use route::{Route, add_route, remove_route, routes};
 pub use socket::{Family, Refused, Reply, Socket};
-pub use within::{own_namespace, within};
+pub use within::{new_namespace, own_namespace, within};

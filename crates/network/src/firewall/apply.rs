@@ -87,19 +87,23 @@ impl Firewall {
     }
 
     /// Ports of a container become reachable.
-    pub(crate) fn add_openings(&mut self, id: &ContainerId, openings: &[Opening]) -> Result<(), NetworkError> {
+    pub(crate) fn add_openings(
+        &mut self,
+        id: &ContainerId,
+        openings: &[Opening],
+    ) -> Result<(), NetworkError> {
         if openings.is_empty() {
             return Ok(());
         }
         self.openings.entry(id.clone()).or_default().extend_from_slice(openings);
         let elements = openings.iter().flat_map(plan::opening_elements).collect();
-        self.change(Vec::new(), elements).tried(|| format!("publish ports of container {}", id.short())).inspect_err(
-            |_| {
+        self.change(Vec::new(), elements)
+            .tried(|| format!("publish ports of container {}", id.short()))
+            .inspect_err(|_| {
                 if let Some(all) = self.openings.get_mut(id) {
                     all.retain(|opening| !openings.contains(opening));
                 }
-            },
-        )
+            })
     }
 
     /// The ports of a container that `which` picks are not reachable any more. Returns them.
@@ -174,11 +178,7 @@ impl Firewall {
     }
 
     /// One batch of elements; the whole table where there is none yet, or where the kernel's is not what we think.
-    fn change(
-        &mut self,
-        gone: Vec<(SetName, Element)>,
-        new: Vec<(SetName, Element)>,
-    ) -> Result<(), Refused> {
+    fn change(&mut self, gone: Vec<(SetName, Element)>, new: Vec<(SetName, Element)>) -> Result<(), Refused> {
         if !self.built {
             return self.build();
         }

@@ -12,8 +12,8 @@
 //!   a container sends to a published port of its own network, so that the answer comes back through the host.
 
 use minke_linux::nftables::{
-    Chain, Comparison, CtKey, Element, Expression, FibResult, Hook, MetaKey, NatKind, PayloadBase, Priority, Register,
-    Rule, Set, Type, Verdict,
+    Chain, Comparison, CtKey, Element, Expression, FibResult, Hook, MetaKey, NatKind, PayloadBase, Priority,
+    Register, Rule, Set, Type, Verdict,
 };
 use minke_model::{
     network::Subnet,
@@ -218,10 +218,8 @@ fn behind_octets(subnet: &Subnet) -> Vec<u8> {
 /// The elements that a network brings.
 pub fn zone_elements(zone: &Zone) -> Vec<(SetName, Element)> {
     let name = Element::interface(&zone.bridge);
-    let mut elements = vec![
-        (SetName::Bridges, Element::key(&[&name])),
-        (SetName::Same, Element::key(&[&name, &name])),
-    ];
+    let mut elements =
+        vec![(SetName::Bridges, Element::key(&[&name])), (SetName::Same, Element::key(&[&name, &name]))];
     if zone.internal {
         elements.push((SetName::Internal, Element::key(&[&name])));
     }
@@ -256,7 +254,8 @@ pub fn zone_elements(zone: &Zone) -> Vec<(SetName, Element)> {
 pub fn opening_elements(opening: &Opening) -> Vec<(SetName, Element)> {
     match opening {
         Opening::Translated { at, to } => {
-            if at.host_ip.is_ipv4() != to.is_ipv4() || at.host_ip == IpAddr::V6(std::net::Ipv6Addr::LOCALHOST) {
+            if at.host_ip.is_ipv4() != to.is_ipv4() || at.host_ip == IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)
+            {
                 return Vec::new();
             }
             let protocol = [protocol_number(at.container.protocol)];
@@ -277,7 +276,8 @@ pub fn opening_elements(opening: &Opening) -> Vec<(SetName, Element)> {
         }
         Opening::Routed { to, protocol } => {
             let set = if to.is_ipv4() { SetName::Open4 } else { SetName::Open6 };
-            let (address, protocol, port) = (octets(to.ip()), [protocol_number(*protocol)], to.port().to_be_bytes());
+            let (address, protocol, port) =
+                (octets(to.ip()), [protocol_number(*protocol)], to.port().to_be_bytes());
             vec![(set, Element::key(&[&address, &protocol, &port]))]
         }
     }
@@ -304,23 +304,33 @@ pub fn rules(open: bool) -> Vec<Rule> {
         rules.push(Rule { chain: chain.to_owned(), steps: steps.concat(), comment });
     };
 
-    add("guard", "loopback is reached from this host only", vec![
-        family(false),
-        destination_is(&[127]),
-        in_is_not("lo"),
-        verdict(Verdict::Drop),
-    ]);
+    add(
+        "guard",
+        "loopback is reached from this host only",
+        vec![family(false), destination_is(&[127]), in_is_not("lo"), verdict(Verdict::Drop)],
+    );
 
-    add("arriving", "internal networks have no way out", vec![in_in(SetName::Internal), verdict(Verdict::Return)]);
+    add(
+        "arriving",
+        "internal networks have no way out",
+        vec![in_in(SetName::Internal), verdict(Verdict::Return)],
+    );
+    add(
+        "arriving",
+        "a copier serves those that are kept apart",
+        vec![in_in(SetName::Apart), verdict(Verdict::Return)],
+    );
     add("arriving", "", vec![to_this_host(), jump("publish")]);
-    add("leaving", "::1 cannot leave the host: a copier serves it", vec![
-        family(true),
-        destination_is(&std::net::Ipv6Addr::LOCALHOST.octets()),
-        verdict(Verdict::Return),
-    ]);
+    add(
+        "leaving",
+        "::1 cannot leave the host: a copier serves it",
+        vec![family(true), destination_is(&std::net::Ipv6Addr::LOCALHOST.octets()), verdict(Verdict::Return)],
+    );
     add("leaving", "", vec![to_this_host(), jump("publish")]);
 
-    for (ipv6, ports, any) in [(false, SetName::Ports4, SetName::Any4), (true, SetName::Ports6, SetName::Any6)] {
+    for (ipv6, ports, any) in
+        [(false, SetName::Ports4, SetName::Any4), (true, SetName::Ports6, SetName::Any6)]
+    {
         let width = if ipv6 { 4 } else { 1 };
         let translate = |map: SetName| {
             let (address, port) = (Register(8), Register(8 + width));
@@ -338,32 +348,30 @@ pub fn rules(open: bool) -> Vec<Rule> {
     let mut add = |comment: &'static str, steps: Vec<Vec<Expression>>| {
         rules.push(Rule { chain: "masking".to_owned(), steps: steps.concat(), comment });
     };
-    add("a published port of the own network", vec![translated(), same(), masquerade()]);
     for (ipv6, own) in [(false, SetName::Own4), (true, SetName::Own6)] {
         let width = if ipv6 { 4 } else { 1 };
-        add("", vec![
-            family(ipv6),
-            load_source(ipv6),
-            vec![
-                Expression::Meta(MetaKey::OutName, Register(width)),
-                Expression::In(own.as_str().to_owned(), Register(0)),
-            ],
-            verdict(Verdict::Return),
-        ]);
+        // The bridge it came by is not asked for: a bridged packet has none here.
+        let within_own = vec![
+            Expression::Meta(MetaKey::OutName, Register(width)),
+            Expression::In(own.as_str().to_owned(), Register(0)),
+        ];
+        add(
+            "a published port of the own network",
+            vec![translated(), family(ipv6), load_source(ipv6), within_own.clone(), masquerade()],
+        );
+        add("", vec![family(ipv6), load_source(ipv6), within_own, verdict(Verdict::Return)]);
     }
-    add("from loopback", vec![
-        out_in(SetName::Bridges),
-        family(false),
-        source_is(&[127]),
-        masquerade(),
-    ]);
+    add("from loopback", vec![out_in(SetName::Bridges), family(false), source_is(&[127]), masquerade()]);
     for (ipv6, mask) in [(false, SetName::Mask4), (true, SetName::Mask6)] {
-        add("", vec![
-            family(ipv6),
-            load_source(ipv6),
-            vec![Expression::In(mask.as_str().to_owned(), Register(0))],
-            masquerade(),
-        ]);
+        add(
+            "",
+            vec![
+                family(ipv6),
+                load_source(ipv6),
+                vec![Expression::In(mask.as_str().to_owned(), Register(0))],
+                masquerade(),
+            ],
+        );
     }
     rules
 }
@@ -387,31 +395,30 @@ fn forward(open: bool) -> Vec<Rule> {
     add("within a network", vec![same(), goto("allow")]);
     add("internal", vec![in_in(SetName::Internal), verdict(Verdict::Drop)]);
     add("internal", vec![out_in(SetName::Internal), verdict(Verdict::Drop)]);
-    add("published ports, from containers", vec![
-        translated(),
-        out_in(SetName::Bridges),
-        in_in(SetName::Bridges),
-        goto("allow"),
-    ]);
+    add(
+        "published ports, from containers",
+        vec![translated(), out_in(SetName::Bridges), in_in(SetName::Bridges), goto("allow")],
+    );
     add("published ports", vec![translated(), out_in(SetName::Bridges), published()]);
-    add("networks are isolated", vec![
-        in_in(SetName::Bridges),
-        out_in(SetName::Bridges),
-        verdict(Verdict::Drop),
-    ]);
+    add(
+        "networks are isolated",
+        vec![in_in(SetName::Bridges), out_in(SetName::Bridges), verdict(Verdict::Drop)],
+    );
     add("outgoing", vec![in_in(SetName::Bridges), goto("allow")]);
-    for (ipv6, openings, unprotected) in [
-        (false, SetName::Open4, SetName::Unprotected4),
-        (true, SetName::Open6, SetName::Unprotected6),
-    ] {
+    for (ipv6, openings, unprotected) in
+        [(false, SetName::Open4, SetName::Unprotected4), (true, SetName::Open6, SetName::Unprotected6)]
+    {
         let width = if ipv6 { 4 } else { 1 };
-        add("routed ports", vec![
-            family(ipv6),
-            load_destination(ipv6),
-            load_port(width),
-            vec![Expression::In(openings.as_str().to_owned(), Register(0))],
-            published(),
-        ]);
+        add(
+            "routed ports",
+            vec![
+                family(ipv6),
+                load_destination(ipv6),
+                load_port(width),
+                vec![Expression::In(openings.as_str().to_owned(), Register(0))],
+                published(),
+            ],
+        );
         add("unprotected", vec![family(ipv6), out_in(unprotected), published()]);
     }
     add("all else from outside", vec![verdict(Verdict::Drop)]);
@@ -455,10 +462,7 @@ fn family(ipv6: bool) -> Vec<Expression> {
 
 /// Only what came by an interface of a set.
 fn in_in(set: SetName) -> Vec<Expression> {
-    vec![
-        Expression::Meta(MetaKey::InName, Register(0)),
-        Expression::In(set.as_str().to_owned(), Register(0)),
-    ]
+    vec![Expression::Meta(MetaKey::InName, Register(0)), Expression::In(set.as_str().to_owned(), Register(0))]
 }
 
 /// Only what leaves by an interface of a set.

@@ -113,7 +113,10 @@ fn fixed_addresses_are_given_once() {
     let mut leases = Leases::new(&decided(spec(&["10.1.0.0/24", "fd77:1::/64"])));
     let leased = leases.reserve(false, Some(ip("10.1.0.9"))).unwrap();
     assert_eq!((leased.prefix, leased.gateway), (24, Some(ip("10.1.0.1"))));
-    assert_eq!(leases.reserve(false, Some(ip("10.1.0.9"))).unwrap_err().to_string(), "Address already in use");
+    assert_eq!(
+        leases.reserve(false, Some(ip("10.1.0.9"))).unwrap_err().to_string(),
+        "Address already in use"
+    );
     assert!(matches!(leases.reserve(false, Some(ip("10.1.0.1"))), Err(NetworkError::AddressInUse { .. })));
     assert!(matches!(leases.reserve(false, Some(ip("10.1.0.255"))), Err(NetworkError::AddressInUse { .. })));
     let foreign = leases.reserve(false, Some(ip("10.2.0.9"))).unwrap_err();
