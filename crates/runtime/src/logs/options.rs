@@ -48,7 +48,8 @@ pub fn rotation(driver: &str, options: &BTreeMap<String, String>) -> Result<Rota
     if let Some(text) = asked_size {
         rotation.max_size = match text.as_str() {
             "-1" => 0,
-            _ => size(text, if driver == "local" { 1024 } else { 1000 }).ok_or_else(|| format!("invalid size: '{text}'"))?,
+            _ => size(text, if driver == "local" { 1024 } else { 1000 })
+                .ok_or_else(|| format!("invalid size: '{text}'"))?,
         };
         if rotation.max_size == 0 && text != "-1" {
             return Err("max-size must be a positive number".to_owned());
@@ -59,15 +60,19 @@ pub fn rotation(driver: &str, options: &BTreeMap<String, String>) -> Result<Rota
         }
     }
     if let Some(text) = options.get("max-file") {
-        rotation.max_files = text.parse().map_err(|_| format!("strconv.Atoi: parsing \"{text}\": invalid syntax"))?;
+        rotation.max_files =
+            text.parse().map_err(|_| format!("strconv.Atoi: parsing \"{text}\": invalid syntax"))?;
         if rotation.max_files < 1 {
             return Err("max-file cannot be less than 1".to_owned());
         }
     }
     if let Some(text) = options.get("compress") {
-        rotation.compress = bool_of(text).ok_or_else(|| format!("strconv.ParseBool: parsing \"{text}\": invalid syntax"))?;
+        rotation.compress =
+            bool_of(text).ok_or_else(|| format!("strconv.ParseBool: parsing \"{text}\": invalid syntax"))?;
         if rotation.compress && driver == "json-file" && (rotation.max_files == 1 || asked_size.is_none()) {
-            return Err("compress cannot be true when max-file is less than 2 or max-size is not set".to_owned());
+            return Err(
+                "compress cannot be true when max-file is less than 2 or max-size is not set".to_owned()
+            );
         }
     }
     Ok(rotation)
@@ -133,21 +138,36 @@ mod tests {
 
     #[test]
     fn logs_rotate_without_being_asked() {
-        assert_eq!(read("json-file", &[]).unwrap(), Rotation { max_size: 64 << 20, max_files: 16, compress: false });
-        assert_eq!(read("local", &[]).unwrap(), Rotation { max_size: 20 << 20, max_files: 5, compress: true });
+        assert_eq!(
+            read("json-file", &[]).unwrap(),
+            Rotation { max_size: 64 << 20, max_files: 16, compress: false }
+        );
+        assert_eq!(
+            read("local", &[]).unwrap(),
+            Rotation { max_size: 20 << 20, max_files: 5, compress: true }
+        );
     }
 
     #[test]
     fn sizes_are_docker_s() {
-        assert_eq!(read("json-file", &[("max-size", "10m"), ("max-file", "3")]).unwrap().max_size, 10_000_000);
-        assert_eq!(read("json-file", &[("max-size", "1.5kb")]).unwrap(), Rotation { max_size: 1500, max_files: 1, compress: false });
+        assert_eq!(
+            read("json-file", &[("max-size", "10m"), ("max-file", "3")]).unwrap().max_size,
+            10_000_000
+        );
+        assert_eq!(
+            read("json-file", &[("max-size", "1.5kb")]).unwrap(),
+            Rotation { max_size: 1500, max_files: 1, compress: false }
+        );
         assert_eq!(read("local", &[("max-size", "10m")]).unwrap().max_size, 10 << 20);
         assert_eq!(read("json-file", &[("max-size", "-1")]).unwrap().max_size, 0);
     }
 
     #[test]
     fn bad_options_are_refused_in_docker_s_words() {
-        assert_eq!(read("json-file", &[("bogus", "1")]).unwrap_err(), "unknown log opt 'bogus' for json-file log driver");
+        assert_eq!(
+            read("json-file", &[("bogus", "1")]).unwrap_err(),
+            "unknown log opt 'bogus' for json-file log driver"
+        );
         assert_eq!(read("json-file", &[("max-size", "many")]).unwrap_err(), "invalid size: 'many'");
         assert_eq!(read("json-file", &[("max-file", "0")]).unwrap_err(), "max-file cannot be less than 1");
         read("json-file", &[("max-file", "x")]).unwrap_err();
