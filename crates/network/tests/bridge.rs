@@ -3,7 +3,10 @@
 mod lab;
 
 use lab::*;
-use std::os::fd::AsFd;
+use std::{
+    net::{TcpListener, UdpSocket},
+    os::fd::AsFd,
+};
 
 #[test]
 fn two_containers_of_a_network_reach_each_other_and_the_outside() {
@@ -22,43 +25,315 @@ fn two_containers_of_a_network_reach_each_other_and_the_outside() {
 
 #[test]
 fn a_published_port_is_reached_from_everywhere() {
+    on_a_host(|lab| published_from_everywhere(lab));
+}
+
+#[test]
+fn a_published_port_is_reached_from_everywhere_when_bridged_packets_pass_netfilter() {
+    on_a_host(|lab| {
+        if bridged_packets_pass_netfilter(true) {
+            published_from_everywhere(lab);
+        }
+    });
+}
+
+fn published_from_everywhere(lab: &mut Lab) {
+    let (network, mut leases) = lab.network(spec("n"));
+    let (other, mut other_leases) = lab.network_beside(spec("m"), &[&network]);
+    let (a, b) = (lab.guest(&network, &mut leases), lab.guest(&network, &mut leases));
+    let c = lab.guest(&other, &mut other_leases);
+    serve(a.fd(), 80, "a");
+    let published = lab.publish(&a, &network, &[request(None, 8080, "80/tcp")]);
+    let shown: Vec<String> = published.iter().map(|p| format!("{} {}", p.host_ip, p.host_port)).collect();
+    assert_eq!(shown, ["0.0.0.0 8080", ":: 8080"]);
+    if std::env::var_os("SHOW").is_some() {
+        println!("{}", nft(&["list", "ruleset"]));
+    }
+    assert_eq!(ask_from(lab.outside.as_fd(), HOST, 8080).unwrap(), format!("a {OUTSIDE}"), "from outside");
+    for address in [HOST, "172.17.0.1", "172.18.0.1", "127.0.0.1", "127.0.0.9", "::1", HOST6] {
+        assert!(ask(address, 8080).is_ok_and(|said| said.starts_with("a ")), "from the host by {address}");
+    }
+    assert!(ask_from(lab.outside.as_fd(), HOST6, 8080).unwrap().starts_with("a "), "from outside by IPv6");
+    for (who, guest) in [("itself", &a), ("a neighbour", &b), ("another network", &c)] {
+        for address in [HOST, "172.17.0.1"] {
+            let said = ask_from(guest.fd(), address, 8080);
+            assert!(
+                said.as_ref().is_ok_and(|said| said.starts_with("a ")),
+                "from {who} by {address}: {said:?}"
+            );
+        }
+    }
+    lab.networks.unpublish(&a.id).unwrap();
+    assert!(ask(HOST, 8080).is_err() && ask("127.0.0.1", 8080).is_err() && ask("::1", 8080).is_err());
+}
+
+#[test]
+fn networks_are_isolated_and_the_outside_reaches_only_what_is_published() {
     on_a_host(|lab| {
         let (network, mut leases) = lab.network(spec("n"));
+        let (other, mut other_leases) = lab.network_beside(spec("m"), &[&network]);
+        let (a, c) = (lab.guest(&network, &mut leases), lab.guest(&other, &mut other_leases));
+        serve(a.fd(), 80, "a");
+        serve(a.fd(), 81, "a");
+        lab.publish(&a, &network, &[request(Some("127.0.0.1"), 8080, "80/tcp")]);
+        assert!(ask_from(c.fd(), &a.address(), 80).is_err(), "traffic crossed networks");
+        lab.route_outside("172.17.0.0/16", HOST);
+        assert!(ask_from(lab.outside.as_fd(), &a.address(), 80).is_err(), "by the container's own address");
+        assert!(ask_from(lab.outside.as_fd(), &a.address(), 81).is_err(), "a port that is not published");
+        // CVE-2020-8558: a port on loopback is the host's own.
+        lab.route_outside("127.9.0.0/16", HOST);
+        assert!(ask_from(lab.outside.as_fd(), "127.9.0.1", 8080).is_err());
+        assert!(ask_from(lab.outside.as_fd(), HOST, 8080).is_err(), "bound to loopback only");
+        assert!(ask("127.0.0.1", 8080).is_ok() && ask(HOST, 8080).is_err());
+    });
+}
+
+#[test]
+fn loopback_is_guarded_against_packets_from_the_wire() {
+    on_a_host(|lab| {
+        let (network, mut leases) = lab.network(spec("n"));
+        let a = lab.guest(&network, &mut leases);
+        serve(a.fd(), 80, "a");
+        lab.publish(&a, &network, &[request(Some("127.0.0.1"), 8080, "80/tcp")]);
+        // The neighbour sends packets for 127.0.0.1 to the host; its own kernel has to let it.
+        let gateway = HOST.to_owned();
+        minke_linux::netlink::within(lab.outside.as_fd(), || {
+            std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").unwrap();
+            let sh = |command: &str| assert!(std::process::Command::new("sh").args(["-c", command]).status().unwrap().success());
+            sh("ip addr del 127.0.0.1/8 dev lo && ip route del table local 127.0.0.0/8 dev lo 2>/dev/null || true");
+            sh(&format!("ip route add 127.0.0.1/32 via {gateway} src 10.77.0.2"));
+            assert!(ask("127.0.0.1", 8080).is_err(), "a port on loopback was reached from the wire");
+        })
+        .unwrap();
+        // The guard is what stops it: without the rule it would be let through.
+        nft(&["flush", "chain", "inet", "minke-0badcafe", "guard"]);
+        let reached = ask_from(lab.outside.as_fd(), "127.0.0.1", 8080);
+        assert!(reached.is_ok(), "the test's packets do not even arrive: {reached:?}");
+    });
+}
+
+#[test]
+fn an_internal_network_has_no_way_out_or_in() {
+    on_a_host(|lab| {
+        let mut internal = spec("n");
+        internal.internal = true;
+        let (network, mut leases) = lab.network(internal);
         let (other, mut other_leases) = lab.network_beside(spec("m"), &[&network]);
         let (a, b) = (lab.guest(&network, &mut leases), lab.guest(&network, &mut leases));
         let c = lab.guest(&other, &mut other_leases);
         serve(a.fd(), 80, "a");
-        let published = lab.publish(&a, &network, &[request(None, 8080, "80/tcp")]);
-        let shown: Vec<String> = published.iter().map(|p| format!("{} {}", p.host_ip, p.host_port)).collect();
-        assert_eq!(shown, ["0.0.0.0 8080", ":: 8080"]);
-        if std::env::var_os("SHOW").is_some() {
-            println!("{}", nft(&["list", "ruleset"]));
-        }
-        assert_eq!(
-            ask_from(lab.outside.as_fd(), HOST, 8080).unwrap(),
-            format!("a {OUTSIDE}"),
-            "from outside"
-        );
-        for address in [HOST, "172.17.0.1", "172.18.0.1", "127.0.0.1", "127.0.0.9", "::1", HOST6] {
-            assert!(
-                ask(address, 8080).is_ok_and(|said| said.starts_with("a ")),
-                "from the host by {address}"
-            );
-        }
+        serve(lab.outside.as_fd(), 80, "outside");
+        serve(c.fd(), 80, "c");
+        lab.publish(&c, &other, &[request(None, 8080, "80/tcp")]);
+        assert!(ask_from(b.fd(), &a.address(), 80).is_ok(), "its containers reach each other");
+        assert!(ask(&a.address(), 80).is_ok(), "the host reaches it, as with Docker");
         assert!(
-            ask_from(lab.outside.as_fd(), HOST6, 8080).unwrap().starts_with("a "),
-            "from outside by IPv6"
+            lab.publish(&a, &network, &[request(None, 8081, "80/tcp")]).is_empty(),
+            "nothing is published"
         );
-        for (who, guest) in [("itself", &a), ("a neighbour", &b), ("another network", &c)] {
-            for address in [HOST, "172.17.0.1"] {
-                let said = ask_from(guest.fd(), address, 8080);
-                assert!(
-                    said.as_ref().is_ok_and(|said| said.starts_with("a ")),
-                    "from {who} by {address}: {said:?}"
-                );
+        // Even a container that makes itself a route gets nowhere.
+        minke_linux::netlink::within(b.fd(), || {
+            let mut socket = minke_linux::netlink::Socket::open(minke_linux::netlink::Family::Route).unwrap();
+            let link = minke_linux::netlink::link_by_name(&mut socket, "eth0").unwrap().unwrap().index;
+            let gateway = network.spec.pools[0].gateway.unwrap();
+            minke_linux::netlink::add_route(
+                &mut socket,
+                &minke_linux::netlink::Route::default_by(gateway, link),
+            )
+            .unwrap();
+        })
+        .unwrap();
+        assert!(ask_from(b.fd(), OUTSIDE, 80).is_err() && ask_from(b.fd(), &c.address(), 80).is_err());
+        lab.route_outside("172.17.0.0/16", HOST);
+        assert!(ask_from(lab.outside.as_fd(), &a.address(), 80).is_err());
+    });
+}
+
+#[test]
+fn containers_that_are_kept_apart_reach_each_other_by_published_ports_only() {
+    for passes in [false, true] {
+        on_a_host(|lab| {
+            if !bridged_packets_pass_netfilter(passes) {
+                return;
             }
+            let mut apart = spec("n");
+            apart.options.insert("com.docker.network.bridge.enable_icc".into(), "false".into());
+            let (network, mut leases) = lab.network(apart);
+            let (a, b) = (lab.guest(&network, &mut leases), lab.guest(&network, &mut leases));
+            serve(a.fd(), 80, "a");
+            serve(lab.outside.as_fd(), 80, "outside");
+            assert!(ask_from(b.fd(), &a.address(), 80).is_err(), "icc=false let traffic through");
+            assert!(ask_from(b.fd(), OUTSIDE, 80).is_ok() && ask(&a.address(), 80).is_ok());
+            lab.publish(&a, &network, &[request(None, 8080, "80/tcp")]);
+            let said = ask_from(b.fd(), HOST, 8080);
+            assert!(said.is_ok(), "{said:?}");
+            assert!(ask_from(lab.outside.as_fd(), HOST, 8080).is_ok());
+        });
+    }
+}
+
+#[test]
+fn ports_that_are_taken_are_refused_in_dockers_words_and_free_again_at_once() {
+    on_a_host(|lab| {
+        let (network, mut leases) = lab.network(spec("n"));
+        let (a, b) = (lab.guest(&network, &mut leases), lab.guest(&network, &mut leases));
+        let refused = |requests: &[minke_network::PortRequest]| {
+            lab.networks.publish(&b.id, &network, b.target(), requests).unwrap_err().to_string()
+        };
+        lab.publish(&a, &network, &[request(None, 8080, "80/tcp")]);
+        assert_eq!(
+            refused(&[request(None, 8080, "80/tcp")]),
+            "Bind for 0.0.0.0:8080 failed: port is already allocated"
+        );
+        let error = refused(&[request(Some("127.0.0.1"), 8080, "80/tcp")]);
+        assert_eq!(error, "Bind for 127.0.0.1:8080 failed: port is already allocated");
+        assert!(TcpListener::bind("0.0.0.0:8080").is_err(), "a process can take a published port");
+        let taken = TcpListener::bind("127.0.0.1:9090").unwrap();
+        let error = refused(&[request(None, 7070, "70/tcp"), request(Some("127.0.0.1"), 9090, "90/tcp")]);
+        let target = b.address();
+        assert_eq!(
+            error,
+            format!("failed to bind host port for 127.0.0.1:9090:{target}:90/tcp: address already in use")
+        );
+        assert!(TcpListener::bind("0.0.0.0:7070").is_ok(), "what was taken before is given back");
+        drop(taken);
+        let error = refused(&[request(Some("10.1.2.3"), 9090, "90/tcp")]);
+        assert!(error.ends_with("cannot assign requested address"), "{error}");
+        lab.publish(&b, &network, &[request(None, 8080, "80/udp")]);
+        for _ in 0..50 {
+            lab.networks.unpublish(&a.id).unwrap();
+            lab.publish(&a, &network, &[request(None, 8080, "80/tcp"), request(Some("::1"), 8082, "80/tcp")]);
         }
         lab.networks.unpublish(&a.id).unwrap();
-        assert!(ask(HOST, 8080).is_err() && ask("127.0.0.1", 8080).is_err() && ask("::1", 8080).is_err());
+        lab.networks.unpublish(&b.id).unwrap();
+        let rules = nft(&["list", "map", "inet", "minke-0badcafe", "any4"]);
+        assert!(!rules.contains("elements"), "{rules}");
+    });
+}
+
+#[test]
+fn a_port_is_chosen_from_the_kernels_range_or_the_one_that_is_asked_for() {
+    on_a_host(|lab| {
+        let (network, mut leases) = lab.network(spec("n"));
+        let a = lab.guest(&network, &mut leases);
+        let published = lab.publish(&a, &network, &[request(None, 0, "80/tcp"), request(None, 0, "81/tcp")]);
+        let ports: Vec<u16> = published.iter().map(|p| p.host_port).collect();
+        assert_eq!((ports[0], ports[2]), (ports[1], ports[3]), "IPv4 and IPv6 get the same port");
+        assert!(ports.iter().all(|p| (32768..=60999).contains(p)) && ports[0] != ports[2], "{ports:?}");
+        let mut range = request(Some("127.0.0.1"), 0, "80/tcp");
+        range.binding.host_ports = Some((7000, 7002));
+        let _taken = TcpListener::bind("127.0.0.1:7001").unwrap();
+        let chosen: Vec<u16> =
+            (0..2).map(|_| lab.publish(&a, &network, std::slice::from_ref(&range))[0].host_port).collect();
+        assert_eq!(chosen, [7000, 7002]);
+        let full = lab.networks.publish(&a.id, &network, a.target(), &[range]).unwrap_err();
+        assert!(full.to_string().contains("127.0.0.1:700"), "{full}");
+    });
+}
+
+#[test]
+fn udp_is_published_and_a_sender_finds_the_next_container() {
+    on_a_host(|lab| {
+        let (network, mut leases) = lab.network(spec("n"));
+        let (a, b) = (lab.guest(&network, &mut leases), lab.guest(&network, &mut leases));
+        serve_udp(a.fd(), 53, "a");
+        serve_udp(b.fd(), 53, "b");
+        lab.publish(&a, &network, &[request(None, 5353, "53/udp")]);
+        let client =
+            minke_linux::netlink::within(lab.outside.as_fd(), || UdpSocket::bind("0.0.0.0:0").unwrap())
+                .unwrap();
+        assert_eq!(ask_udp(&client, HOST, 5353).unwrap(), "a");
+        let local = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert_eq!(ask_udp(&local, "127.0.0.1", 5353).unwrap(), "a");
+        let local6 = UdpSocket::bind("[::1]:0").unwrap();
+        assert_eq!(ask_udp(&local6, "::1", 5353).unwrap(), "a");
+        lab.networks.unpublish(&a.id).unwrap();
+        lab.publish(&b, &network, &[request(None, 5353, "53/udp")]);
+        // The same socket: the kernel would remember the old container for 30 seconds.
+        assert_eq!(ask_udp(&client, HOST, 5353).unwrap(), "b");
+        assert_eq!(ask_udp(&local, "127.0.0.1", 5353).unwrap(), "b");
+    });
+}
+
+#[test]
+fn a_network_with_both_families_is_reached_by_both() {
+    on_a_host(|lab| {
+        let mut both = spec("n");
+        both.ipv6 = true;
+        both.pools = vec![pool("fd77:1::/64"), pool("10.222.7.0/24")];
+        let (network, mut leases) = lab.network(both);
+        let (a, b) = (lab.guest(&network, &mut leases), lab.guest(&network, &mut leases));
+        serve(a.fd(), 80, "a");
+        serve(lab.outside.as_fd(), 80, "outside");
+        assert_eq!(ask_from(b.fd(), "fd77:1::2", 80).unwrap(), "a fd77:1::3");
+        assert_eq!(ask_from(b.fd(), "10.222.7.2", 80).unwrap(), "a 10.222.7.3");
+        lab.publish(&a, &network, &[request(None, 8080, "80/tcp")]);
+        assert_eq!(ask_from(lab.outside.as_fd(), HOST6, 8080).unwrap(), "a fd77:aaaa::2", "without a copier");
+        for (address, why) in
+            [("::1", "the copier"), (HOST6, "an own address"), ("fd77:1::1", "the bridge's")]
+        {
+            let said = ask(address, 8080);
+            assert!(said.as_ref().is_ok_and(|s| s.starts_with("a ")), "{why}: {said:?}");
+        }
+        assert!(ask_from(b.fd(), HOST6, 8080).is_ok(), "a neighbour by the host's address");
+        assert_eq!(ask_from(a.fd(), "fd77:aaaa::2", 80).unwrap(), format!("outside {HOST6}"), "masked");
+    });
+}
+
+#[test]
+fn interfaces_come_and_go_while_a_container_runs() {
+    on_a_host(|lab| {
+        let (network, mut leases) = lab.network(spec("n"));
+        let (other, mut other_leases) = lab.network_beside(spec("m"), &[&network]);
+        let a = lab.guest(&network, &mut leases);
+        let b = lab.guest(&other, &mut other_leases);
+        serve(a.fd(), 80, "a");
+        let names = || {
+            minke_linux::netlink::within(a.fd(), || {
+                let mut socket =
+                    minke_linux::netlink::Socket::open(minke_linux::netlink::Family::Route).unwrap();
+                let mut names: Vec<String> =
+                    minke_linux::netlink::links(&mut socket).unwrap().into_iter().map(|l| l.name).collect();
+                names.sort();
+                names
+            })
+            .unwrap()
+        };
+        let plan = lab.join(&a, &other, &mut other_leases, "eth1");
+        assert_eq!(names(), ["eth0", "eth1", "lo"]);
+        assert_eq!(
+            ask_from(b.fd(), &plan.ipv4.unwrap().0.to_string(), 80).unwrap(),
+            format!("a {}", b.address())
+        );
+        lab.networks.disconnect(a.fd(), "eth0").unwrap();
+        lab.networks.disconnect(a.fd(), "eth0").unwrap();
+        assert_eq!(names(), ["eth1", "lo"]);
+        serve(lab.outside.as_fd(), 80, "outside");
+        assert!(ask_from(a.fd(), OUTSIDE, 80).is_err(), "the way out went with eth0");
+        let gateway: std::net::Ipv4Addr = "172.18.0.1".parse().unwrap();
+        lab.networks.set_default_route(a.fd(), "eth1", Some(gateway), None).unwrap();
+        assert!(ask_from(a.fd(), OUTSIDE, 80).is_ok());
+        lab.networks.remove(&network).unwrap();
+        lab.networks.remove(&network).unwrap();
+        assert!(!nft(&["list", "ruleset"]).contains(&network.bridge));
+    });
+}
+
+#[test]
+fn routed_networks_open_published_ports_by_their_own_addresses() {
+    on_a_host(|lab| {
+        let mut routed = spec("n");
+        routed.options.insert("com.docker.network.bridge.gateway_mode_ipv4".into(), "routed".into());
+        let (network, mut leases) = lab.network(routed);
+        let a = lab.guest(&network, &mut leases);
+        serve(a.fd(), 80, "a");
+        serve(a.fd(), 81, "a");
+        serve(lab.outside.as_fd(), 80, "outside");
+        lab.route_outside("172.17.0.0/16", HOST);
+        let published = lab.publish(&a, &network, &[request(None, 8080, "80/tcp")]);
+        assert_eq!(published[0].host_port, 0);
+        assert!(ask_from(lab.outside.as_fd(), &a.address(), 80).is_ok());
+        assert!(ask_from(lab.outside.as_fd(), &a.address(), 81).is_err());
+        assert_eq!(ask_from(a.fd(), OUTSIDE, 80).unwrap(), format!("outside {}", a.address()), "not masked");
     });
 }

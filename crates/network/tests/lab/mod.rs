@@ -59,6 +59,7 @@ pub fn with(config: NetworkConfig, test: impl FnOnce(&mut Lab) + Send) {
     let outside = netlink::new_namespace().unwrap();
     netlink::within(host.as_fd(), || {
         wire(outside.as_fd());
+        bridged_packets_pass_netfilter(false);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let networks = {
@@ -285,4 +286,10 @@ pub fn nft(arguments: &[&str]) -> String {
     let output = Command::new("nft").args(arguments).output().unwrap();
     assert!(output.status.success(), "nft {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Sets whether bridged IPv4 packets pass netfilter on this host; `false` where the kernel cannot.
+pub fn bridged_packets_pass_netfilter(pass: bool) -> bool {
+    let value = if pass { "1" } else { "0" };
+    std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", value).is_ok() || !pass
 }
