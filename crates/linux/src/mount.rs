@@ -13,6 +13,8 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
+/// `MS_RDONLY`.
+pub const READ_ONLY: u64 = libc::MS_RDONLY;
 /// PROC_SUPER_MAGIC.
 pub const PROC_MAGIC: u64 = 0x9fa0;
 /// SYSFS_MAGIC.

@@ -17,6 +17,15 @@ pub enum RuntimeError {
         #[source]
         cause: io::Error,
     },
+    /// A cgroup refused something.
+    #[error("{what}: {cause}")]
+    Cgroup {
+        /// What was tried, on which.
+        what: String,
+        /// Why not.
+        #[source]
+        cause: minke_linux::cgroup::CgroupError,
+    },
     /// A process could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -76,7 +85,7 @@ impl RuntimeError {
     /// The sort of failure.
     pub fn kind(&self) -> Kind {
         match self {
-            RuntimeError::Io { .. } | RuntimeError::ShimGone { .. } | RuntimeError::Protocol { .. } => Kind::Internal,
+            RuntimeError::Io { .. } | RuntimeError::Cgroup { .. } | RuntimeError::ShimGone { .. } | RuntimeError::Protocol { .. } => Kind::Internal,
             RuntimeError::Start(e) => e.kind(),
             RuntimeError::Invalid(_) | RuntimeError::NoSuchRuntime { .. } => Kind::Invalid,
             RuntimeError::NotImplemented(_) => Kind::NotImplemented,
@@ -129,7 +138,8 @@ impl StartError {
             Stage::Exec if *errno == libc_errno::ENOENT && !detail.contains('/') => {
                 format!("exec: \"{detail}\": executable file not found in $PATH")
             }
-            Stage::Exec => format!("exec: \"{detail}\": {}", if detail.contains('/') { format!("stat {detail}: {}", self.reason()) } else { self.reason() }),
+            Stage::Exec if matches!(*errno, libc_errno::ENOENT | libc_errno::ENOTDIR) => format!("exec: \"{detail}\": stat {detail}: {}", self.reason()),
+            Stage::Exec => format!("exec: \"{detail}\": {}", self.reason()),
             Stage::Cwd => format!("chdir to cwd (\"{detail}\") set in config.json failed: {}", self.reason()),
             _ if *errno == 0 => format!("{}: {detail}", stage.as_str()),
             _ => format!("{}: {detail}: {}", stage.as_str(), self.reason()),

@@ -3,20 +3,30 @@
 //! `Runtime` makes, finds and forgets; `Process` is one container's process. Never: records, images, networks.
 
 pub mod error;
-pub mod process;
 pub mod logs;
+pub mod process;
 pub mod request;
+mod shim;
 pub mod spec;
 
 pub use error::{RuntimeError, StartError};
+pub use minke_linux::cgroup::Stats;
 pub use process::{Exec, Found, Process};
 pub use request::{
-    AttachStreams, CreateRequest, ExecRequest, ExecState, Exit, ExternalRuntime, Joined, LogTarget, MountSource, NetJoin, NetworkFiles,
-    ResolvedMount, Rootfs, RuntimeConfig,
+    AttachStreams, CgroupInfo, CreateRequest, ExecRequest, ExecState, Exit, ExternalRuntime, Joined, LogTarget, MountSource, NetJoin,
+    NetworkFiles, ResolvedMount, Rootfs, RuntimeConfig,
 };
 
-use minke_model::ContainerId;
-use std::sync::Arc;
+use minke_linux::cgroup::Cgroup;
+use minke_model::{Container, ContainerId, Timestamp};
+use minke_shim::protocol::{Op, Phase, Request};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use shim::{Files, Identity, Link, Program};
+use std::{
+    collections::HashMap,
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt, unix::net::UnixStream},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// All containers' processes of one daemon. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -27,12 +37,47 @@ pub struct Runtime {
 #[derive(Debug)]
 struct Inner {
     config: RuntimeConfig,
+    machine: Arc<Machine>,
+    program: Program,
+    /// Connections to shims, for `forget`.
+    links: Mutex<HashMap<ContainerId, Arc<Link>>>,
+    /// Locked, so that no other daemon uses this exec-root.
+    _lock: OwnedFd,
+}
+
+/// What processes need to know of the machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    host: spec::Host,
+}
+
+/// A shim that was started: its connection, and itself.
+struct Spawned {
+    stream: UnixStream,
+    identity: Identity,
+    shim: OwnedFd,
+    cgroup: Cgroup,
 }
 
 impl Runtime {
     /// Opens exec-root: locks it, lays out the shim's program.
+    ///
+    /// # Errors
+    /// When another daemon uses exec-root, or the machine lacks what containers need.
     pub fn open(config: RuntimeConfig) -> Result<Runtime, RuntimeError> {
-        Ok(Runtime { inner: Arc::new(Inner { config }) })
+        let root = &config.exec_root;
+        let named = |what: &str| RuntimeError::io(format!("{what} {}", root.display()));
+        std::fs::DirBuilder::new().recursive(true).mode(0o711).create(root).map_err(named("make"))?;
+        let lock = rustix::fs::open(root.join("lock"), OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))
+            .map_err(|e| named("lock")(e.into()))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(RuntimeError::InUse { path: root.clone() }),
+            Err(e) => return Err(named("lock")(e.into())),
+        }
+        let machine = Arc::new(Machine { host: spec::Host::find(&config)? });
+        let program = Program::find(&config.shim, config.shim_bytes)?;
+        Ok(Runtime { inner: Arc::new(Inner { config, machine, program, links: Mutex::default(), _lock: lock }) })
     }
 
     /// As opened.
@@ -40,23 +85,149 @@ impl Runtime {
         &self.inner.config
     }
 
-    /// Phase one of a start: cgroups made, shim spawned, child cloned into its namespaces; it waits for `go`.
-    pub async fn create(&self, _request: CreateRequest) -> Result<Process, RuntimeError> {
-        unimplemented!()
+    /// Which cgroups this machine has, and what they can.
+    pub fn cgroups(&self) -> CgroupInfo {
+        let cgroups = &self.inner.machine.host.cgroups;
+        let features = cgroups.features();
+        CgroupInfo { version: cgroups.version(), hybrid: cgroups.mounts().is_hybrid(), driver: "cgroupfs", swap: features.swap_limit, features }
     }
 
-    /// Finds the process of a container again after a daemon's restart; `None` when exec-root holds nothing of it.
-    pub async fn reconnect(&self, _id: &ContainerId) -> Result<Option<Found>, RuntimeError> {
-        unimplemented!()
+    /// The AppArmor profile that a container gets; empty where the kernel has none.
+    pub fn apparmor_profile(&self, container: &Container) -> String {
+        spec::apparmor(&container.spec.security, &self.inner.machine.host)
+    }
+
+    /// Phase one of a start: cgroups made, shim spawned, child cloned into its namespaces; it waits for `go`.
+    ///
+    /// # Errors
+    /// When the request can never work, or the kernel refuses. Nothing is left then.
+    pub async fn create(&self, request: CreateRequest) -> Result<Process, RuntimeError> {
+        let container = Arc::clone(&request.container);
+        let files = Files::of(&self.inner.config.exec_root, &container.id);
+        let spawned = {
+            let (runtime, files) = (self.clone(), files.clone());
+            blocking(move || runtime.spawn(&request, &files)).await?
+        };
+        let made = self.meet(&container, spawned, &files).await;
+        if made.is_err() {
+            self.forget(&container.id).await?;
+        }
+        made
+    }
+
+    /// The part of `create` that takes its time in the kernel.
+    fn spawn(&self, request: &CreateRequest, files: &Files) -> Result<Spawned, RuntimeError> {
+        let Inner { machine, program, .. } = &*self.inner;
+        let plan = spec::plan(request, &machine.host, &spec::HostDevices)?;
+        let cgroups = &machine.host.cgroups;
+        let failed = |cause| RuntimeError::Cgroup { what: format!("make the cgroup {}", plan.cgroup), cause };
+        let spawn = || {
+            let cgroup = cgroups.create(&plan.cgroup).map_err(failed)?;
+            cgroup.apply(&plan.limits).map_err(failed)?;
+            let record = serde_json::to_vec(&*request.container).map_err(|e| RuntimeError::Invalid(e.to_string()))?;
+            let (identity, listener) = files.make(&plan.cgroup, &plan.start.encode(), &record)?;
+            let stream = files.connect().map_err(RuntimeError::io(format!("connect to {}", files.path().display())))?;
+            let shim = program.spawn(files.path(), listener).map_err(RuntimeError::io("start a shim"))?;
+            Ok(Spawned { stream, identity, shim, cgroup })
+        };
+        spawn().inspect_err(|_| {
+            // The first error is the one to tell.
+            let _ = files.remove();
+            let _ = cgroups.remove(&plan.cgroup);
+        })
+    }
+
+    async fn meet(&self, container: &Arc<Container>, spawned: Spawned, files: &Files) -> Result<Process, RuntimeError> {
+        let Spawned { stream, identity, shim, cgroup } = spawned;
+        let (link, state) = Link::open(container.id.clone(), stream, identity.token, files.clone(), Some(shim)).await?;
+        self.links().insert(container.id.clone(), Arc::clone(&link));
+        if state.reply.phase == Phase::Failed {
+            return Err(StartError { stage: state.reply.stage, errno: state.reply.errno, detail: state.detail }.into());
+        }
+        let gone = RuntimeError::ShimGone { id: container.id.clone() };
+        Process::from_state(Arc::clone(container), state, link, Arc::clone(&self.inner.machine), cgroup).ok_or(gone)
+    }
+
+    fn links(&self) -> std::sync::MutexGuard<'_, HashMap<ContainerId, Arc<Link>>> {
+        self.inner.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds the process of a container again after a daemon's restart; `None` when exec-root holds nothing of it, or it
+    /// never ran.
+    ///
+    /// # Errors
+    /// When what is there cannot be understood.
+    pub async fn reconnect(&self, id: &ContainerId) -> Result<Option<Found>, RuntimeError> {
+        let files = Files::of(&self.inner.config.exec_root, id);
+        let Some(identity) = files.identity() else { return Ok(None) };
+        let cgroup = self.inner.machine.host.cgroups.at(&identity.cgroup);
+        let opened = match files.connect() {
+            Ok(stream) => Link::open(id.clone(), stream, identity.token, files.clone(), None).await.ok(),
+            Err(_) => None,
+        };
+        let Some((link, state)) = opened else {
+            // Nobody is there any more: what it wrote, or else its container dies with it.
+            let exit = files.exit();
+            if exit.is_none() {
+                let killed = blocking(move || Ok(cgroup.kill().ok())).await?;
+                tracing::warn!("the shim of container {id} died; its processes were killed ({killed:?})");
+            }
+            return Ok(Some(Found::Exited(exit.unwrap_or(Exit { code: 137, at: Timestamp::now(), oom: false }))));
+        };
+        self.links().insert(id.clone(), Arc::clone(&link));
+        if let Some(exit) = link.ended() {
+            return Ok(Some(Found::Exited(exit)));
+        }
+        if state.reply.phase != Phase::Running {
+            return Ok(None);
+        }
+        let container = files.container().ok_or_else(|| RuntimeError::Protocol { id: id.clone(), what: "its record is damaged".into() })?;
+        let machine = Arc::clone(&self.inner.machine);
+        Ok(Process::from_state(Arc::new(container), state, link, machine, cgroup).map(Found::Running))
     }
 
     /// Every container that exec-root holds something of.
     pub fn containers(&self) -> Vec<ContainerId> {
-        unimplemented!()
+        Files::all(&self.inner.config.exec_root)
     }
 
-    /// The exit was recorded: the shim ends, its files and cgroups go.
-    pub async fn forget(&self, _id: &ContainerId) -> Result<(), RuntimeError> {
-        unimplemented!()
+    /// The exit was recorded (or a start failed): the shim ends, its files and cgroups go. A process that still runs is
+    /// killed.
+    ///
+    /// # Errors
+    /// When the kernel keeps something for a reason other than that it is still in use.
+    pub async fn forget(&self, id: &ContainerId) -> Result<(), RuntimeError> {
+        let files = Files::of(&self.inner.config.exec_root, id);
+        let identity = files.identity();
+        let mut link = self.links().remove(id);
+        if let (None, Some(identity)) = (&link, &identity) {
+            // A shim that nobody asked for yet.
+            if let Ok(stream) = files.connect() {
+                link = Link::open(id.clone(), stream, identity.token, files.clone(), None).await.ok().map(|(link, _)| link);
+            }
+        }
+        if let Some(link) = link {
+            if link.ended().is_none() {
+                // A shim that is gone has no process either.
+                let _ = link.ask(Request::new(Op::Kill, 0), &[], None).await;
+            }
+            let _ = link.ask(Request::new(Op::Forget, 0), &[], None).await;
+        }
+        let cgroups = self.inner.machine.host.cgroups.clone();
+        blocking(move || {
+            if let Some(identity) = identity {
+                cgroups.remove(&identity.cgroup).map_err(|cause| RuntimeError::Cgroup { what: format!("remove the cgroup {}", identity.cgroup), cause })?;
+            }
+            files.remove().map_err(RuntimeError::io(format!("remove {}", files.path().display())))
+        })
+        .await
+    }
+}
+
+/// Work that waits for the kernel, off the threads that serve sockets.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static) -> Result<T, RuntimeError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => Err(RuntimeError::Io { what: "run a task".into(), cause: std::io::Error::other(e) }),
     }
 }

@@ -10,7 +10,7 @@ use minke_model::{
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// How a daemon's runtime is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RuntimeConfig {
     /// State that a reboot ends: sockets and files of shims. On tmpfs, usually.
     pub exec_root: PathBuf,
@@ -28,8 +28,25 @@ pub struct RuntimeConfig {
     pub default_ulimits: Vec<Ulimit>,
     /// The daemon-wide seccomp profile in Docker's JSON format, `unconfined`, or empty for the built-in one.
     pub seccomp_profile: String,
-    /// The program that runs as shim, with its first arguments; empty is this program with `shim`.
+    /// The program that runs as shim, with its first arguments; empty is `shim_bytes`.
     pub shim: Vec<String>,
+    /// The shim's own small program; `None` is this program with `shim`.
+    pub shim_bytes: Option<&'static [u8]>,
+}
+
+/// Which cgroups a machine has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CgroupInfo {
+    /// 1 (also when hybrid) or 2.
+    pub version: u8,
+    /// v1 controllers beside a unified hierarchy.
+    pub hybrid: bool,
+    /// Always `cgroupfs`.
+    pub driver: &'static str,
+    /// Swap is accounted.
+    pub swap: bool,
+    /// What they can.
+    pub features: minke_linux::cgroup::Features,
 }
 
 /// An external OCI runtime.

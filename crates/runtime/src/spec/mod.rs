@@ -14,6 +14,7 @@ pub use devices::{DeviceLookup, HostDevices, Node};
 pub use resources::{limits, rlimits};
 pub use seccomp::{Filters, check_profile};
 pub use security::capabilities;
+pub(crate) use security::apparmor;
 
 use crate::request::{CreateRequest, ExecRequest, NetJoin, RuntimeConfig};
 use minke_linux::cgroup::{Cgroup, Cgroups, Limits};

@@ -60,7 +60,7 @@ pub(super) fn seccomp_choice(spec: &SecuritySpec) -> Option<SeccompChoice> {
 }
 
 /// The AppArmor profile to enter at exec; empty is none.
-pub(super) fn apparmor(spec: &SecuritySpec, host: &Host) -> String {
+pub(crate) fn apparmor(spec: &SecuritySpec, host: &Host) -> String {
     if !host.apparmor {
         return String::new();
     }
