@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)] // The one place, besides `shim`, that speaks to the kernel past safe wrappers.
 
+pub mod apparmor;
 pub mod capability;
 pub mod cgroup;
 pub mod mount;

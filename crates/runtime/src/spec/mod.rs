@@ -1,9 +1,11 @@
 //! From a container's record to what a shim does: pure, so that every default can be read and tested as text.
 //!
-//! Start at [`plan`]. Never: files, processes, clocks. What the machine can do is a [`Host`], found once.
+//! Start at [`plan`]. Never: files, processes, clocks. What the machine can do is a [`Host`], found once (`host.rs`).
 
+mod apparmor;
 pub mod defaults;
 mod devices;
+mod host;
 mod mounts;
 mod resources;
 mod seccomp;
@@ -11,91 +13,20 @@ mod seccomp_default;
 mod security;
 
 pub use devices::{DeviceLookup, HostDevices, Node};
+pub use host::Host;
 pub use resources::{limits, rlimits};
 pub use seccomp::{Filters, check_profile};
-pub use security::capabilities;
 pub(crate) use security::apparmor;
+pub use security::capabilities;
 
-use crate::request::{CreateRequest, ExecRequest, NetJoin, RuntimeConfig};
-use minke_linux::cgroup::{Cgroup, Cgroups, Limits};
+use crate::request::{CreateRequest, ExecRequest, NetJoin};
+use minke_linux::cgroup::{Cgroup, Limits};
 use minke_model::{
     Container, Kind,
     container::{IpcSharing, Sharing},
-    resources::Ulimit,
 };
 use minke_shim::plan::{self, ExecPlan, Namespace, Namespaces, Process, Root, StartPlan};
 use std::io;
-
-/// Facts of the machine and settings of the daemon that plans depend on.
-#[derive(Clone, Debug)]
-pub struct Host {
-    /// Mounted cgroup hierarchies.
-    pub cgroups: Cgroups,
-    /// Below which containers' cgroups lie, with a leading slash.
-    pub cgroup_parent: String,
-    /// Capabilities that the daemon has and may give.
-    pub capabilities: u64,
-    /// The kernel has AppArmor on.
-    pub apparmor: bool,
-    /// This machine's `/sys/devices/system/cpu/cpu*/thermal_throttle`.
-    pub throttles: Vec<String>,
-    /// Limits of processes that ask for none of that name.
-    pub default_ulimits: Vec<Ulimit>,
-    /// Compiled system call filters.
-    pub filters: Filters,
-}
-
-impl Host {
-    /// Looks at the machine.
-    ///
-    /// # Errors
-    /// When no cgroup hierarchy is mounted or /proc cannot be read.
-    pub fn find(config: &RuntimeConfig) -> Result<Self, SpecError> {
-        let failed = |what: &'static str| move |cause: io::Error| SpecError::Machine { what, cause };
-        let cgroups = Cgroups::find()
-            .map_err(|e| SpecError::Machine { what: "cgroups", cause: io::Error::other(e) })?;
-        let cgroup_parent = match config.cgroup_parent.as_str() {
-            "" => format!("/minke-{}", config.daemon_id),
-            asked => format!("/{}", asked.trim_matches('/')),
-        };
-        let status = std::fs::read_to_string("/proc/self/status").map_err(failed("/proc/self/status"))?;
-        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-        let capabilities = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
-        let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
-        Ok(Host {
-            cgroups,
-            cgroup_parent,
-            capabilities,
-            apparmor: enabled.is_ok_and(|text| text.starts_with('Y')),
-            throttles: throttles(),
-            default_ulimits: config.default_ulimits.clone(),
-            filters: Filters::new(&config.seccomp_profile, kernel())?,
-        })
-    }
-}
-
-/// The kernel's version, its first two numbers.
-fn kernel() -> (u32, u32) {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
-/// Files that tell of heat per CPU.
-fn throttles() -> Vec<String> {
-    let cpus = std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
-    let is_cpu = |name: &str| {
-        name.strip_prefix("cpu").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-    };
-    let mut paths: Vec<String> = cpus
-        .filter(|entry| is_cpu(&entry.file_name().to_string_lossy()))
-        .map(|entry| entry.path().join("thermal_throttle"))
-        .filter(|path| path.exists())
-        .map(|path| path.to_string_lossy().into_owned())
-        .collect();
-    paths.sort();
-    paths
-}
 
 /// Why no plan can be made of a request.
 #[derive(Debug, thiserror::Error)]

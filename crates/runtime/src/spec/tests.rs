@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::request::{Joined, LogTarget, NetworkFiles, Rootfs};
-use minke_linux::cgroup::Mounts;
+use minke_linux::cgroup::{Cgroups, Mounts};
 use minke_model::{ContainerId, ContainerSpec, ContainerState, ContainerStatus, Timestamp};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
