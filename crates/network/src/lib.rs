@@ -17,6 +17,7 @@ mod macvlan;
 mod networks;
 mod ports;
 mod sysctl;
+mod watch;
 
 pub use bridge::{GatewayMode, Options};
 pub use endpoint::EndpointPlan;

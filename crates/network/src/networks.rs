@@ -12,9 +12,12 @@ use crate::{
     ipam::{self, AddressPool, Pools},
     macvlan,
     ports::{PortRequest, Ports, Taken, Target},
-    sysctl,
+    sysctl, watch,
 };
-use minke_linux::netlink::{self, Family, Socket};
+use minke_linux::{
+    netlink::{self, Family, Socket},
+    nftables,
+};
 use minke_model::{
     ContainerId, EndpointId, NetworkId,
     network::{Network, NetworkDriver, NetworkSpec, Subnet},
@@ -117,14 +120,20 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Networks {
     /// Opens the sockets that everything is asked by. Changes nothing yet. Copiers run on the tokio runtime that this is
-    /// called in.
+    /// called in, as does the
+    /// task that repairs what others change of the firewall.
     pub fn open(config: NetworkConfig) -> Result<Self, NetworkError> {
         let route = Socket::open(Family::Route).tried(|| "open a route socket".into())?;
         let firewall = Firewall::new(&config.daemon_id, config.policy == PublishPolicy::Open)?;
         let ports = Ports::new(Handle::try_current().ok());
         let pools = Pools::new(&config.pools, &config.daemon_id);
         let (route, firewall, ports) = (Mutex::new(route), Mutex::new(firewall), Mutex::new(ports));
-        Ok(Self(Arc::new(Inner { config, pools, route, firewall, ports })))
+        let watched = config.firewall;
+        let inner = Arc::new(Inner { config, pools, route, firewall, ports });
+        if let (true, Ok(runtime)) = (watched, Handle::try_current()) {
+            runtime.spawn(watch::run(watch::open()?, Arc::downgrade(&inner)));
+        }
+        Ok(Self(inner))
     }
 
     /// Reads a network's options, with the daemon's defaults.
@@ -391,6 +400,36 @@ impl Networks {
             forget_udp(&mut lock(&self.0.firewall), &gone_ports);
         }
         Ok(())
+    }
+
+    /// What a user should know of ports just published: where the host's own firewall drops traffic to them, and the
+    /// command that lets it pass. Empty where it does not, or where the policy is `Open`.
+    pub fn warnings(&self, published: &[PublishedPort]) -> Vec<String> {
+        let blockers = lock(&self.0.firewall).blockers();
+        let mut warnings = Vec::new();
+        for port in published.iter().filter(|port| port.host_port != 0 && !port.host_ip.is_loopback()) {
+            for blocker in &blockers {
+                let matches = match blocker.family {
+                    nftables::Family::Ip => port.host_ip.is_ipv4(),
+                    nftables::Family::Ip6 => port.host_ip.is_ipv6(),
+                    _ => true,
+                };
+                let protocol = port.container.protocol.to_string();
+                let command = blocker.command(&protocol, port.host_port);
+                let warning = format!(
+                    "port {}/{protocol} is published, but the firewall of this host drops forwarded packets ({} {} {}). \
+                     To let it pass: {command}",
+                    port.host_port,
+                    blocker.family.as_str(),
+                    blocker.table,
+                    blocker.chain
+                );
+                if matches && !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+        }
+        warnings
     }
 
     /// Makes all that shall be, and nothing else: the firewall's table anew, host sockets held again, devices made. For a

@@ -1,6 +1,9 @@
 //! Making the plan real, and keeping it real.
 
-use super::plan::{self, Opening, SetName, Zone};
+use super::{
+    host::{self, Blocker},
+    plan::{self, Opening, SetName, Zone},
+};
 use crate::{NetworkError, error::Tried};
 use minke_linux::{
     netlink::{Family as Netlink, Refused, Socket},
@@ -19,6 +22,8 @@ pub(crate) struct Firewall {
     openings: BTreeMap<ContainerId, Vec<Opening>>,
     /// Whether the kernel has the table as we made it.
     built: bool,
+    /// The host's chains that drop by default, and whether each lets our traffic pass.
+    blockers: Vec<(Blocker, bool)>,
 }
 
 impl Firewall {
@@ -32,6 +37,7 @@ impl Firewall {
             zones: BTreeMap::new(),
             openings: BTreeMap::new(),
             built: false,
+            blockers: Vec::new(),
         })
     }
 
@@ -45,9 +51,10 @@ impl Firewall {
         &self.table
     }
 
-    /// Whether traffic to published ports passes the host's forward rules in any case.
-    pub(crate) fn open(&self) -> bool {
-        self.open
+    /// The host's chains that drop traffic to published ports, unless a rule of the host's lets it pass.
+    pub(crate) fn blockers(&self) -> Vec<Blocker> {
+        let drops = self.blockers.iter().filter(|(_, passes)| !self.open || !passes);
+        drops.map(|(blocker, _)| blocker.clone()).collect()
     }
 
     /// For reading what others have.
@@ -58,11 +65,6 @@ impl Firewall {
     /// Whether there is anything to keep.
     pub(crate) fn is_built(&self) -> bool {
         self.built
-    }
-
-    /// Whether any container has a published port.
-    pub(crate) fn has_openings(&self) -> bool {
-        !self.openings.is_empty()
     }
 
     /// A network comes, or changes.
@@ -138,14 +140,24 @@ impl Firewall {
         self.build().tried(|| format!("build the nftables table {}", self.table))
     }
 
-    /// Takes the table away.
+    /// Looks at the host's own forward chains again.
+    pub(crate) fn check_host(&mut self) -> Result<(), NetworkError> {
+        self.blockers =
+            host::ensure(&mut self.socket, &self.table).tried(|| "look at the host's firewall".into())?;
+        Ok(())
+    }
+
+    /// Takes the table away, and the jumps in the host's chains.
     pub(crate) fn remove(&mut self) -> Result<(), NetworkError> {
+        self.blockers.clear();
+        let jumps = host::remove(&mut self.socket, &self.table);
         let mut batch = Batch::new();
         // A table that is not there cannot be deleted: make sure that it is.
         batch.add_table(Family::Inet, &self.table, "");
         batch.delete_table(Family::Inet, &self.table);
         self.built = false;
-        batch.commit(&mut self.socket).tried(|| format!("remove the nftables table {}", self.table))
+        let table = batch.commit(&mut self.socket);
+        jumps.and(table).tried(|| format!("remove the nftables table {}", self.table))
     }
 
     fn build(&mut self) -> Result<(), Refused> {
@@ -174,6 +186,7 @@ impl Firewall {
         }
         batch.commit(&mut self.socket)?;
         self.built = true;
+        self.blockers = host::ensure(&mut self.socket, &self.table)?;
         Ok(())
     }
 

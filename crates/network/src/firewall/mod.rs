@@ -3,4 +3,5 @@
 //! `plan` says what shall be, purely; `apply` makes it so; `host` deals with what the host's own firewall drops.
 
 pub(crate) mod apply;
+pub mod host;
 pub mod plan;
