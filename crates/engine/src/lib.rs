@@ -1,1 +1,190 @@
-//! engine.
+//! One machine: containers, images, networks and volumes, side by side. No struct owns all verbs.
+//!
+//! Verbs are calls: under a lock per container they check, plan, apply, and return the error that Docker's client
+//! expects. Loops only repair: recovery, exits, health, restarts. Never: a cluster, HTTP, Docker's JSON.
+//! Start at `container/start.rs`.
+
+pub mod body;
+pub mod config;
+pub mod container;
+pub mod error;
+pub mod events;
+pub mod filter;
+pub mod image;
+pub mod machine;
+mod names;
+pub mod network;
+mod records;
+mod recover;
+mod signal;
+pub mod volume;
+
+pub use config::EngineConfig;
+pub use container::Containers;
+pub use error::Error;
+pub use events::Events;
+pub use filter::Filters;
+pub use image::Images;
+pub use machine::Machine;
+pub use network::Networks;
+pub use volume::Volumes;
+
+// The types of rooms below that `api` names.
+pub use minke_image::{
+    Change, ChangeKind, History, Image, ImageConfig, ImageError, Loaded, Progress, ProgressEvent, Reference,
+    platform, pull::Pulled, reference, registry,
+};
+pub use minke_network::{NetworkError, PublishPolicy};
+pub use minke_runtime::{CgroupInfo, ExternalRuntime, RuntimeError, Stats, logs};
+
+use error::Result;
+use records::Records;
+use std::{os::fd::OwnedFd, sync::Arc};
+
+/// One machine's engine: rooms, no verbs.
+#[derive(Clone)]
+pub struct Engine {
+    /// Containers.
+    pub containers: Containers,
+    /// Images.
+    pub images: Images,
+    /// Networks.
+    pub networks: Networks,
+    /// Volumes.
+    pub volumes: Volumes,
+    /// What happened.
+    pub events: Events,
+    /// The machine itself.
+    pub machine: Machine,
+    /// Keeps other daemons out of the data root.
+    _lock: Arc<OwnedFd>,
+}
+
+impl Engine {
+    /// Opens the data root, brings networks up, finds what still runs.
+    pub async fn open(config: EngineConfig) -> Result<Engine> {
+        let config = Arc::new(config);
+        let lock = Arc::new(lock_root(&config.data_root)?);
+        let daemon_id = volume::daemon_id(&config.data_root);
+        let id = machine_id(&config.data_root)?;
+        let events = Events::new();
+        let records = Records::open(&config.data_root.join("store"))?;
+        let store = {
+            let root = config.data_root.join("image");
+            blocking(move || minke_image::Images::open(&root)).await??
+        };
+        let runtime = minke_runtime::Runtime::open(minke_runtime::RuntimeConfig {
+            exec_root: config.exec_root.clone(),
+            data_root: config.data_root.clone(),
+            daemon_id: daemon_id.clone(),
+            cgroup_parent: config.cgroup_parent.clone(),
+            runtimes: config.runtimes.clone(),
+            default_runtime: config.default_runtime.clone(),
+            default_ulimits: config.default_ulimits.clone(),
+            seccomp_profile: config.seccomp_profile.clone(),
+            shim: config.shim.clone(),
+            shim_bytes: config.shim_bytes,
+        })?;
+        let kernel = minke_network::Networks::open(minke_network::NetworkConfig {
+            daemon_id,
+            policy: config.publish_policy,
+            pools: config.address_pools.clone(),
+            binding: config.default_host_ip,
+            ip_forward: config.ip_forward,
+            firewall: true,
+        })?;
+        let dns =
+            minke_network::dns::Server::new(Default::default(), minke_network::dns::resolv_conf::host_path());
+        let networks = Networks::open(config.clone(), records.clone(), events.clone(), kernel, dns).await?;
+        let volumes = Volumes::open(config.data_root.join("volumes"), records.clone(), events.clone())?;
+        let containers = Containers::new(
+            config.clone(),
+            records,
+            store.clone(),
+            runtime.clone(),
+            networks.clone(),
+            volumes.clone(),
+            events.clone(),
+        );
+        let images = Images::new(&config, store, containers.clone(), events.clone());
+        let machine = Machine::new(
+            id,
+            config,
+            containers.clone(),
+            images.clone(),
+            volumes.clone(),
+            events.clone(),
+            runtime,
+        );
+        containers.recover().await?;
+        Ok(Engine { containers, images, networks, volumes, events, machine, _lock: lock })
+    }
+
+    /// The daemon's end. Containers run on, or get `timeout` seconds to stop.
+    pub async fn close(&self, stop_containers: bool, timeout: i64) {
+        self.containers.close();
+        if stop_containers {
+            self.containers.stop_all(timeout).await;
+        }
+        if let Err(e) = self.networks.close(true).await {
+            tracing::warn!("networks are left as they are: {e}");
+        }
+    }
+
+    /// Takes what may change while the daemon runs from a new configuration: labels, registries, debug.
+    pub fn reload(&self, config: EngineConfig) {
+        self.images.reload(config.registries.clone());
+        self.machine.reload(&config);
+        self.events.tell(
+            minke_model::event::Noun::Daemon,
+            "reload",
+            self.machine.id(),
+            self.machine.describe(),
+        );
+    }
+}
+
+/// One daemon a data root, and none of Docker's.
+fn lock_root(root: &std::path::Path) -> Result<OwnedFd> {
+    use rustix::fs::{FlockOperation, Mode, OFlags};
+    std::fs::create_dir_all(root)
+        .map_err(Error::io(format!("cannot make the data root {}", root.display())))?;
+    if root.join("engine-id").is_file() || root.join("image").join("overlay2").is_dir() {
+        return Err(Error::Invalid(format!(
+            "the data root {} was written by Docker: choose another, or take its images, volumes and containers over by `minke system import-docker`",
+            root.display()
+        )));
+    }
+    let path = root.join("lock");
+    let open =
+        rustix::fs::open(&path, OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
+    let lock =
+        open.map_err(|e| Error::Io { what: format!("cannot open {}", path.display()), source: e.into() })?;
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        Error::Conflict(format!("the data root {} is in use by another daemon", root.display()))
+    })?;
+    Ok(lock)
+}
+
+/// The daemon's own identity, kept beside its data; in the form of a UUID, as Docker's.
+fn machine_id(root: &std::path::Path) -> Result<String> {
+    let path = root.join("id");
+    if let Ok(text) = std::fs::read_to_string(&path)
+        && text.trim().len() == 36
+    {
+        return Ok(text.trim().to_owned());
+    }
+    let hex = minke_model::ContainerId::random();
+    let h = hex.as_str();
+    let id = format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..32]);
+    std::fs::write(&path, format!("{id}\n"))
+        .map_err(Error::io(format!("cannot write {}", path.display())))?;
+    Ok(id)
+}
+
+/// Runs blocking work on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::Internal(format!("a blocking task failed: {e}")))
+}

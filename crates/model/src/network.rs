@@ -193,10 +193,10 @@ pub struct EndpointSpec {
 }
 
 /// A container's place in a network as it is. Addresses are empty while it does not run, unless fixed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// In which.
-    pub network: NetworkId,
+    /// In which; `None` before the first start.
+    pub network: Option<NetworkId>,
     /// Unique per start.
     pub id: Option<EndpointId>,
     /// Inside: `eth0`.

@@ -1,0 +1,150 @@
+//! `network connect` and `network disconnect`, also while the container runs.
+
+use super::{Containers, endpoints::check};
+use crate::{Error, error::Result};
+use minke_model::{
+    ContainerState,
+    container::NetworkMode,
+    network::{Endpoint, EndpointSpec, NetworkDriver},
+};
+use minke_store::Durability;
+
+impl Containers {
+    /// Puts a container into a network.
+    pub async fn connect(&self, network: &str, container: &str, wish: EndpointSpec) -> Result<()> {
+        let cell = self.find(container)?;
+        let network = self.inner.networks.find(network)?;
+        let name = network.spec.name.clone();
+        let _verb = cell.verb.lock().await;
+        let record = cell.record();
+        check(&name, &wish)?;
+        if matches!(record.status.state, ContainerState::Removing | ContainerState::Dead) {
+            return Err(Error::Conflict(format!(
+                "container {} is marked for removal and cannot be connected to or disconnected from a network",
+                cell.id
+            )));
+        }
+        match record.spec.networking.mode {
+            NetworkMode::Host => return Err(Error::Conflict("container sharing network namespace with another container or host cannot be connected to any other network".into())),
+            NetworkMode::Container(_) => {
+                return Err(Error::Invalid("container sharing network namespace with another container or host cannot be connected to any other network".into()));
+            }
+            _ => {}
+        }
+        if network.spec.driver == NetworkDriver::Host {
+            return Err(Error::Forbidden(
+                "container cannot be disconnected from host network or connected to host network".into(),
+            ));
+        }
+        if record.status.state.is_up() && record.status.endpoints.contains_key(&name) {
+            return Err(Error::Forbidden(format!(
+                "endpoint with name {} already exists in network {name}",
+                record.name
+            )));
+        }
+        cell.change(|c| {
+            c.spec.networking.endpoints.insert(name.clone(), wish.clone());
+            c.status.endpoints.entry(name.clone()).or_default();
+        });
+        if let Some(process) = cell.process().filter(|_| record.status.state.is_up()) {
+            let connected = async {
+                let names = Containers::dns_names(&cell.record(), &name);
+                let mut endpoint = self.inner.networks.reserve(&cell.id, &name, &wish, names)?;
+                endpoint.interface = free_interface(&record.status.endpoints);
+                let is_gateway = self.gateway_network(&cell.record()).as_deref() == Some(&name)
+                    && !record.status.endpoints.keys().any(|n| self.gives_route(n));
+                let record = cell.record();
+                let resolver = self.resolver(&record);
+                self.inner
+                    .networks
+                    .attach_one(&record, process.netns()?, &name, endpoint, is_gateway, resolver)
+                    .await
+            }
+            .await;
+            match connected {
+                Ok(endpoint) => {
+                    cell.change(|c| {
+                        c.status.endpoints.insert(name.clone(), endpoint);
+                    });
+                    self.write_files_again(&cell.record())?;
+                }
+                Err(e) => {
+                    cell.change(|c| {
+                        c.spec.networking.endpoints.remove(&name);
+                        c.status.endpoints.remove(&name);
+                    });
+                    return Err(e);
+                }
+            }
+        }
+        self.save(&cell, Durability::Synced).await
+    }
+
+    /// Takes a container out of a network.
+    pub async fn disconnect(&self, network: &str, container: &str, force: bool) -> Result<()> {
+        let found = self.find(container);
+        let network = self.inner.networks.find(network)?;
+        let name = network.spec.name.clone();
+        let cell = found?;
+        let _verb = cell.verb.lock().await;
+        let record = cell.record();
+        if matches!(record.spec.networking.mode, NetworkMode::Host)
+            && network.spec.driver == NetworkDriver::Host
+        {
+            return Err(Error::Conflict(
+                "container cannot be disconnected from host network or connected to host network".into(),
+            ));
+        }
+        let Some(endpoint) = record.status.endpoints.get(&name).cloned() else {
+            return if force {
+                Ok(())
+            } else {
+                Err(Error::Forbidden(format!("container {} is not connected to network {name}", cell.id)))
+            };
+        };
+        if let Some(process) = cell.process().filter(|_| record.status.state.is_up()) {
+            let was_gateway = self.gateway_network(&record).as_deref() == Some(&name);
+            self.inner.networks.detach_one(&record, process.netns()?, &network, &endpoint).await?;
+            cell.change(|c| {
+                c.status.endpoints.remove(&name);
+                c.spec.networking.endpoints.remove(&name);
+            });
+            if was_gateway {
+                self.move_gateway(&cell, &process).await?;
+            }
+            self.write_files_again(&cell.record())?;
+        } else {
+            cell.change(|c| {
+                c.status.endpoints.remove(&name);
+                c.spec.networking.endpoints.remove(&name);
+            });
+            self.inner.networks.tell_disconnect(&network, &cell.id);
+        }
+        self.save(&cell, Durability::Synced).await
+    }
+
+    /// The network that gave the default route is gone: another one gives it, and publishes the ports.
+    async fn move_gateway(&self, cell: &super::Cell, process: &minke_runtime::Process) -> Result<()> {
+        let record = cell.record();
+        let Some(name) = self.gateway_network(&record) else { return Ok(()) };
+        let Some(endpoint) = record.status.endpoints.get(&name).cloned() else { return Ok(()) };
+        let endpoint = self.inner.networks.become_gateway(&record, process.netns()?, &name, endpoint).await?;
+        cell.change(|c| {
+            c.status.endpoints.insert(name, endpoint);
+        });
+        Ok(())
+    }
+
+    fn gives_route(&self, network: &str) -> bool {
+        self.inner
+            .networks
+            .find(network)
+            .is_ok_and(|n| !n.spec.internal && n.spec.driver == NetworkDriver::Bridge)
+    }
+}
+
+/// The first `ethN` that no endpoint has.
+fn free_interface(endpoints: &std::collections::BTreeMap<String, Endpoint>) -> String {
+    let taken = |name: &String| endpoints.values().any(|e| e.interface == *name);
+    (0..=endpoints.len()).map(|n| format!("eth{n}")).find(|name| !taken(name)).unwrap_or_default()
+}

@@ -1,0 +1,324 @@
+//! `create`: a container that does not run yet.
+//!
+//! Order: name, volumes, snapshot, record. A crash between leaves a snapshot that no record names; the next start of
+//! the daemon removes it.
+
+use super::{Cell, Containers, merge, mounts};
+use crate::{Error, error::Result, names};
+use minke_image::{Image, ImageError};
+use minke_model::{
+    Container, ContainerId, ContainerSpec, ContainerState, ContainerStatus, Timestamp,
+    container::{IpcSharing, NetworkMode, Sharing},
+    health::{Health, HealthState},
+    name,
+};
+use minke_store::Durability;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A container to make.
+#[derive(Clone, Debug)]
+pub struct CreateContainer {
+    /// Its name; `None` is found for it.
+    pub name: Option<String>,
+    /// As asked.
+    pub spec: ContainerSpec,
+}
+
+/// A container that was made.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// Its identity.
+    pub id: ContainerId,
+    /// What was asked but has no effect here.
+    pub warnings: Vec<String>,
+}
+
+impl Containers {
+    /// Makes a container from an image that is here.
+    pub async fn create(&self, wish: CreateContainer) -> Result<Created> {
+        let mut spec = wish.spec;
+        let image = self.image_of(&spec)?;
+        let mut warnings = Vec::new();
+        if let Some(image) = &image {
+            check_platform(&spec, image, &mut warnings)?;
+            merge::image_into(&mut spec, &image.config.defaults);
+        }
+        merge::health_defaults(&mut spec);
+        let args = merge::command(&spec)?;
+        self.check(&spec, &mut warnings)?;
+        self.fill_defaults(&mut spec);
+
+        let id = ContainerId::random();
+        let name = self.take_name(wish.name.as_deref(), &id)?;
+        let made = self.make(&id, &name, spec, args, image).await;
+        match made {
+            Ok(()) => Ok(Created { id, warnings }),
+            Err(e) => {
+                self.release_name(&name, &id);
+                Err(e)
+            }
+        }
+    }
+
+    /// All that may fail after the name is taken; undoes what it made.
+    async fn make(
+        &self,
+        id: &ContainerId,
+        name: &str,
+        mut spec: ContainerSpec,
+        args: Vec<String>,
+        image: Option<Arc<Image>>,
+    ) -> Result<()> {
+        if spec.hostname.is_empty()
+            && !matches!(spec.networking.mode, NetworkMode::Host)
+            && !spec.namespaces.uts_host
+        {
+            spec.hostname = match &spec.networking.mode {
+                NetworkMode::Container(_) => String::new(),
+                _ => id.short().to_owned(),
+            };
+        }
+        let endpoints = self.plan_endpoints(&mut spec, id)?;
+        let planned = mounts::plan(self, &spec)?;
+        let mount_points = self.make_volumes(id, planned).await?;
+        let (store, key, image_id) =
+            (self.inner.store.clone(), id.clone(), image.as_ref().map(|i| i.id.clone()));
+        let prepared = crate::blocking(move || store.prepare(&key, image_id.as_ref())).await?;
+        if let Err(e) = prepared {
+            self.let_volumes_go(id, &mount_points);
+            return Err(e.into());
+        }
+        let health = spec
+            .healthcheck
+            .as_ref()
+            .filter(|h| merge::probes(h))
+            .map(|_| Health { state: HealthState::Starting, ..Health::default() });
+        let record = Container {
+            id: id.clone(),
+            name: name.to_owned(),
+            created: Timestamp::now(),
+            image_id: image.as_ref().map(|i| i.id.clone()),
+            args,
+            spec,
+            mounts: mount_points,
+            status: ContainerStatus {
+                state: ContainerState::Created,
+                pid: 0,
+                exit_code: 0,
+                error: String::new(),
+                oom_killed: false,
+                started: Timestamp::zero(),
+                finished: Timestamp::zero(),
+                restart_count: 0,
+                stopped_by_user: false,
+                health,
+                endpoints,
+                boot_id: String::new(),
+            },
+        };
+        if let Err(e) = self.fill(&record).await {
+            self.undo(&record).await;
+            return Err(e);
+        }
+        let cell = Arc::new(Cell::new(record));
+        let durability =
+            if cell.record().spec.auto_remove { Durability::Relaxed } else { Durability::Synced };
+        if let Err(e) = self.inner.records.create_container(cell.record(), durability).await {
+            self.undo(&cell.record()).await;
+            return Err(e);
+        }
+        self.insert(cell.clone());
+        self.tell(&cell.record(), "create", &[]);
+        Ok(())
+    }
+
+    /// The directory of its files, and volumes filled from the image.
+    async fn fill(&self, record: &Container) -> Result<()> {
+        let directory = self.directory(&record.id);
+        std::fs::create_dir_all(&directory)
+            .map_err(Error::io(format!("cannot make {}", directory.display())))?;
+        self.copy_up(record).await
+    }
+
+    /// Takes back what `make` made.
+    async fn undo(&self, record: &Container) {
+        self.let_volumes_go(&record.id, &record.mounts);
+        for mount in record.mounts.iter().filter(|m| !m.name.is_empty()) {
+            let anonymous = self.inner.volumes.inspect(&mount.name).is_ok_and(|v| v.volume.anonymous);
+            if anonymous && let Err(e) = self.inner.volumes.remove(&mount.name, true).await {
+                tracing::warn!("cannot take back volume {}: {e}", mount.name);
+            }
+        }
+        let (store, key, directory) =
+            (self.inner.store.clone(), record.id.clone(), self.directory(&record.id));
+        let undone = crate::blocking(move || {
+            let discarded = store.discard(&key);
+            let removed = crate::volume::remove_tree(&directory);
+            (discarded, removed)
+        })
+        .await;
+        match undone {
+            Ok((Ok(()), Ok(()))) => {}
+            other => tracing::warn!("cannot take back the root of container {}: {other:?}", record.id),
+        }
+    }
+
+    fn image_of(&self, spec: &ContainerSpec) -> Result<Option<Arc<Image>>> {
+        if spec.image.is_empty() {
+            return Err(Error::Invalid("no image specified".into()));
+        }
+        match self.inner.store.resolve(&spec.image) {
+            Ok(id) => Ok(Some(self.inner.store.get(&id)?)),
+            Err(ImageError::NoSuchImage { .. }) => {
+                Err(Error::NotFound(crate::image::no_such_image(&spec.image)))
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn take_name(&self, wanted: Option<&str>, id: &ContainerId) -> Result<String> {
+        if let Some(wanted) = wanted {
+            let plain = wanted.strip_prefix('/').unwrap_or(wanted);
+            check_name(wanted)?;
+            self.reserve_name(plain, id)?;
+            return Ok(plain.to_owned());
+        }
+        for attempt in 0..32 {
+            let seed =
+                u64::from_str_radix(&ContainerId::random().as_str()[..16], 16).unwrap_or(u64::from(attempt));
+            let name = names::generate(seed, attempt);
+            if self.reserve_name(&name, id).is_ok() {
+                return Ok(name);
+            }
+        }
+        let name = id.short().to_owned();
+        self.reserve_name(&name, id)?;
+        Ok(name)
+    }
+
+    /// What only this machine can say of a spec.
+    fn check(&self, spec: &ContainerSpec, warnings: &mut Vec<String>) -> Result<()> {
+        if let Some(requests) = spec.resources.device_requests.as_ref().filter(|r| !r.is_empty()) {
+            let request = &requests[0];
+            let wanted: Vec<String> =
+                request.capabilities.iter().flatten().map(|set| format!("[{}]", set.join(" "))).collect();
+            if request.driver == "cdi" {
+                let names = request.device_ids.clone().unwrap_or_default().join(", ");
+                return Err(Error::Invalid(format!(
+                    "CDI device injection failed: unresolvable CDI devices {names}"
+                )));
+            }
+            return Err(Error::Invalid(format!(
+                "could not select device driver \"{}\" with capabilities: [{}]",
+                request.driver,
+                wanted.join(" ")
+            )));
+        }
+        if !spec.runtime.is_empty() && !crate::machine::known_runtime(&self.inner.config, &spec.runtime) {
+            return Err(Error::Invalid(format!("unknown or invalid runtime name: {}", spec.runtime)));
+        }
+        if !spec.storage_options.is_empty() {
+            return Err(Error::Invalid(
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option".into(),
+            ));
+        }
+        if let Sharing::Container(target) = &spec.namespaces.pid {
+            self.joinable(target, "pid")?;
+        }
+        if let IpcSharing::Container(target) = &spec.namespaces.ipc {
+            let other = self.joinable(target, "ipc")?;
+            if !matches!(
+                other.spec.namespaces.ipc,
+                IpcSharing::Shareable | IpcSharing::Host | IpcSharing::Container(_)
+            ) {
+                return Err(Error::Invalid(format!(
+                    "cannot join IPC of container {target}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+                )));
+            }
+        }
+        if let NetworkMode::Container(target) = &spec.networking.mode {
+            self.joinable(target, "network")?;
+        }
+        for link in spec.networking.links.iter().flatten() {
+            let (target, _) = super::links::parse(link);
+            self.find(target).map_err(|_| Error::Invalid(format!("could not get container for {target}")))?;
+        }
+        self.inner.config_check_log(spec)?;
+        warnings.extend(self.inner.resource_warnings(spec));
+        Ok(())
+    }
+
+    fn joinable(&self, target: &str, what: &str) -> Result<Arc<Container>> {
+        self.get(target).map_err(|e| match e {
+            Error::NoSuchContainer(name) if what == "network" => Error::NoSuchContainer(name),
+            Error::NoSuchContainer(name) => Error::NoSuchContainer(name),
+            other => other,
+        })
+    }
+
+    /// The daemon's defaults, as Docker's inspect shows them.
+    fn fill_defaults(&self, spec: &mut ContainerSpec) {
+        let config = &self.inner.config;
+        if spec.log.driver.is_empty() {
+            spec.log.driver = config.log.driver.clone();
+            if spec.log.options.is_empty() {
+                spec.log.options = config.log.options.clone();
+            }
+        }
+        if spec.shm_size == 0 {
+            spec.shm_size = config.default_shm_size;
+        }
+        if spec.namespaces.ipc == IpcSharing::Default {
+            spec.namespaces.ipc =
+                if config.default_ipc_shareable { IpcSharing::Shareable } else { IpcSharing::Private };
+        }
+        if spec.namespaces.cgroup_host.is_none() {
+            let by_version = self.inner.runtime.cgroups().version == 1;
+            spec.namespaces.cgroup_host = Some(
+                config.default_cgroupns_host.unwrap_or(by_version) || spec.security.privileged && by_version,
+            );
+        }
+        if spec.runtime.is_empty() {
+            spec.runtime = crate::machine::default_runtime(config).to_owned();
+        }
+        let memory = spec.resources.memory;
+        if memory > 0 && spec.resources.memory_swap == 0 {
+            spec.resources.memory_swap = memory * 2;
+        }
+    }
+}
+
+/// Docker's rule for container names.
+pub(super) fn check_name(wanted: &str) -> Result<()> {
+    let plain = wanted.strip_prefix('/').unwrap_or(wanted);
+    if name::is_valid(plain) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("Invalid container name ({wanted}), only {} are allowed", name::PATTERN)))
+}
+
+fn check_platform(spec: &ContainerSpec, image: &Image, warnings: &mut Vec<String>) -> Result<()> {
+    let host = minke_image::platform::host();
+    let made_for = image.config.platform();
+    if let Some(wanted) = &spec.platform {
+        if !minke_image::platform::suits(wanted, &made_for) {
+            return Err(Error::NotFound(format!(
+                "image with reference {} was found but does not provide the specified platform ({})",
+                spec.image,
+                minke_image::platform::format(wanted)
+            )));
+        }
+        return Ok(());
+    }
+    if made_for.architecture != host.architecture && !made_for.architecture.is_empty() {
+        warnings.push(format!(
+            "The requested image's platform ({}) does not match the detected host platform ({}) and no specific platform was requested",
+            minke_image::platform::format(&made_for),
+            minke_image::platform::format(&host)
+        ));
+    }
+    Ok(())
+}
+
+/// Empty endpoints by network name.
+pub(super) type Endpoints = BTreeMap<String, minke_model::network::Endpoint>;

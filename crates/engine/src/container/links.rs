@@ -1,0 +1,81 @@
+//! Links of the default bridge, Docker's oldest way to name another container: lines in /etc/hosts and variables.
+
+use super::Containers;
+use minke_model::{Container, container::NetworkMode};
+use minke_network::dns::hosts;
+use std::net::Ipv4Addr;
+
+/// What a container learns of one that it links to.
+pub(super) struct Link {
+    /// Names in /etc/hosts, by spaces.
+    pub(super) names: String,
+    /// Where it is.
+    pub(super) address: Ipv4Addr,
+    /// Variables.
+    pub(super) env: Vec<String>,
+}
+
+/// `name[:alias]`; the alias is the name when missing.
+pub(super) fn parse(link: &str) -> (&str, &str) {
+    match link.split_once(':') {
+        Some((target, alias)) => (target.trim_start_matches('/'), alias.rsplit('/').next().unwrap_or(alias)),
+        None => (link.trim_start_matches('/'), link.trim_start_matches('/')),
+    }
+}
+
+impl Containers {
+    /// The links of a container of the default bridge to those that run.
+    pub(super) fn links(&self, record: &Container) -> Vec<Link> {
+        let default_bridge =
+            matches!(record.spec.networking.mode, NetworkMode::Default | NetworkMode::Bridge);
+        if !default_bridge {
+            return Vec::new();
+        }
+        let links = record.spec.networking.links.iter().flatten();
+        links.filter_map(|link| self.link(record, link)).collect()
+    }
+
+    fn link(&self, record: &Container, link: &str) -> Option<Link> {
+        let (target, alias) = parse(link);
+        let other = self.get(target).ok()?;
+        let (address, _) = other.status.endpoints.get("bridge")?.ipv4?;
+        let names = hosts::link_names(alias, &other.spec.hostname, &other.name);
+        Some(Link { names, address, env: environment(record, &other, alias, address) })
+    }
+}
+
+/// `WEB_NAME`, `WEB_PORT`, `WEB_PORT_80_TCP…`, `WEB_ENV_…`, as Docker sets them.
+fn environment(record: &Container, other: &Container, alias: &str, address: Ipv4Addr) -> Vec<String> {
+    let upper = alias.to_uppercase().replace('-', "_");
+    let mut env = vec![format!("{upper}_NAME=/{}/{alias}", record.name)];
+    if let Some(first) = other.spec.exposed_ports.first() {
+        env.push(format!("{upper}_PORT={}://{address}:{}", first.protocol, first.number));
+    }
+    for port in &other.spec.exposed_ports {
+        let protocol = port.protocol.to_string();
+        let stem = format!("{upper}_PORT_{}_{}", port.number, protocol.to_uppercase());
+        env.push(format!("{stem}={protocol}://{address}:{}", port.number));
+        env.push(format!("{stem}_ADDR={address}"));
+        env.push(format!("{stem}_PORT={}", port.number));
+        env.push(format!("{stem}_PROTO={protocol}"));
+    }
+    let hidden = ["HOME", "PATH"];
+    for entry in &other.spec.process.env {
+        if let Some((name, value)) = entry.split_once('=').filter(|(name, _)| !hidden.contains(name)) {
+            env.push(format!("{upper}_ENV_{name}={value}"));
+        }
+    }
+    env
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_is_the_name_unless_given() {
+        assert_eq!(parse("db"), ("db", "db"));
+        assert_eq!(parse("db:postgres"), ("db", "postgres"));
+        assert_eq!(parse("/db:/web/postgres"), ("db", "postgres"));
+    }
+}

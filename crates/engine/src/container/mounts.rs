@@ -1,0 +1,475 @@
+//! A container's mounts: decided at create, found on the host at start.
+//!
+//! Order of precedence, as Docker's: `volumes-from`, then `-v`, then `--mount`, then the image's volumes; a later one
+//! for the same target replaces one that was taken from another container only.
+
+use super::Containers;
+use crate::{Error, error::Result, volume::VolumeCreate};
+use minke_image::tree;
+use minke_model::{
+    Container, ContainerId, ContainerSpec, Labels,
+    mount::{BindSpec, MountKind, MountPoint, MountSpec, Propagation, ReadOnlyRecursion},
+};
+use minke_runtime::{MountSource, ResolvedMount};
+use std::{
+    collections::BTreeMap,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
+
+/// A mount point, and the volume to make for it.
+pub(super) struct Planned {
+    point: MountPoint,
+    volume: Option<VolumeCreate>,
+}
+
+/// Decides the mounts of `spec`. Makes nothing.
+pub(super) fn plan(containers: &Containers, spec: &ContainerSpec) -> Result<Vec<Planned>> {
+    let mut inherited: BTreeMap<String, Planned> = BTreeMap::new();
+    for from in spec.volumes_from.iter().flatten() {
+        let (name, mode) = parse_volumes_from(from)?;
+        let other = containers.get(name)?;
+        for point in &other.mounts {
+            let mut point = point.clone();
+            point.copy_up = false;
+            point.from_mount_spec = false;
+            if mode.split(',').any(|m| m == "ro") {
+                point.writable = false;
+            }
+            if !mode.is_empty() {
+                point.mode = mode.to_owned();
+            }
+            inherited.insert(point.destination.clone(), Planned { point, volume: None });
+        }
+    }
+    let mut own: BTreeMap<String, Planned> = BTreeMap::new();
+    for bind in spec.binds.iter().flatten() {
+        let planned = of_bind(containers, spec, bind)?;
+        add(&mut own, planned)?;
+    }
+    for mount in &spec.mounts {
+        let planned = of_mount(containers, mount)?;
+        add(&mut own, planned)?;
+    }
+    for target in spec.tmpfs.keys() {
+        if own.contains_key(&clean(target)) {
+            return Err(Error::Invalid(format!("Duplicate mount point: {target}")));
+        }
+    }
+    let mut all = inherited;
+    all.extend(own);
+    for target in &spec.volumes {
+        let target = clean(target);
+        if all.contains_key(&target) || spec.tmpfs.keys().any(|t| clean(t) == target) {
+            continue;
+        }
+        all.insert(target.clone(), anonymous(&target, &spec.volume_driver));
+    }
+    Ok(all.into_values().collect())
+}
+
+fn add(all: &mut BTreeMap<String, Planned>, planned: Planned) -> Result<()> {
+    let target = planned.point.destination.clone();
+    if all.insert(target.clone(), planned).is_some() {
+        return Err(Error::Invalid(format!("Duplicate mount point: {target}")));
+    }
+    Ok(())
+}
+
+fn of_bind(containers: &Containers, spec: &ContainerSpec, bind: &BindSpec) -> Result<Planned> {
+    let target = clean(&bind.target);
+    let flags: Vec<&str> = bind.mode.split(',').filter(|m| !m.is_empty()).collect();
+    let writable = !flags.contains(&"ro");
+    if bind.source.is_empty() {
+        let mut planned = anonymous(&target, &spec.volume_driver);
+        planned.point.writable = writable;
+        planned.point.copy_up = !flags.contains(&"nocopy");
+        planned.point.mode = bind.mode.clone();
+        return Ok(planned);
+    }
+    if !bind.source.starts_with('/') {
+        let volume = VolumeCreate {
+            name: bind.source.clone(),
+            driver: spec.volume_driver.clone(),
+            ..VolumeCreate::default()
+        };
+        let point = MountPoint {
+            copy_up: !flags.contains(&"nocopy"),
+            mode: if bind.mode.is_empty() { "z".into() } else { bind.mode.clone() },
+            ..volume_point(&target, &bind.source, writable)
+        };
+        return Ok(Planned { point, volume: Some(volume) });
+    }
+    let source = PathBuf::from(clean(&bind.source));
+    refuse_own_root(containers, &source)?;
+    if !source.exists() {
+        // Docker's habit for `-v`: the missing directory is made.
+        std::fs::create_dir_all(&source).map_err(|e| {
+            Error::Invalid(format!(
+                "error while creating mount source path '{}': mkdir {}: {e}",
+                source.display(),
+                source.display()
+            ))
+        })?;
+    }
+    let propagation = flags.iter().find_map(|f| Propagation::parse(f)).unwrap_or_default();
+    let point = MountPoint {
+        kind: MountKind::Bind,
+        name: String::new(),
+        source: source.display().to_string(),
+        destination: target,
+        driver: String::new(),
+        mode: bind.mode.clone(),
+        writable,
+        propagation: Some(propagation),
+        non_recursive: false,
+        read_only_recursion: ReadOnlyRecursion::IfPossible,
+        copy_up: false,
+        subpath: String::new(),
+        tmpfs_options: String::new(),
+        from_mount_spec: false,
+    };
+    Ok(Planned { point, volume: None })
+}
+
+fn of_mount(containers: &Containers, mount: &MountSpec) -> Result<Planned> {
+    let target = clean(&mount.target);
+    let mut planned = match mount.kind {
+        MountKind::Bind => mounted_bind(containers, mount, &target)?,
+        MountKind::Volume => mounted_volume(mount, &target),
+        MountKind::Tmpfs => Planned { point: tmpfs_point(mount, &target), volume: None },
+        MountKind::Image => mounted_image(containers, mount, &target)?,
+    };
+    planned.point.from_mount_spec = true;
+    Ok(planned)
+}
+
+fn mounted_bind(containers: &Containers, mount: &MountSpec, target: &str) -> Result<Planned> {
+    let options = mount.bind.clone().unwrap_or_default();
+    let source = PathBuf::from(clean(&mount.source));
+    refuse_own_root(containers, &source)?;
+    if !source.exists() {
+        if !options.create_mountpoint {
+            return Err(Error::Invalid(format!(
+                "invalid mount config for type \"bind\": bind source path does not exist: {}",
+                mount.source
+            )));
+        }
+        std::fs::create_dir_all(&source)
+            .map_err(Error::io(format!("error while creating mount source path '{}'", source.display())))?;
+    }
+    let recursion = match (options.read_only_non_recursive, options.read_only_force_recursive) {
+        (true, _) => ReadOnlyRecursion::Never,
+        (_, true) => ReadOnlyRecursion::Always,
+        _ => ReadOnlyRecursion::IfPossible,
+    };
+    let point = MountPoint {
+        kind: MountKind::Bind,
+        name: String::new(),
+        source: source.display().to_string(),
+        destination: target.to_owned(),
+        driver: String::new(),
+        mode: String::new(),
+        writable: !mount.read_only,
+        propagation: Some(options.propagation.unwrap_or_default()),
+        non_recursive: options.non_recursive,
+        read_only_recursion: recursion,
+        copy_up: false,
+        subpath: String::new(),
+        tmpfs_options: String::new(),
+        from_mount_spec: true,
+    };
+    Ok(Planned { point, volume: None })
+}
+
+fn mounted_volume(mount: &MountSpec, target: &str) -> Planned {
+    let options = mount.volume.clone().unwrap_or_default();
+    let volume = VolumeCreate {
+        name: mount.source.clone(),
+        driver: options.driver,
+        options: options.driver_options,
+        labels: options.labels,
+        anonymous: mount.source.is_empty(),
+    };
+    let point = MountPoint {
+        copy_up: !options.no_copy && options.subpath.is_empty(),
+        subpath: options.subpath,
+        mode: "z".into(),
+        ..volume_point(target, &mount.source, !mount.read_only)
+    };
+    Planned { point, volume: Some(volume) }
+}
+
+fn tmpfs_point(mount: &MountSpec, target: &str) -> MountPoint {
+    let options = mount.tmpfs.clone().unwrap_or_default();
+    let mut words = Vec::new();
+    if mount.read_only {
+        words.push("ro".to_owned());
+    }
+    if options.size > 0 {
+        words.push(format!("size={}", options.size));
+    }
+    if options.mode != 0 {
+        words.push(format!("mode={:o}", options.mode));
+    }
+    words.extend(options.options.iter().map(|o| o.join("=")));
+    MountPoint {
+        kind: MountKind::Tmpfs,
+        name: String::new(),
+        source: String::new(),
+        destination: target.to_owned(),
+        driver: String::new(),
+        mode: String::new(),
+        writable: !mount.read_only,
+        propagation: None,
+        non_recursive: false,
+        read_only_recursion: ReadOnlyRecursion::IfPossible,
+        copy_up: false,
+        subpath: String::new(),
+        tmpfs_options: words.join(","),
+        from_mount_spec: true,
+    }
+}
+
+fn mounted_image(containers: &Containers, mount: &MountSpec, target: &str) -> Result<Planned> {
+    let id = containers
+        .inner
+        .store
+        .resolve(&mount.source)
+        .map_err(|_| Error::NotFound(crate::image::no_such_image(&mount.source)))?;
+    let point = MountPoint {
+        kind: MountKind::Image,
+        name: id.to_string(),
+        source: mount.source.clone(),
+        destination: target.to_owned(),
+        driver: String::new(),
+        mode: String::new(),
+        writable: false,
+        propagation: None,
+        non_recursive: false,
+        read_only_recursion: ReadOnlyRecursion::IfPossible,
+        copy_up: false,
+        subpath: mount.image_subpath.clone().unwrap_or_default(),
+        tmpfs_options: String::new(),
+        from_mount_spec: true,
+    };
+    Ok(Planned { point, volume: None })
+}
+
+fn anonymous(target: &str, driver: &str) -> Planned {
+    let volume = VolumeCreate { driver: driver.to_owned(), anonymous: true, ..VolumeCreate::default() };
+    let point = MountPoint { copy_up: true, ..volume_point(target, "", true) };
+    Planned { point, volume: Some(volume) }
+}
+
+fn volume_point(target: &str, name: &str, writable: bool) -> MountPoint {
+    MountPoint {
+        kind: MountKind::Volume,
+        name: name.to_owned(),
+        source: String::new(),
+        destination: target.to_owned(),
+        driver: "local".into(),
+        mode: String::new(),
+        writable,
+        propagation: None,
+        non_recursive: false,
+        read_only_recursion: ReadOnlyRecursion::IfPossible,
+        copy_up: false,
+        subpath: String::new(),
+        tmpfs_options: String::new(),
+        from_mount_spec: false,
+    }
+}
+
+/// The daemon's own tree inside a container would let it rewrite every other one.
+fn refuse_own_root(containers: &Containers, source: &Path) -> Result<()> {
+    let root = &containers.inner.config.data_root;
+    if source == root {
+        return Err(Error::Invalid(format!(
+            "invalid mount: source {} is the daemon's data root",
+            source.display()
+        )));
+    }
+    Ok(())
+}
+
+/// `container[:ro|rw|…]`.
+fn parse_volumes_from(text: &str) -> Result<(&str, &str)> {
+    let (name, mode) = text.split_once(':').unwrap_or((text, ""));
+    if name.is_empty() {
+        return Err(Error::Invalid(format!("invalid volumes-from specification: {text}")));
+    }
+    let known = ["", "ro", "rw", "z", "Z", "nocopy"];
+    if mode.split(',').any(|m| !known.contains(&m) && Propagation::parse(m).is_none()) {
+        return Err(Error::Invalid(format!("invalid mode for volumes-from: {mode}")));
+    }
+    Ok((name, mode))
+}
+
+/// A path without `.`, `..`, double and trailing slashes; `..` of the root is the root (Go's filepath.Clean).
+pub(crate) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            _ => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+impl Containers {
+    /// Makes the volumes of planned mounts and notes that `id` names them; the finished mount points.
+    pub(super) async fn make_volumes(
+        &self,
+        id: &ContainerId,
+        planned: Vec<Planned>,
+    ) -> Result<Vec<MountPoint>> {
+        let mut points: Vec<MountPoint> = Vec::with_capacity(planned.len());
+        for Planned { mut point, volume } in planned {
+            if let Some(wish) = volume {
+                match self.inner.volumes.create(wish).await {
+                    Ok(made) => {
+                        point.name.clone_from(&made.volume.name);
+                        point.source = made.mountpoint.display().to_string();
+                    }
+                    Err(e) => {
+                        self.let_volumes_go(id, &points);
+                        return Err(e);
+                    }
+                }
+            }
+            if point.kind == MountKind::Volume {
+                self.inner.volumes.hold(&point.name, id);
+            }
+            points.push(point);
+        }
+        Ok(points)
+    }
+
+    /// Notes that `id` names its volumes no more.
+    pub(super) fn let_volumes_go(&self, id: &ContainerId, points: &[MountPoint]) {
+        for point in points.iter().filter(|p| p.kind == MountKind::Volume) {
+            self.inner.volumes.let_go(&point.name, id);
+        }
+    }
+
+    /// Fills empty volumes from the image, as Docker does at their first use.
+    pub(super) async fn copy_up(&self, record: &Container) -> Result<()> {
+        let Some(image) = record.image_id.clone() else { return Ok(()) };
+        for point in record.mounts.iter().filter(|p| p.copy_up && p.kind == MountKind::Volume) {
+            let data = PathBuf::from(&point.source);
+            let (store, image, target) = (self.inner.store.clone(), image.clone(), point.destination.clone());
+            let what = format!("cannot fill volume {} from {} of the image", point.name, point.destination);
+            let filled = crate::blocking(move || {
+                if std::fs::read_dir(&data)?.next().is_some() {
+                    return Ok(());
+                }
+                let root = store.open_image(&image).map_err(std::io::Error::other)?;
+                tree::copy_directory(root.as_fd(), &target, &data).map_err(std::io::Error::other)
+            })
+            .await?;
+            filled.map_err(Error::io(what))?;
+        }
+        Ok(())
+    }
+
+    /// Finds each mount's content on the host for a container that starts. Volumes are held mounted until
+    /// `release_mounts`.
+    pub(super) fn resolve_mounts(&self, record: &Container) -> Result<Vec<ResolvedMount>> {
+        let mut resolved = Vec::with_capacity(record.mounts.len() + record.spec.tmpfs.len());
+        for point in &record.mounts {
+            let source = match point.kind {
+                MountKind::Volume => MountSource::Path(self.inner.volumes.mount(&point.name, &record.id)?),
+                MountKind::Bind => {
+                    let path = PathBuf::from(&point.source);
+                    if !path.exists() {
+                        return Err(self.missing_source(record, point));
+                    }
+                    MountSource::Path(path)
+                }
+                MountKind::Tmpfs => MountSource::Tmpfs,
+                MountKind::Image => {
+                    let id = self.inner.store.resolve(&point.name)?;
+                    MountSource::Layers(self.inner.store.layer_paths(&id)?)
+                }
+            };
+            resolved.push(ResolvedMount {
+                kind: point.kind,
+                source,
+                subpath: point.subpath.clone(),
+                target: point.destination.clone(),
+                writable: point.writable,
+                propagation: point.propagation,
+                non_recursive: point.non_recursive,
+                read_only_recursion: point.read_only_recursion,
+                tmpfs_options: point.tmpfs_options.clone(),
+            });
+        }
+        for (target, options) in &record.spec.tmpfs {
+            resolved.push(ResolvedMount {
+                kind: MountKind::Tmpfs,
+                source: MountSource::Tmpfs,
+                subpath: String::new(),
+                target: clean(target),
+                writable: !options.split(',').any(|o| o == "ro"),
+                propagation: None,
+                non_recursive: false,
+                read_only_recursion: ReadOnlyRecursion::IfPossible,
+                tmpfs_options: options.clone(),
+            });
+        }
+        // Parents before what lies below them.
+        resolved.sort_by_key(|m| m.target.matches('/').count() + usize::from(m.target != "/"));
+        Ok(resolved)
+    }
+
+    fn missing_source(&self, record: &Container, point: &MountPoint) -> Error {
+        let text = if point.from_mount_spec {
+            format!(
+                "invalid mount config for type \"bind\": bind source path does not exist: {}",
+                point.source
+            )
+        } else {
+            format!(
+                "bind source path does not exist: {} (mounted at {} of container {})",
+                point.source, point.destination, record.name
+            )
+        };
+        Error::Invalid(text)
+    }
+
+    /// Takes back what `resolve_mounts` held.
+    pub(super) fn release_mounts(&self, record: &Container) {
+        for point in record.mounts.iter().filter(|p| p.kind == MountKind::Volume) {
+            self.inner.volumes.unmount(&point.name, &record.id);
+        }
+    }
+
+    /// Labels that `label!=` filters and events of a container see.
+    pub(super) fn labels(record: &Container) -> &Labels {
+        &record.spec.labels
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_as_go_does() {
+        for (path, want) in [("/a//b/", "/a/b"), ("/a/../..", "/"), ("/a/./b", "/a/b"), ("a", "/a")] {
+            assert_eq!(clean(path), want);
+        }
+    }
+
+    #[test]
+    fn volumes_from_takes_a_mode() {
+        assert_eq!(parse_volumes_from("web:ro").ok(), Some(("web", "ro")));
+        assert!(parse_volumes_from("web:bogus").is_err());
+        assert!(parse_volumes_from(":ro").is_err());
+    }
+}

@@ -1,0 +1,287 @@
+//! `start`: addresses, files, mounts, then the process in two phases with its network in between.
+
+use super::{Cell, Containers, lock, supervise};
+use crate::{Error, error::Result};
+use minke_model::{
+    Container, ContainerState, Timestamp,
+    container::{IpcSharing, NetworkMode, Sharing},
+    health::{Health, HealthState},
+    log::LogSpec,
+};
+use minke_runtime::{CreateRequest, Joined, LogTarget, NetJoin, Process, RuntimeError};
+use minke_store::Durability;
+use std::sync::{Arc, atomic::Ordering};
+
+/// The `PATH` of a container whose image and user set none.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl Containers {
+    /// Starts a container that does not run.
+    pub async fn start(&self, name: &str) -> Result<()> {
+        let cell = self.find(name)?;
+        self.start_cell(&cell).await
+    }
+
+    /// Starts it as a user's wish: counters begin again.
+    pub(crate) async fn start_cell(&self, cell: &Arc<Cell>) -> Result<()> {
+        let verb = cell.verb.lock().await;
+        if self.inner.closing.load(Ordering::SeqCst) {
+            return Err(Error::ShuttingDown);
+        }
+        match cell.state() {
+            ContainerState::Running | ContainerState::Restarting => {
+                return Err(Error::NotModified(format!("container {} is already running", cell.id)));
+            }
+            ContainerState::Paused => {
+                return Err(Error::Conflict("cannot start a paused container, try unpause instead".into()));
+            }
+            ContainerState::Removing | ContainerState::Dead => {
+                return Err(Error::Conflict("container is marked for removal and cannot be started".into()));
+            }
+            ContainerState::Created | ContainerState::Exited => {}
+        }
+        cell.no_restart.store(false, Ordering::SeqCst);
+        cell.change(|c| {
+            c.status.stopped_by_user = false;
+            c.status.restart_count = 0;
+        });
+        let launched = self.launch(cell).await;
+        drop(verb);
+        if launched.is_err() && cell.record().spec.auto_remove {
+            self.remove_cell(cell, &super::RemoveOptions { force: true, volumes: true, link: false }).await?;
+        }
+        launched
+    }
+
+    /// Starts its process. The caller holds the verb lock. A failure is recorded and undone.
+    pub(crate) async fn launch(&self, cell: &Arc<Cell>) -> Result<()> {
+        let launched = self.try_launch(cell).await;
+        let Err(e) = launched else { return Ok(()) };
+        let (exit, message) = match &e {
+            Error::Start { exit, message } => (*exit, message.clone()),
+            other => (128, other.to_string()),
+        };
+        cell.attachers.clear();
+        cell.change(|c| {
+            c.status.exit_code = exit;
+            c.status.error.clone_from(&message);
+            c.status.pid = 0;
+        });
+        cell.progress.send_modify(|p| {
+            p.code = exit;
+            p.error = message;
+            p.exits += 1;
+        });
+        self.save(cell, Durability::Relaxed).await?;
+        Err(e)
+    }
+
+    async fn try_launch(&self, cell: &Arc<Cell>) -> Result<()> {
+        let record = self.reserve(cell)?;
+        match self.make_process(cell, &record).await {
+            Ok(process) => match self.go(cell, &process).await {
+                Ok(()) => Ok(()),
+                Err(e) => {
+                    // The process waits, or has failed before its program ran.
+                    let _ = process.kill().await;
+                    cell.set_process(None);
+                    self.tear_down(cell).await;
+                    Err(e)
+                }
+            },
+            Err(e) => {
+                self.tear_down(cell).await;
+                Err(e)
+            }
+        }
+    }
+
+    /// Takes addresses for its endpoints; the record with them.
+    fn reserve(&self, cell: &Arc<Cell>) -> Result<Arc<Container>> {
+        let record = cell.record();
+        let gateway = self.gateway_network(&record);
+        let mut endpoints = record.status.endpoints.clone();
+        let names: Vec<String> = endpoints.keys().cloned().collect();
+        for name in names {
+            let wish = record.spec.networking.endpoints.get(&name).cloned().unwrap_or_default();
+            let reserved =
+                self.inner.networks.reserve(&record.id, &name, &wish, Containers::dns_names(&record, &name));
+            match reserved {
+                Ok(endpoint) => {
+                    endpoints.insert(name, endpoint);
+                }
+                Err(e) => {
+                    self.inner.networks.release_all(&record.id);
+                    return Err(e);
+                }
+            }
+        }
+        // Interfaces are numbered with the default route's network first, as Docker's are by priority.
+        let mut order: Vec<&String> = endpoints.keys().collect();
+        order.sort_by_key(|n| (gateway.as_ref() != Some(n), (*n).clone()));
+        let order: Vec<String> = order.into_iter().cloned().collect();
+        let mut number = 0;
+        for name in order {
+            if let Some(endpoint) = endpoints.get_mut(&name).filter(|e| e.ipv4.is_some() || e.ipv6.is_some())
+            {
+                endpoint.interface = format!("eth{number}");
+                number += 1;
+            }
+        }
+        Ok(cell.change(|c| c.status.endpoints = endpoints))
+    }
+
+    /// Phase one: the process exists and waits, its network is ready.
+    async fn make_process(&self, cell: &Arc<Cell>, record: &Arc<Container>) -> Result<Process> {
+        let joined = self.joined(record)?;
+        let resolver = self.write_files(record)?;
+        let request = CreateRequest {
+            container: record.clone(),
+            rootfs: self.inner.store.rootfs(&record.id).map(to_runtime)?,
+            files: Some(self.files(record)?),
+            mounts: self.resolve_mounts(record)?,
+            join: joined,
+            log: self.log_target(record),
+            extra_env: self.environment(record),
+            stdin: record.spec.process.open_stdin,
+            init: record.spec.init.unwrap_or(self.inner.config.init),
+        };
+        let process = self.inner.runtime.create(request).await.map_err(start_error)?;
+        cell.set_process(Some(process.clone()));
+        if record.spec.networking.mode.is_private() {
+            let netns = process.netns()?;
+            let gateway = self.gateway_network(record);
+            let attached = self.inner.networks.attach(record, netns, gateway.as_deref(), resolver).await;
+            let endpoints = match attached {
+                Ok(endpoints) => endpoints,
+                Err(e) => {
+                    let _ = process.kill().await;
+                    cell.set_process(None);
+                    return Err(e);
+                }
+            };
+            cell.change(|c| c.status.endpoints = endpoints);
+        } else {
+            self.inner.networks.attach_host(record);
+        }
+        Ok(process)
+    }
+
+    /// Phase two: the program runs.
+    async fn go(&self, cell: &Arc<Cell>, process: &Process) -> Result<()> {
+        cell.attachers.connect(process).await;
+        let started = process.go().await.map_err(start_error)?;
+        let record = cell.step(ContainerState::Running, |c| {
+            c.status.pid = process.pid();
+            c.status.started = started;
+            c.status.finished = Timestamp::zero();
+            c.status.exit_code = 0;
+            c.status.error.clear();
+            c.status.oom_killed = false;
+            c.status.boot_id = crate::machine::boot_id();
+            if let Some(health) = &mut c.status.health {
+                *health = Health { state: HealthState::Starting, ..Health::default() };
+            }
+        })?;
+        self.save(cell, Durability::Relaxed).await?;
+        self.tell(&record, "start", &[]);
+        self.watch(cell, process.clone());
+        Ok(())
+    }
+
+    /// Begins to supervise and probe a process that runs.
+    pub(crate) fn watch(&self, cell: &Arc<Cell>, process: Process) {
+        *lock(&cell.prober) = self.probe(cell, &process);
+        supervise::spawn(self.clone(), cell.clone(), process);
+    }
+
+    /// Takes back network, mounts and the shim's files of a process that ended or never ran. Goes on past errors.
+    pub(crate) async fn tear_down(&self, cell: &Arc<Cell>) {
+        let record = cell.record();
+        self.inner.networks.detach_all(&record).await;
+        self.release_mounts(&record);
+        if let Err(e) = self.inner.runtime.forget(&record.id).await {
+            tracing::warn!("cannot clean up after the process of container {}: {e}", record.id);
+        }
+        cell.change(|c| {
+            for (name, endpoint) in &mut c.status.endpoints {
+                let wish = c.spec.networking.endpoints.get(name);
+                *endpoint = crate::network::at_rest(endpoint, wish);
+            }
+        });
+    }
+
+    /// The processes whose namespaces it shares.
+    fn joined(&self, record: &Container) -> Result<Joined> {
+        let running = |target: &str, what: &str| -> Result<i32> {
+            let other = self.find(target)?;
+            let process = other.running_process().map_err(|_| {
+                Error::Conflict(format!("cannot join {what} of a non running container: {}", other.id))
+            })?;
+            if other.state() == ContainerState::Restarting {
+                return Err(Error::Conflict(format!(
+                    "cannot join {what} of container {target}: it is restarting, wait until it runs"
+                )));
+            }
+            Ok(process.pid())
+        };
+        let pid = match &record.spec.namespaces.pid {
+            Sharing::Container(target) => Some(running(target, "PID namespace")?),
+            Sharing::Private | Sharing::Host => None,
+        };
+        let ipc = match &record.spec.namespaces.ipc {
+            IpcSharing::Container(target) => Some(running(target, "IPC namespace")?),
+            _ => None,
+        };
+        let net = match &record.spec.networking.mode {
+            NetworkMode::Host => NetJoin::Host,
+            NetworkMode::Container(target) => NetJoin::Container(running(target, "network namespace")?),
+            _ => NetJoin::New,
+        };
+        Ok(Joined { pid, ipc, net })
+    }
+
+    /// Where its output goes.
+    pub(super) fn log_target(&self, record: &Container) -> LogTarget {
+        let LogSpec { driver, options } = &record.spec.log;
+        LogTarget {
+            driver: driver.clone(),
+            path: self.log_path(record),
+            options: options.clone(),
+            attributes: crate::container::logs::attributes(record),
+        }
+    }
+
+    /// The environment in front of the user's, in Docker's order.
+    fn environment(&self, record: &Container) -> Vec<String> {
+        let mut env = vec![PATH.to_owned()];
+        let hostname = &record.spec.hostname;
+        if hostname.is_empty() {
+            env.push(format!("HOSTNAME={}", rustix::system::uname().nodename().to_string_lossy()));
+        } else {
+            env.push(format!("HOSTNAME={hostname}"));
+        }
+        if record.spec.process.tty {
+            env.push("TERM=xterm".into());
+        }
+        env.extend(self.links(record).into_iter().flat_map(|l| l.env));
+        env
+    }
+}
+
+fn to_runtime(rootfs: minke_image::Rootfs) -> minke_runtime::Rootfs {
+    minke_runtime::Rootfs { lower: rootfs.lower, upper: rootfs.upper, work: rootfs.work }
+}
+
+/// dockerd's sentence around what the process said: clients look for its inner part.
+fn start_error(e: RuntimeError) -> Error {
+    match e {
+        RuntimeError::Start(e) => Error::Start {
+            exit: e.exit_code(),
+            message: format!(
+                "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: {e}: unknown"
+            ),
+        },
+        other => Error::Runtime(other),
+    }
+}

@@ -1,0 +1,85 @@
+//! `stop` and `restart`: the stop signal, time to obey, then SIGKILL.
+
+use super::{Cell, Containers};
+use crate::{error::Result, signal};
+use minke_model::ContainerState;
+use std::{sync::Arc, time::Duration};
+
+/// Seconds that a process gets to obey its stop signal.
+const PATIENCE: i64 = 10;
+
+/// How to stop.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StopOptions {
+    /// Instead of the container's own.
+    pub signal: Option<String>,
+    /// Seconds, negative is without end; `None` is the container's own.
+    pub timeout: Option<i64>,
+}
+
+impl Containers {
+    /// Stops it; `false` when it did not run.
+    pub async fn stop(&self, name: &str, options: StopOptions) -> Result<bool> {
+        let cell = self.find(name)?;
+        if let Some(text) = options.signal.as_deref().filter(|s| !s.is_empty()) {
+            signal::parse(text)?;
+        }
+        if !cell.state().is_up() && cell.state() != ContainerState::Restarting {
+            return Ok(false);
+        }
+        self.stop_cell(&cell, &options).await?;
+        Ok(true)
+    }
+
+    /// Stops it if it runs, and starts it.
+    pub async fn restart(&self, name: &str, options: StopOptions) -> Result<()> {
+        let cell = self.find(name)?;
+        if cell.state().is_up() || cell.state() == ContainerState::Restarting {
+            self.stop_cell(&cell, &options).await?;
+        }
+        self.start_cell(&cell).await?;
+        self.tell(&cell.record(), "restart", &[]);
+        Ok(())
+    }
+
+    /// Stops a container that is up, and waits for its end.
+    pub(crate) async fn stop_cell(&self, cell: &Arc<Cell>, options: &StopOptions) -> Result<()> {
+        let record = cell.record();
+        let wanted =
+            options.signal.as_deref().filter(|s| !s.is_empty()).or(record.spec.stop_signal.as_deref());
+        let number = wanted.map(signal::parse).transpose()?.unwrap_or(signal::TERM);
+        let seconds = options.timeout.or(record.spec.stop_timeout).unwrap_or(PATIENCE);
+        let mut progress = cell.progress.subscribe();
+        let began = progress.borrow_and_update().exits;
+        cell.no_restart.store(true, std::sync::atomic::Ordering::SeqCst);
+        if let Err(e) = self.send_signal(cell, number).await {
+            // It ended by itself meanwhile: that is what was asked for.
+            if cell.state().is_up() {
+                return Err(e);
+            }
+        }
+        let ended = progress.wait_for(|p| {
+            p.removed || p.exits > began || !p.state.is_up() && p.state != ContainerState::Restarting
+        });
+        let obeyed = if seconds < 0 {
+            ended.await.is_ok()
+        } else {
+            tokio::time::timeout(Duration::from_secs(seconds as u64), ended).await.is_ok()
+        };
+        if !obeyed {
+            tracing::info!(
+                "container {} did not stop within {seconds} s of signal {number}; killing it",
+                cell.id
+            );
+            if let Err(e) = self.send_signal(cell, signal::KILL).await
+                && cell.state().is_up()
+            {
+                return Err(e);
+            }
+            // An error is the cell's end: then the container is gone.
+            let _ = progress.wait_for(|p| p.removed || p.exits > began || !p.state.is_up()).await;
+        }
+        self.tell(&cell.record(), "stop", &[]);
+        Ok(())
+    }
+}
