@@ -310,10 +310,8 @@ impl Pull<'_> {
 
     /// The document with that digest: from here, if that is enough, or from the registry, verified.
     async fn document(&self, digest: &Digest, local: bool) -> Result<Verified> {
-        if local {
-            if let Some(raw) = self.kept(digest).await? {
-                return Ok(Verified { raw, content_type: String::new() });
-            }
+        if local && let Some(raw) = self.kept(digest).await? {
+            return Ok(Verified { raw, content_type: String::new() });
         }
         let document = self.repository.manifest(digest.as_str()).await?;
         if digest_of(&document.raw) != *digest {

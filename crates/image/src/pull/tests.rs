@@ -246,7 +246,7 @@ async fn a_layer_that_is_here_already_is_not_fetched() {
     let base = tar(&[("base", b"1")]);
     let shared = (base.clone(), gzip(&base), GZIP);
     let top = tar(&[("top", b"2")]);
-    Made::new("amd64", MANIFEST, &[shared.clone()]).push(&fake, "a", "1");
+    Made::new("amd64", MANIFEST, std::slice::from_ref(&shared)).push(&fake, "a", "1");
     let second = Made::new("amd64", MANIFEST, &[shared, (top.clone(), gzip(&top), GZIP)]);
     second.push(&fake, "b", "1");
     pull(&store, request(&fake, "a:1")).await.0.unwrap();

@@ -100,6 +100,10 @@ impl<'a> BlobReader<'a> {
                     },
                     Err(_) => continue,
                 },
+                // An answer that ends in good order, and too early, even when it is asked for the rest.
+                Ok(None) if self.offset < self.size && self.offset == self.began => {
+                    return Err(RegistryError::LayerDigest(self.digest.clone()));
+                }
                 Ok(None) => TransportError::Broken("unexpected EOF".into()),
                 Ok(Some(Err(e))) => body_error(&e),
                 Err(_) => TransportError::Timeout("i/o timeout"),

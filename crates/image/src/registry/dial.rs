@@ -37,7 +37,7 @@ const ADDRESS_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest answer of a proxy to CONNECT, in bytes.
 const MAX_PROXY_ANSWER: usize = 8 << 10;
 
-type Future_<T> = Pin<Box<dyn Future<Output = Result<T, TransportError>> + Send>>;
+type Dialing<T> = Pin<Box<dyn Future<Output = Result<T, TransportError>> + Send>>;
 
 /// TCP, directly or through a proxy.
 #[derive(Clone)]
@@ -54,7 +54,7 @@ impl Dialer {
 impl tower_service::Service<Uri> for Dialer {
     type Response = Plain;
     type Error = TransportError;
-    type Future = Future_<Plain>;
+    type Future = Dialing<Plain>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         Poll::Ready(Ok(()))
@@ -169,7 +169,7 @@ impl Connector {
 impl tower_service::Service<Uri> for Connector {
     type Response = MaybeHttpsStream<Plain>;
     type Error = TransportError;
-    type Future = Future_<Self::Response>;
+    type Future = Dialing<Self::Response>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         Poll::Ready(Ok(()))

@@ -172,6 +172,7 @@ impl RegistryError {
             | RegistryError::Settings(_) => Kind::Invalid,
             RegistryError::Reserved(_) => Kind::Forbidden,
             RegistryError::Register(cause) if cause.kind() == Kind::Exhausted => Kind::Exhausted,
+            RegistryError::Api(errors) => errors.first().map_or(Kind::Internal, |error| error.code.kind()),
             _ => Kind::Internal,
         }
     }
@@ -318,6 +319,30 @@ codes! {
     BlobUploadUnknown "BLOB_UPLOAD_UNKNOWN" "blob upload unknown to registry",
     BlobUploadInvalid "BLOB_UPLOAD_INVALID" "blob upload invalid",
     PaginationNumberInvalid "PAGINATION_NUMBER_INVALID" "invalid number of results requested",
+}
+
+impl Code {
+    /// dockerd passes a registry's refusal on with the status that the specification has for its code.
+    fn kind(self) -> Kind {
+        use Code::*;
+        match self {
+            Unauthorized => Kind::Unauthorized,
+            Denied => Kind::Forbidden,
+            NameUnknown | ManifestUnknown | BlobUnknown | BlobUploadUnknown | BlobUploadInvalid => {
+                Kind::NotFound
+            }
+            Unavailable => Kind::Unavailable,
+            DigestInvalid
+            | SizeInvalid
+            | NameInvalid
+            | TagInvalid
+            | ManifestInvalid
+            | ManifestUnverified
+            | ManifestBlobUnknown
+            | PaginationNumberInvalid => Kind::Invalid,
+            Unknown | Unsupported | TooManyRequests => Kind::Internal,
+        }
+    }
 }
 
 /// One is told as it is, several as a list.

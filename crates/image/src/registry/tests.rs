@@ -271,6 +271,13 @@ async fn a_blob_of_another_size_is_refused() {
     assert_eq!(text(read(&repository, &digest, 8).await), wrong);
     fake.lose(&digest);
     assert_eq!(text(read(&repository, &digest, 7).await), "unknown blob");
+    // A registry that knows no ranges, and one that answers with an empty one.
+    fake.rule(|seen| {
+        let empty = Reply::new(206, "x/y", "").with("content-range", "bytes 7-6/7");
+        (seen.path.contains("/blobs/") && seen.header("range").is_some()).then_some(empty)
+    });
+    fake.rule(|seen| seen.path.contains("/blobs/").then(|| Reply::new(200, "x/y", "content")));
+    assert_eq!(text(read(&repository, &digest, 8).await), wrong);
 }
 
 #[tokio::test]
