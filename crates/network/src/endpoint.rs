@@ -39,8 +39,12 @@ pub struct EndpointPlan {
 impl EndpointPlan {
     /// The address that its interface has.
     pub fn mac(&self) -> Option<Mac> {
+        self.mac.or_else(|| self.usual_mac())
+    }
+
+    fn usual_mac(&self) -> Option<Mac> {
         let ipv4 = self.ipv4.map(|(ip, _)| IpAddr::V4(ip));
-        self.mac.or_else(|| Some(Mac::of(ipv4.or(self.ipv6.map(|(ip, _)| IpAddr::V6(ip)))?)))
+        ipv4.or(self.ipv6.map(|(ip, _)| IpAddr::V6(ip))).map(Mac::of)
     }
 
     /// Reads the sysctls of an endpoint's options: `net.ipv4.conf.IFNAME.log_martians=1,…`.
@@ -92,7 +96,7 @@ pub(crate) fn create(
                 master: Some(index),
                 peer: &plan.interface,
                 namespace,
-                peer_address: plan.mac().map(|mac| mac.0),
+                peer_address: plan.usual_mac().map(|mac| mac.0),
                 mtu,
             };
             netlink::create_veth(socket, &veth).tried(what)?;
@@ -108,7 +112,7 @@ pub(crate) fn create(
                 parent: index,
                 mode,
                 namespace,
-                address: plan.mac().map(|mac| mac.0),
+                address: plan.usual_mac().map(|mac| mac.0),
                 mtu,
             };
             netlink::create_macvlan(socket, &macvlan).tried(what)?;
@@ -121,14 +125,6 @@ pub(crate) fn create(
 /// is translated while it is bridged, and has to leave by the port that it came by.
 fn bridge_calls_netfilter() -> bool {
     sysctl::get("bridge/bridge-nf-call-iptables").as_deref() == Some("1")
-}
-
-/// Sets the interface up, and loopback. What was half made is taken away again.
-pub(crate) fn set_up(namespace: BorrowedFd<'_>, plan: &EndpointPlan) -> Result<(), NetworkError> {
-    inside(namespace, |socket| configure(socket, plan)).inspect_err(|_| {
-        // The first error is the one to tell.
-        let _ = disconnect(namespace, &plan.interface);
-    })
 }
 
 /// Runs `work` inside of a namespace with a socket there.
@@ -145,29 +141,20 @@ pub(crate) fn inside<T: Send>(
 }
 
 /// Inside: parameters, addresses, on, routes. In this order no packet leaves that the final setting would not send.
-fn configure(socket: &mut Socket, plan: &EndpointPlan) -> Result<(), NetworkError> {
+pub(crate) fn set_up(socket: &mut Socket, plan: &EndpointPlan) -> Result<(), NetworkError> {
     let name = plan.interface.as_str();
-    loopback_up(socket)?;
     let link = index(socket, name)?
         .ok_or_else(|| NetworkError::io(format!("find interface {name}"), Errno::NODEV))?;
-
     let has_ipv6 = plan.ipv6.is_some() || plan.link_local.iter().any(IpAddr::is_ipv6);
     sysctl::try_set(&format!("ipv6/conf/{name}/disable_ipv6"), if has_ipv6 { "0" } else { "1" });
     if has_ipv6 {
+        // Addresses come from us: no wait for a duplicate's answer, no advertisements.
         sysctl::try_set(&format!("ipv6/conf/{name}/accept_dad"), "0");
         sysctl::try_set(&format!("ipv6/conf/{name}/accept_ra"), "0");
-    }
-    if plan.mac.is_some() {
-        // Neighbours may remember another hardware address for this IP address: announce it.
-        sysctl::try_set(&format!("ipv4/conf/{name}/arp_notify"), "1");
-        if has_ipv6 {
-            sysctl::try_set(&format!("ipv6/conf/{name}/ndisc_notify"), "1");
-        }
     }
     for (parameter, value) in &plan.sysctls {
         sysctl::set(&parameter.replace("IFNAME", name), value)?;
     }
-
     let ipv4 = plan.ipv4.map(|(ip, prefix)| (IpAddr::V4(ip), prefix));
     let ipv6 = plan.ipv6.map(|(ip, prefix)| (IpAddr::V6(ip), prefix));
     let single = |ip: &IpAddr| (*ip, if ip.is_ipv4() { 32 } else { 128 });
@@ -179,6 +166,24 @@ fn configure(socket: &mut Socket, plan: &EndpointPlan) -> Result<(), NetworkErro
     let up = LinkChange { up: Some(true), ..LinkChange::default() };
     netlink::set_link(socket, link, &up).tried(|| format!("switch interface {name} on"))?;
     add_default_routes(socket, link, name, plan.gateway4, plan.gateway6)
+}
+
+/// Gives an interface its unusual hardware address, if it shall have one. Neighbours may remember the usual one for its IP
+/// address: the kernel tells them of the change.
+pub(crate) fn announce(socket: &mut Socket, plan: &EndpointPlan) -> Result<(), NetworkError> {
+    let name = plan.interface.as_str();
+    let Some(mac) = plan.mac.filter(|mac| Some(*mac) != plan.usual_mac()) else { return Ok(()) };
+    let Some(link) = index(socket, name)? else { return Ok(()) };
+    sysctl::try_set(&format!("ipv4/conf/{name}/arp_notify"), "1");
+    sysctl::try_set(&format!("ipv6/conf/{name}/ndisc_notify"), "1");
+    netlink::set_address(socket, link, mac.0).tried(|| format!("give interface {name} the MAC address {mac}"))
+}
+
+/// Looks at a link of the host so that the kernel acts on what it knows: a bridge forwards by a port, and sends by itself,
+/// only after a worker has noticed that the other end is on. From 6.13 on a look makes it notice at once; without, a first
+/// packet may be lost, and with it a second.
+pub(crate) fn settle(socket: &mut Socket, name: &str) -> Result<(), NetworkError> {
+    netlink::link_by_name(socket, name).tried(|| format!("look at link {name}")).map(drop)
 }
 
 fn add_default_routes(
@@ -223,6 +228,15 @@ pub(crate) fn disconnect(namespace: BorrowedFd<'_>, interface: &str) -> Result<(
     })
 }
 
+/// Takes interfaces away after a failure: that failure is the one to tell.
+pub(crate) fn disconnect_all(namespace: BorrowedFd<'_>, plans: &[&EndpointPlan]) {
+    for plan in plans {
+        if let Err(error) = disconnect(namespace, &plan.interface) {
+            tracing::warn!(%error, "a half-made interface is left");
+        }
+    }
+}
+
 /// Switches `lo` on.
 pub(crate) fn loopback_up(socket: &mut Socket) -> Result<(), NetworkError> {
     let up = LinkChange { up: Some(true), ..LinkChange::default() };
@@ -230,6 +244,5 @@ pub(crate) fn loopback_up(socket: &mut Socket) -> Result<(), NetworkError> {
 }
 
 fn index(socket: &mut Socket, name: &str) -> Result<Option<u32>, NetworkError> {
-    let link = netlink::link_by_name(socket, name).tried(|| format!("look for interface {name}"))?;
-    Ok(link.map(|link| link.index))
+    netlink::link_index(socket, name).tried(|| format!("look for interface {name}"))
 }

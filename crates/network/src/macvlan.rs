@@ -46,6 +46,6 @@ pub(crate) fn read(options: &BTreeMap<String, String>) -> Result<Macvlan, Networ
 /// The parent's number.
 pub(crate) fn parent(socket: &mut Socket, options: &Macvlan) -> Result<u32, NetworkError> {
     let name = options.parent.as_str();
-    let link = netlink::link_by_name(socket, name).tried(|| format!("look for interface {name}"))?;
-    link.map(|link| link.index).ok_or_else(|| NetworkError::NoParent(name.to_owned()))
+    let link = netlink::link_index(socket, name).tried(|| format!("look for interface {name}"))?;
+    link.ok_or_else(|| NetworkError::NoParent(name.to_owned()))
 }

@@ -201,7 +201,7 @@ impl Networks {
         let look = || "look at the host's addresses and routes".to_owned();
         let own = match device {
             "" => None,
-            device => netlink::link_by_name(&mut socket, device).tried(look)?.map(|link| link.index),
+            device => netlink::link_index(&socket, device).tried(look)?,
         };
         let addresses = netlink::addresses(&mut socket).tried(look)?;
         let routes = netlink::routes(&mut socket).tried(look)?;
@@ -283,15 +283,54 @@ impl Networks {
         network: &Network,
         plan: &EndpointPlan,
     ) -> Result<(), NetworkError> {
+        self.connect_all(netns, &[(network, plan)], || ())
+    }
+
+    /// Gives a container that starts all its interfaces, then runs `inside` in its namespace. One short-lived thread does
+    /// all that has to be done there. When anything fails, no interface stays.
+    pub fn connect_all<T: Send>(
+        &self,
+        netns: BorrowedFd<'_>,
+        endpoints: &[(&Network, &EndpointPlan)],
+        inside: impl FnOnce() -> T + Send,
+    ) -> Result<T, NetworkError> {
+        let mut made: Vec<&EndpointPlan> = Vec::new();
+        let done = endpoint::inside(netns, |socket| {
+            endpoint::loopback_up(socket)?;
+            for (network, plan) in endpoints {
+                if !self.create_interface(netns, network, plan)? {
+                    continue;
+                }
+                made.push(plan);
+                endpoint::set_up(socket, plan)?;
+                if network.spec.driver == NetworkDriver::Bridge {
+                    let mut host = lock(&self.0.route);
+                    endpoint::settle(&mut host, &plan.host_name)?;
+                    endpoint::settle(&mut host, &network.bridge)?;
+                }
+                endpoint::announce(socket, plan)?;
+            }
+            Ok(inside())
+        });
+        done.inspect_err(|_| endpoint::disconnect_all(netns, &made))
+    }
+
+    /// Makes an endpoint's interface; `false` where a network has none.
+    fn create_interface(
+        &self,
+        netns: BorrowedFd<'_>,
+        network: &Network,
+        plan: &EndpointPlan,
+    ) -> Result<bool, NetworkError> {
+        // Held for this interface only: other containers start at the same time.
         let mut socket = lock(&self.0.route);
         let attachment = match network.spec.driver {
             NetworkDriver::Bridge => {
                 let options = self.options(&network.spec)?;
                 let name = &network.bridge;
-                let found =
-                    netlink::link_by_name(&mut socket, name).tried(|| format!("look for bridge {name}"))?;
+                let found = netlink::link_index(&socket, name).tried(|| format!("look for bridge {name}"))?;
                 let index = match found {
-                    Some(link) => link.index,
+                    Some(index) => index,
                     // Somebody took it away: it is made again.
                     None => bridge::ensure(&mut socket, network, &options)?,
                 };
@@ -302,15 +341,10 @@ impl Networks {
                 let index = macvlan::parent(&mut socket, &options)?;
                 Attachment::Parent { index, mode: options.mode, mtu: options.mtu }
             }
-            NetworkDriver::Ipvlan => return self.check_driver(&network.spec),
-            NetworkDriver::Host | NetworkDriver::None => {
-                return endpoint::inside(netns, endpoint::loopback_up);
-            }
+            NetworkDriver::Ipvlan => return self.check_driver(&network.spec).map(|()| false),
+            NetworkDriver::Host | NetworkDriver::None => return Ok(false),
         };
-        endpoint::create(&mut socket, netns, &attachment, plan)?;
-        // Other containers need not wait while this one is set up.
-        drop(socket);
-        endpoint::set_up(netns, plan)
+        endpoint::create(&mut socket, netns, &attachment, plan).map(|()| true)
     }
 
     /// Takes an interface of a running container away. Not needed at a container's end: its namespace takes all with it.

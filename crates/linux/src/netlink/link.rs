@@ -153,7 +153,7 @@ fn bridge_message(bridge: &Bridge<'_>) -> Message {
 }
 
 /// Makes a veth pair in one request: the end here is a port of its bridge and switched on; the end there has its final
-/// name and is off, so that it can be set up before the first packet.
+/// name and is off, so that it can be set up before the first packet. (The kernel refuses to switch it on at once.)
 pub fn create_veth(socket: &mut Socket, veth: &Veth<'_>) -> Result<(), Refused> {
     let mut message = Message::new(RTM_NEWLINK, CREATE | EXCLUSIVE);
     message.put(&header(0, 0, IFF_UP, IFF_UP)).attr_str(IFLA_IFNAME, veth.name);
@@ -268,6 +268,15 @@ pub fn link_by_name(socket: &mut Socket, name: &str) -> Result<Option<Link>, Ref
         Ok(reply) => Ok(parse(&reply)),
         Err(refused) if refused.is(Errno::NODEV) => Ok(None),
         Err(refused) => Err(refused),
+    }
+}
+
+/// The number of a link; `None` when there is none of that name. Much cheaper than [`link_by_name`].
+pub fn link_index(socket: &Socket, name: &str) -> Result<Option<u32>, Refused> {
+    match rustix::net::netdevice::name_to_index(socket, name) {
+        Ok(index) => Ok(Some(index)),
+        Err(Errno::NODEV) => Ok(None),
+        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -15,7 +15,7 @@ pub use address::{Address, add_address, addresses, remove_address};
 pub use conntrack::{Flow, forget_flows};
 pub use link::{
     Bridge, BridgePort, Link, LinkChange, Macvlan, MacvlanMode, Veth, create_bridge, create_macvlan,
-    create_veth, link_by_name, links, remove_link, set_address, set_bridge_port, set_link,
+    create_veth, link_by_name, link_index, links, remove_link, set_address, set_bridge_port, set_link,
 };
 pub(crate) use message::{ACK, APPEND, CREATE, ECHO};
 pub use message::{Attributes, Message, Received};

@@ -73,12 +73,17 @@ impl Firewall {
         if old.as_ref() == Some(&zone) && self.built {
             return Ok(());
         }
-        let gone = old.map(|zone| plan::zone_elements(&zone)).unwrap_or_default();
-        self.change(gone, plan::zone_elements(&zone))
-            .tried(|| format!("let the firewall know network {}", zone.bridge))
-            .inspect_err(|_| {
-                self.zones.remove(id);
-            })
+        let new = plan::zone_elements(&zone);
+        let mut gone = old.as_ref().map(plan::zone_elements).unwrap_or_default();
+        gone.retain(|element| !new.contains(element));
+        self.change(gone, new).tried(|| format!("let the firewall know network {}", zone.bridge)).inspect_err(
+            |_| {
+                match old {
+                    Some(old) => self.zones.insert(id.clone(), old),
+                    None => self.zones.remove(id),
+                };
+            },
+        )
     }
 
     /// A network goes.

@@ -26,8 +26,10 @@ pub const HOST6: &str = "fd77:aaaa::1";
 /// The one outside.
 pub const OUTSIDE: &str = "10.77.0.2";
 
-/// How long a connection that must fail is waited for, and one that must not fail may take.
-const PATIENCE: Duration = Duration::from_millis(400);
+/// How long a connection that must not fail may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection that must fail is waited for.
+const DOUBT: Duration = Duration::from_millis(400);
 
 pub struct Lab {
     pub networks: Networks,
@@ -141,6 +143,13 @@ pub fn request(host_ip: Option<&str>, host_port: u16, port: &str) -> PortRequest
 }
 
 impl Lab {
+    /// Ends copiers and repairs: what the end of a daemon does.
+    pub fn stop_tasks(&mut self) {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        std::mem::replace(&mut self.runtime, runtime).shutdown_timeout(Duration::from_secs(5));
+    }
+
     pub fn network(&self, spec: NetworkSpec) -> (Network, Leases) {
         self.network_beside(spec, &[])
     }
@@ -256,9 +265,23 @@ pub fn serve_udp(namespace: BorrowedFd<'_>, port: u16, name: &'static str) {
 
 /// What a server says, from where the caller stands.
 pub fn ask(address: &str, port: u16) -> Result<String, std::io::Error> {
+    ask_within(address, port, PATIENCE)
+}
+
+/// Whether no server answers, from where the caller stands.
+pub fn unreachable(address: &str, port: u16) -> bool {
+    ask_within(address, port, DOUBT).is_err()
+}
+
+/// The same from another namespace.
+pub fn unreachable_from(namespace: BorrowedFd<'_>, address: &str, port: u16) -> bool {
+    netlink::within(namespace, || unreachable(address, port)).unwrap()
+}
+
+fn ask_within(address: &str, port: u16, patience: Duration) -> Result<String, std::io::Error> {
     let address = SocketAddr::new(address.parse::<IpAddr>().unwrap(), port);
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     if answer.is_empty() {
