@@ -95,9 +95,11 @@ impl Pull<'_> {
         for later in missing.iter().skip(at_once) {
             self.tell(later.descriptor, "Waiting", None);
         }
-        let fetches = missing
+        // Collected first: with the closure in it, callers could not prove that the future is `Send`.
+        let fetches: Vec<_> = missing
             .into_iter()
-            .map(|m| async move { Ok::<_, ImageError>((m.diff_id, self.layer(&m).await?)) });
+            .map(|m| async move { Ok::<_, ImageError>((m.diff_id, self.layer(&m).await?)) })
+            .collect();
         let fetched: Vec<_> = stream::iter(fetches).buffer_unordered(at_once).try_collect().await?;
         leases.extend(fetched);
         let lease = |(_, diff_id): (_, &Digest)| leases.get(diff_id).cloned();
