@@ -1,1 +1,53 @@
-//! api.
+//! The door: HTTP and Docker's JSON, as dockerd 28.5 speaks them (Engine API 1.24 to 1.51), nowhere else.
+//!
+//! A request goes from `server` (connections) through `router` (which endpoint) and `version` (raised to the newest)
+//! to a handler in `routes`; `wire` turns Docker's shapes into our model and back; `error` makes a status of a kind;
+//! `stream` and `websocket` carry bytes of attached clients. Never: decides what a machine does, touches a kernel,
+//! or keeps anything between two requests. Start at `routes/mod.rs`.
+
+pub mod error;
+mod query;
+mod request;
+mod response;
+mod router;
+mod routes;
+mod server;
+mod socket;
+mod stream;
+pub mod tls;
+mod version;
+mod websocket;
+mod wire;
+
+pub use server::Listener;
+pub use version::{NEWEST, OLDEST};
+pub use wire::system::VersionInfo;
+
+use minke_engine::Engine;
+use routes::Routes;
+use std::{future::Future, io, sync::Arc};
+
+/// How the API presents the daemon.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// What the binary knows of itself.
+    pub version: VersionInfo,
+}
+
+/// The API of one engine.
+#[derive(Clone)]
+pub struct Server {
+    routes: Arc<Routes>,
+}
+
+impl Server {
+    /// Of an engine that is open.
+    pub fn new(engine: Arc<Engine>, options: ServerOptions) -> Self {
+        Self { routes: Arc::new(Routes::new(engine, options)) }
+    }
+
+    /// Serves the clients of one listener until `shutdown`, then ends what is under way. Several listeners: several calls.
+    pub async fn serve(&self, listener: Listener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        server::serve(self.routes.clone(), listener, shutdown).await
+    }
+}

@@ -1,0 +1,120 @@
+//! `logs`: lines as they come, framed unless the container has a terminal.
+
+use super::Routes;
+use crate::{
+    error::{ApiError, Result},
+    request::Ask,
+    response::{self, Answer},
+    stream::{MULTIPLEXED, RAW, frame_head},
+    wire::time,
+};
+use bytes::Bytes;
+use minke_engine::container::{LogOptions, Logs};
+
+/// Where the daemon's own words go in a framed stream.
+const SYSTEM_ERROR: u8 = 3;
+
+/// A log on its way to a client.
+struct Follow {
+    logs: Logs,
+    framed: bool,
+    timestamps: bool,
+    details: bool,
+    ended: bool,
+}
+
+pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
+    let query = &ask.query;
+    let (stdout, stderr) = (query.flag("stdout"), query.flag("stderr"));
+    if !stdout && !stderr {
+        return Err(ApiError::invalid("Bad parameters: you must choose at least one stream"));
+    }
+    let options = LogOptions {
+        stdout,
+        stderr,
+        follow: query.flag("follow"),
+        since: time::unix(query.get("since"))?,
+        until: time::unix(query.get("until"))?.filter(|t| t.as_nanos() != 0),
+        // Whatever is no number means all.
+        tail: query.get("tail").parse().ok(),
+    };
+    let logs = routes.engine.containers.logs(&ask.name, options).await?;
+    let framed = !logs.tty;
+    let kind = if framed && ask.dialect.names_multiplexed { MULTIPLEXED } else { RAW };
+    let follow = Follow {
+        logs,
+        framed,
+        timestamps: query.flag("timestamps"),
+        details: query.flag("details"),
+        ended: false,
+    };
+    Ok(response::chunks(
+        kind,
+        response::steps(follow, |mut follow| async move {
+            let chunk = follow.next().await?;
+            Some((Ok(chunk), follow))
+        }),
+    ))
+}
+
+impl Follow {
+    /// The next lines, ready to be sent.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        let mut out = Vec::new();
+        match self.logs.next().await? {
+            Ok(lines) => {
+                for line in lines.iter() {
+                    self.write(&mut out, &line);
+                }
+            }
+            Err(e) => {
+                self.ended = true;
+                let text = format!("Error grabbing logs: {e}\n");
+                if self.framed {
+                    out.extend_from_slice(&frame_head(SYSTEM_ERROR, text.len()));
+                }
+                out.extend_from_slice(text.as_bytes());
+            }
+        }
+        Some(out.into())
+    }
+
+    fn write(&self, out: &mut Vec<u8>, line: &minke_engine::logs::LogLine<'_>) {
+        let start = out.len();
+        if self.framed {
+            out.extend_from_slice(&[0; 8]);
+        }
+        if self.timestamps {
+            out.extend_from_slice(time::fixed(line.time()).as_bytes());
+            out.push(b' ');
+        }
+        if self.details {
+            let pairs = line.attributes.map(|a| a.to_vec()).unwrap_or_default();
+            let shown: Vec<String> =
+                pairs.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
+            out.extend_from_slice(shown.join(",").as_bytes());
+            out.push(b' ');
+        }
+        out.extend_from_slice(line.text);
+        if self.framed {
+            let head = frame_head(line.stream as u8, out.len() - start - 8);
+            out[start..start + 8].copy_from_slice(&head);
+        }
+    }
+}
+
+/// Go's `url.QueryEscape`.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte as char),
+            b' ' => out.push('+'),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
