@@ -25,7 +25,8 @@ pub(crate) const MAX_BYTES: u64 = 8 << 20;
 pub(crate) const MAX_LAYERS: usize = 400;
 
 /// The digest of a tar without entries: a layer that changes nothing.
-pub(crate) const EMPTY_LAYER: &str = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
+pub(crate) const EMPTY_LAYER: &str =
+    "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
 
 /// What an image's configuration says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +104,11 @@ impl ImageConfig {
 
     /// What it runs on.
     pub fn platform(&self) -> Platform {
-        Platform { os: self.os.clone(), architecture: self.architecture.clone(), variant: self.variant.clone() }
+        Platform {
+            os: self.os.clone(),
+            architecture: self.architecture.clone(),
+            variant: self.variant.clone(),
+        }
     }
 
     /// The chain id of each layer, from the bottom: the digest of all up to it (OCI image spec,
@@ -232,7 +237,9 @@ fn history(entry: &History) -> Value {
 }
 
 /// `null` is the default.
-fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> std::result::Result<T, D::Error> {
+fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> std::result::Result<T, D::Error> {
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
 }
 

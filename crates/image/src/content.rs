@@ -35,7 +35,11 @@ impl Content {
     pub(crate) fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let actual = config::digest(bytes);
         if &actual != digest {
-            return Err(ImageError::DigestMismatch { what: "a blob".into(), expected: digest.clone(), actual });
+            return Err(ImageError::DigestMismatch {
+                what: "a blob".into(),
+                expected: digest.clone(),
+                actual,
+            });
         }
         if disk::exists(&self.path(digest)) {
             return Ok(());

@@ -65,14 +65,18 @@ struct Zstd<R: BufRead>(zstd::Decoder<'static, R>);
 impl<R: BufRead> Read for Zstd<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer).map_err(|e| match e.kind() {
-            io::ErrorKind::Other if e.raw_os_error().is_none() => io::Error::new(io::ErrorKind::InvalidData, e),
+            io::ErrorKind::Other if e.raw_os_error().is_none() => {
+                io::Error::new(io::ErrorKind::InvalidData, e)
+            }
             _ => e,
         })
     }
 }
 
 /// The stream's compression, and the stream with the bytes that were looked at.
-pub(crate) fn sniff<R: Read>(mut stream: R) -> Result<(Compression, BufReader<io::Chain<Cursor<Vec<u8>>, R>>)> {
+pub(crate) fn sniff<R: Read>(
+    mut stream: R,
+) -> Result<(Compression, BufReader<io::Chain<Cursor<Vec<u8>>, R>>)> {
     let mut head = Vec::with_capacity(MAGIC);
     (&mut stream)
         .take(MAGIC as u64)

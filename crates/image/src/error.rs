@@ -1,6 +1,6 @@
 //! What can go wrong with images: typed, with data; the sentences of Docker's clients are `api`'s.
 
-use crate::reference::ReferenceError;
+use crate::{reference::ReferenceError, registry::RegistryError};
 use minke_model::{ContainerId, ImageId, Kind, id::Digest};
 use std::{io, path::PathBuf};
 
@@ -22,6 +22,9 @@ pub enum ImageError {
     /// A name breaks the grammar.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
+    /// A registry refused, could not be reached, or sent something wrong.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// No snapshot has that key.
     #[error("no root filesystem of container {container}")]
     NoSuchSnapshot {
@@ -71,6 +74,12 @@ pub enum ImageError {
     /// An image's configuration cannot be used.
     #[error("invalid image config: {detail}")]
     Config {
+        /// Why.
+        detail: String,
+    },
+    /// A Dockerfile instruction that is wrong or not allowed; in Docker's words.
+    #[error("{detail}")]
+    Instruction {
         /// Why.
         detail: String,
     },
@@ -144,12 +153,14 @@ impl ImageError {
             | ImageError::NoSuchSnapshot { .. }
             | ImageError::NoSuchPath { .. } => Kind::NotFound,
             ImageError::Reference(e) => e.kind(),
+            ImageError::Registry(e) => e.kind(),
             ImageError::Ambiguous { .. }
             | ImageError::Tar { .. }
             | ImageError::TooLarge { .. }
             | ImageError::DigestMismatch { .. }
             | ImageError::Config { .. }
             | ImageError::Archive { .. }
+            | ImageError::Instruction { .. }
             | ImageError::WrongPath { .. } => Kind::Invalid,
             ImageError::SnapshotExists { .. } => Kind::Conflict,
             ImageError::LayerMissing { .. } | ImageError::LayerDamaged { .. } | ImageError::Record { .. } => {

@@ -3,11 +3,7 @@
 //! A layer stays while an image has it, a container's snapshot lies on it, or a lease is held: by a pull, a load or a
 //! save under way. Blobs stay while an image or a layer names them.
 
-use crate::{
-    Images, Result, disk,
-    images::Inner,
-    state::State,
-};
+use crate::{Images, Result, disk, images::Inner, state::State};
 use minke_model::id::Digest;
 use std::collections::HashSet;
 

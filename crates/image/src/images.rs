@@ -10,6 +10,7 @@ use crate::{
     content::Content,
     disk, gc,
     layer::{Layer, LayerLease, Pending},
+    pull::Transfers,
     reference::Reference,
     snapshot,
     state::{self, ImageRecord, State},
@@ -63,6 +64,8 @@ pub(crate) struct Inner {
     writing: Mutex<()>,
     /// One maker of layers with mount points at a time.
     pub(crate) making_init: Mutex<()>,
+    /// Layers that pulls are fetching.
+    pub(crate) transfers: Transfers,
     /// The last number that was given as a name.
     last: AtomicU64,
 }
@@ -84,6 +87,7 @@ impl Images {
             state: Mutex::default(),
             writing: Mutex::default(),
             making_init: Mutex::default(),
+            transfers: Transfers::default(),
             last: AtomicU64::new(0),
         };
         let images = Images(Arc::new(inner));
@@ -119,7 +123,9 @@ impl Images {
                     let image = state.describe(&id, Arc::new(config), &record);
                     state.images.insert(id, image);
                 }
-                Err(error) => tracing::error!(%error, image = %id, "an image's config cannot be read; it is left out"),
+                Err(error) => {
+                    tracing::error!(%error, image = %id, "an image's config cannot be read; it is left out")
+                }
             }
         }
         let State { names, images, .. } = &mut state;

@@ -63,7 +63,8 @@ impl Images {
     /// `DigestMismatch`, `TooLarge`, `Tar`, `Io`; `Stream` when `stream` itself failed.
     pub(crate) fn ingest_layer(&self, layer: &LayerIngest, stream: impl Read + Send) -> Result<LayerLease> {
         let keep = layer.keep_blob.then(|| layer.media_type.clone());
-        let pending = Pending::unpack(self.0.ingest_dir(), stream, layer.size, keep, self.0.limits()?)?;
+        let (dir, limits) = (self.0.ingest_dir(), self.0.limits()?);
+        let pending = Pending::unpack_blob(dir, stream, layer.size, keep, limits, Some(&layer.blob))?;
         check("a layer's blob", &layer.blob, &pending.blob)?;
         check("a layer's content", &layer.diff_id, &pending.diff_id)?;
         let leases = self.0.commit_layers(vec![pending])?;
@@ -75,7 +76,9 @@ impl Images {
         let config = ImageConfig::parse(image.config)?;
         let id = config.id();
         if !image.layers.iter().map(LayerLease::diff_id).eq(&config.diff_ids) {
-            return Err(ImageError::Config { detail: "its layers are others than the ones that arrived".into() });
+            return Err(ImageError::Config {
+                detail: "its layers are others than the ones that arrived".into(),
+            });
         }
         let _writing = self.0.writing();
         let manifest = image.manifest.map(config::digest);

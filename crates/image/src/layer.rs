@@ -76,7 +76,8 @@ impl Layer {
         let record: LayerRecord = serde_json::from_slice(&bytes)
             .map_err(|e| ImageError::Record { path: path.clone(), detail: e.to_string() })?;
         if record.version > VERSION {
-            let detail = format!("it has version {}, and {VERSION} is the newest that is known", record.version);
+            let detail =
+                format!("it has version {}, and {VERSION} is the newest that is known", record.version);
             return Err(ImageError::Record { path, detail });
         }
         Ok(Self { dir, record })
@@ -168,6 +169,19 @@ impl Pending {
         keep: Option<String>,
         limits: Limits,
     ) -> Result<Self> {
+        Self::unpack_blob(dir, stream, limit, keep, limits, None)
+    }
+
+    /// As [`Pending::unpack`], of a blob that is `expected`. One that is another and cannot be unpacked is told to be
+    /// another.
+    pub(crate) fn unpack_blob(
+        dir: PathBuf,
+        stream: impl Read + Send,
+        limit: u64,
+        keep: Option<String>,
+        limits: Limits,
+        expected: Option<&Digest>,
+    ) -> Result<Self> {
         disk::make_dir(&dir)?;
         let unknown = Digest::from_sha256(&[0; 32]);
         let mut pending = Self {
@@ -179,8 +193,15 @@ impl Pending {
             blob_size: 0,
             media_type: keep,
         };
-        pending.fill(stream, limit, limits)?;
-        Ok(pending)
+        let filled = pending.fill(stream, limit, limits);
+        if let (Err(_), Some(expected)) = (&filled, expected)
+            && pending.blob_size > 0
+            && pending.blob != *expected
+        {
+            let (what, actual) = ("a layer's blob".into(), pending.blob.clone());
+            return Err(ImageError::DigestMismatch { what, expected: expected.clone(), actual });
+        }
+        filled.map(|()| pending)
     }
 
     fn fill(&mut self, stream: impl Read + Send, limit: u64, limits: Limits) -> Result<()> {
@@ -196,21 +217,21 @@ impl Pending {
         let (compression, head) = decompress::sniff(&mut blob)?;
         // What is not compressed is hashed once.
         let diff_id = match compression {
-            Compression::None => {
-                self.unpack_tar(head, limits)?;
-                None
-            }
-            _ => {
-                let mut tar = HashReader::new(compression.inflate(head)?);
+            Compression::None => self.unpack_tar(head, limits).map(|()| None),
+            _ => compression.inflate(head).map(HashReader::new).and_then(|mut tar| {
                 self.unpack_tar(&mut tar, limits)?;
-                Some(tar.finish().0)
-            }
+                Ok(Some(tar.finish().0))
+            }),
         };
-        io::copy(&mut blob, &mut io::sink())
-            .map_err(|source| ImageError::Stream { what: "read a layer".into(), source })?;
+        // Also after a failure: whether the blob was the right one is known at its end only.
+        let rest = io::copy(&mut blob, &mut io::sink());
+        if let (Err(_), Err(_)) = (&diff_id, &rest) {
+            return diff_id.map(drop);
+        }
+        rest.map_err(|source| ImageError::Stream { what: "read a layer".into(), source })?;
         blob.from.flush().map_err(|e| ImageError::io("write", self.blob_path(), e))?;
         (self.blob, self.blob_size) = blob.finish();
-        self.diff_id = diff_id.unwrap_or_else(|| self.blob.clone());
+        self.diff_id = diff_id?.unwrap_or_else(|| self.blob.clone());
         Ok(())
     }
 
@@ -218,9 +239,10 @@ impl Pending {
         let path = self.dir.join(TREE);
         disk::make_dir(&path)?;
         let tree = disk::open_dir(&path)?;
-        rustix::fs::fchmod(&tree, Mode::from_raw_mode(0o755)).map_err(|e| ImageError::io("set the mode of", &path, e))?;
+        rustix::fs::fchmod(&tree, Mode::from_raw_mode(0o755))
+            .map_err(|e| ImageError::io("set the mode of", &path, e))?;
         let mut recipe = RecipeWriter::create(&self.dir)?;
-        let options = Options { whiteouts: true, ..Options::default() };
+        let options = Options { whiteouts: true, root_entry: true, ..Options::default() };
         let unpacked = unpack::unpack(tree.as_fd(), tar, &mut recipe, options, limits)?;
         self.tar_size = unpacked.tar_size;
         self.size = if recipe.has_moved() { tree_size(&path)? } else { unpacked.size };

@@ -7,31 +7,45 @@
 //! Never: knows what a container is beyond its id, decides whether an image may go (the engine does), writes outside
 //! of its own directory, or opens a path inside of a root other than by openat2(2).
 
+mod archive;
+pub mod changes;
+mod commit;
 pub mod config;
 mod content;
 mod decompress;
+mod diff;
 mod disk;
 pub mod error;
 mod gc;
 mod images;
+mod import;
 mod ingest;
 mod layer;
+mod manifest;
 mod path;
 pub mod platform;
 pub mod progress;
+pub mod pull;
 mod recipe;
 pub mod reference;
 pub mod registry;
 mod snapshot;
 mod state;
 mod tarball;
+#[cfg(test)]
+mod testing;
+pub mod tree;
 mod unpack;
 mod whiteout;
 
+pub use archive::Loaded;
+pub use commit::CommitRequest;
 pub use config::{History, ImageConfig};
 pub use error::{ImageError, Result};
 pub use images::{Image, Images};
+pub use import::ImportRequest;
 pub use layer::LayerLease;
 pub use progress::{Progress, ProgressEvent, Quiet};
+pub use pull::{PullRequest, Pulled};
 pub use reference::Reference;
 pub use snapshot::{Change, ChangeKind, Rootfs};

@@ -208,9 +208,12 @@ fn open_moved(
         _ => None,
     });
     let opened = match (hit, aside) {
-        (Some((number, rest)), Some(aside)) => {
-            path::open_beneath(aside, &[number.to_string().as_bytes(), rest].concat(), OFlags::RDONLY, Mode::empty())
-        }
+        (Some((number, rest)), Some(aside)) => path::open_beneath(
+            aside,
+            &[number.to_string().as_bytes(), rest].concat(),
+            OFlags::RDONLY,
+            Mode::empty(),
+        ),
         _ => path::open_beneath(tree, path, OFlags::RDONLY, Mode::empty()),
     };
     opened.map(File::from).map_err(|e| ImageError::io("open", String::from_utf8_lossy(path).as_ref(), e))
@@ -300,6 +303,11 @@ pub(crate) fn is_damage(error: &ImageError) -> bool {
     let ImageError::Io { source, .. } = error else { return matches!(error, ImageError::Record { .. }) };
     source.kind() == io::ErrorKind::UnexpectedEof
         || source.raw_os_error().is_some_and(|e| {
-            [Errno::NOENT, Errno::LOOP, Errno::NOTDIR, Errno::XDEV].iter().any(|known| known.raw_os_error() == e)
+            [Errno::NOENT, Errno::LOOP, Errno::NOTDIR, Errno::XDEV]
+                .iter()
+                .any(|known| known.raw_os_error() == e)
         })
 }
+
+#[cfg(test)]
+mod tests;

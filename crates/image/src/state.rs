@@ -86,7 +86,12 @@ pub(crate) struct State {
 
 impl State {
     /// Makes an image anew from its parts and the present names.
-    pub(crate) fn describe(&self, id: &ImageId, config: Arc<ImageConfig>, record: &ImageRecord) -> Arc<Image> {
+    pub(crate) fn describe(
+        &self,
+        id: &ImageId,
+        config: Arc<ImageConfig>,
+        record: &ImageRecord,
+    ) -> Arc<Image> {
         let names = self.names.names.iter().filter(|(_, named)| *named == id).map(|(name, _)| name.clone());
         let (digests, tags): (Vec<_>, Vec<_>) = names.partition(|name| name.digest().is_some());
         let sizes = config.diff_ids.iter().map(|d| self.layers.get(d).map_or(0, |l| l.record.size));
@@ -165,7 +170,8 @@ impl State {
     pub(crate) fn take_unused(&mut self) -> Vec<Arc<Layer>> {
         let used: HashSet<&Digest> = self.images.values().flat_map(|i| &i.config.diff_ids).collect();
         // A lease, of a snapshot too, is a second owner.
-        let unused = self.layers.iter().filter(|(id, layer)| !used.contains(id) && Arc::strong_count(layer) == 1);
+        let unused =
+            self.layers.iter().filter(|(id, layer)| !used.contains(id) && Arc::strong_count(layer) == 1);
         let unused: Vec<Digest> = unused.map(|(id, _)| id.clone()).collect();
         unused.iter().filter_map(|id| self.layers.remove(id)).collect()
     }

@@ -40,13 +40,17 @@ pub(crate) struct Limits {
 }
 
 /// What the unpacker does beside making files.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     /// `.wh.` names are whiteouts and become overlayfs's.
     pub(crate) whiteouts: bool,
     /// A directory is never replaced by something else, nor something else by a directory.
     pub(crate) no_overwrite_dir_non_dir: bool,
-    /// Whoever the tar says: everything belongs to this user and group.
+    /// An entry `./` sets the owner, mode and times of the directory that is unpacked to.
+    pub(crate) root_entry: bool,
+    /// Unpacked below this clean path, which is a directory; links still resolve from the root.
+    pub(crate) below: Vec<u8>,
+    /// Whatever the tar says, everything belongs to this user and group.
     pub(crate) owner: Option<(u32, u32)>,
 }
 
@@ -84,7 +88,8 @@ impl Keeper for NoTap {
     }
 
     fn replace(&mut self, parent: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<()> {
-        disk::remove_at(parent, name).map_err(|e| ImageError::io("remove", String::from_utf8_lossy(path).as_ref(), e))
+        disk::remove_at(parent, name)
+            .map_err(|e| ImageError::io("remove", String::from_utf8_lossy(path).as_ref(), e))
     }
 }
 
@@ -114,13 +119,24 @@ pub(crate) fn unpack(
     limits: Limits,
 ) -> Result<Unpacked> {
     let mut reader = TarReader::new(tar);
-    let mut unpacker =
-        Unpacker { root, keeper, options, open: HashMap::new(), dirs: Vec::new(), size: 0, bytes: 0, entry: String::new() };
+    let mut unpacker = Unpacker {
+        root,
+        keeper,
+        options,
+        open: HashMap::new(),
+        dirs: Vec::new(),
+        size: 0,
+        bytes: 0,
+        entry: String::new(),
+    };
     let mut count = 0;
     while let Some(entry) = reader.next(unpacker.keeper.tap())? {
         count += 1;
         if count > limits.entries {
-            return Err(ImageError::TooLarge { what: "the number of entries of a tar".into(), limit: limits.entries });
+            return Err(ImageError::TooLarge {
+                what: "the number of entries of a tar".into(),
+                limit: limits.entries,
+            });
         }
         unpacker.bytes += reader.payload_left();
         if unpacker.bytes > limits.bytes {
@@ -156,6 +172,7 @@ impl Unpacker<'_> {
         if clean.is_empty() {
             return self.root_entry(entry);
         }
+        let clean = self.below(clean);
         let (parent, name) = path::split(&clean);
         if self.options.whiteouts {
             match whiteout::read(name) {
@@ -193,26 +210,38 @@ impl Unpacker<'_> {
                 };
                 let device = rustix::fs::makedev(device.0, device.1);
                 let mode = Mode::from_raw_mode(entry.mode & 0o777);
-                self.make(entry, &place, &name, |dir, name| rustix::fs::mknodat(dir, name, kind, mode, device))?;
+                self.make(entry, &place, &name, |dir, name| {
+                    rustix::fs::mknodat(dir, name, kind, mode, device)
+                })?;
                 self.describe_node(entry, &place, &name)
             }
         }
     }
 
-    /// `./`: the root's own owner, mode and times.
+    fn below(&self, clean: Vec<u8>) -> Vec<u8> {
+        if self.options.below.is_empty() { clean } else { path::join(&self.options.below, &clean) }
+    }
+
+    /// `./`: the directory's own owner, mode and times.
     fn root_entry(&mut self, entry: &Entry) -> Result<()> {
-        // When an archive is copied into a container, the directory that it is copied to stays as it is.
-        if entry.kind != EntryKind::Dir || self.options.no_overwrite_dir_non_dir {
+        if entry.kind != EntryKind::Dir || !self.options.root_entry {
             return Ok(());
         }
-        let fd = path::open_beneath(self.root, b"", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+        let below = self.options.below.clone();
+        let fd = path::open_beneath(self.root, &below, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
             .map_err(|e| self.failed("open", e))?;
         self.describe(entry, fd.as_fd())?;
-        self.dirs.push((Vec::new(), times(entry)));
+        self.dirs.push((below, times(entry)));
         Ok(())
     }
 
-    fn file<R: Read>(&mut self, entry: &Entry, place: &Place, name: &CStr, reader: &mut TarReader<R>) -> Result<()> {
+    fn file<R: Read>(
+        &mut self,
+        entry: &Entry,
+        place: &Place,
+        name: &CStr,
+        reader: &mut TarReader<R>,
+    ) -> Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = self.make(entry, place, name, |dir, name| {
             rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
@@ -244,11 +273,18 @@ impl Unpacker<'_> {
         rustix::fs::futimens(&file, &times(entry)).map_err(|e| self.failed("set times of", e))
     }
 
-    fn extent<R: Read>(&self, file: &File, mut offset: u64, mut left: u64, reader: &mut TarReader<R>) -> Result<()> {
+    fn extent<R: Read>(
+        &self,
+        file: &File,
+        mut offset: u64,
+        mut left: u64,
+        reader: &mut TarReader<R>,
+    ) -> Result<()> {
         while left > 0 {
             let chunk = reader.payload()?;
             let length = chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            file.write_all_at(&chunk[..length], offset).map_err(|e| ImageError::io("write", &self.entry, e))?;
+            file.write_all_at(&chunk[..length], offset)
+                .map_err(|e| ImageError::io("write", &self.entry, e))?;
             reader.consume(length);
             offset += length as u64;
             left -= length as u64;
@@ -271,7 +307,8 @@ impl Unpacker<'_> {
             }
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).map_err(|e| self.failed("open", e))?;
+        let fd =
+            rustix::fs::openat(&place.fd, name, flags, Mode::empty()).map_err(|e| self.failed("open", e))?;
         self.describe(entry, fd.as_fd())?;
         if hides {
             whiteout::set_opaque(&fd).map_err(|e| self.failed("make opaque", e))?;
@@ -284,10 +321,12 @@ impl Unpacker<'_> {
 
     fn link(&mut self, entry: &Entry, place: &Place, name: &CStr) -> Result<()> {
         let target = path::clean(&entry.link).filter(|t| !t.is_empty());
-        let target = target.ok_or_else(|| self.bad("its target leads out of the root"))?;
+        let target = self.below(target.ok_or_else(|| self.bad("its target leads out of the root"))?);
         let (parent, last) = path::split(&target);
         let from = match self.existing(parent) {
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(self.bad("its target does not exist")),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                return Err(self.bad("its target does not exist"));
+            }
             other => other.map_err(|e| self.failed("open the target of", e))?,
         };
         if from.path == place.path && last == name.to_bytes() {
@@ -333,13 +372,15 @@ impl Unpacker<'_> {
             (FileType::from_raw_mode(stat.st_mode) == FileType::Directory, entry.kind == EntryKind::Dir);
         let at = path::join(&place.path, name.to_bytes());
         if self.options.no_overwrite_dir_non_dir && old_dir != new_dir {
-            let (old, new) = if old_dir { ("directory", "non-directory") } else { ("non-directory", "directory") };
+            let (old, new) =
+                if old_dir { ("directory", "non-directory") } else { ("non-directory", "directory") };
             let path = String::from_utf8_lossy(&at).into_owned();
             let detail = format!("cannot overwrite {old} {path:?} with {new} {:?}", self.entry);
             return Err(ImageError::WrongPath { path, detail });
         }
         if self.options.whiteouts && whiteout::is_whiteout(stat) {
-            return rustix::fs::unlinkat(&place.fd, name, AtFlags::empty()).map_err(|e| self.failed("replace", e));
+            return rustix::fs::unlinkat(&place.fd, name, AtFlags::empty())
+                .map_err(|e| self.failed("replace", e));
         }
         // Open parents may lie below it, or have been found by way of it.
         self.open.clear();
@@ -362,16 +403,25 @@ impl Unpacker<'_> {
     /// The same for what cannot be opened without effects: links, devices, pipes.
     fn describe_node(&self, entry: &Entry, place: &Place, name: &CStr) -> Result<()> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&place.fd, name, flags, Mode::empty()).map_err(|e| self.failed("open", e))?;
+        let fd =
+            rustix::fs::openat(&place.fd, name, flags, Mode::empty()).map_err(|e| self.failed("open", e))?;
         let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
-        rustix::fs::chownat(&fd, c"", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
-            .map_err(|e| self.failed("set the owner of", e))?;
+        rustix::fs::chownat(
+            &fd,
+            c"",
+            Some(Uid::from_raw(uid)),
+            Some(Gid::from_raw(gid)),
+            AtFlags::EMPTY_PATH,
+        )
+        .map_err(|e| self.failed("set the owner of", e))?;
         // The descriptor's own path is a magic link to the node itself; only for a symbolic link would the kernel
         // refuse to set anything by it, so that one is named by its parent.
         let by_parent = [disk::proc_path(place.fd.as_fd()).as_bytes(), b"/", name.to_bytes()].concat();
         for (xattr, value) in self.xattrs(entry)? {
             let set = match entry.kind {
-                EntryKind::Symlink => rustix::fs::lsetxattr(by_parent.as_slice(), &*xattr, value, XattrFlags::empty()),
+                EntryKind::Symlink => {
+                    rustix::fs::lsetxattr(by_parent.as_slice(), &*xattr, value, XattrFlags::empty())
+                }
                 _ => rustix::fs::setxattr(disk::proc_path(fd.as_fd()), &*xattr, value, XattrFlags::empty()),
             };
             self.check_xattr(set, &xattr)?;
@@ -408,6 +458,7 @@ impl Unpacker<'_> {
     fn place(&mut self, path: &[u8]) -> Result<Rc<Place>> {
         match self.existing(path) {
             Err(Errno::NOENT) => {}
+            Err(Errno::NOTDIR) if self.options.whiteouts => {}
             other => return other.map_err(|e| self.failed("open the parent of", e)),
         }
         let mut at = Vec::new();
@@ -415,20 +466,36 @@ impl Unpacker<'_> {
         for part in path.split(|&b| b == b'/') {
             at = path::join(&at, part);
             place = match self.existing(&at) {
-                Err(Errno::NOENT) => {
-                    let name = self.c_name(part)?;
-                    rustix::fs::mkdirat(&place.fd, &*name, Mode::from_raw_mode(0o755))
-                        .map_err(|e| self.failed("make the parent of", e))?;
-                    let made = self.existing(&at).map_err(|e| self.failed("open the parent of", e))?;
-                    // The process's umask took bits away.
-                    rustix::fs::chmod(disk::proc_path(made.fd.as_fd()), Mode::from_raw_mode(0o755))
-                        .map_err(|e| self.failed("make the parent of", e))?;
-                    made
+                Err(Errno::NOENT) => self.make_parent(&at, &place, part, false)?,
+                // The layer hides what is below by that name, and has a directory of that name itself.
+                Err(Errno::NOTDIR) if self.is_hidden(&place, part)? => {
+                    self.make_parent(&at, &place, part, true)?
                 }
                 other => other.map_err(|e| self.failed("open the parent of", e))?,
             };
         }
         Ok(place)
+    }
+
+    fn is_hidden(&self, place: &Place, name: &[u8]) -> Result<bool> {
+        let name = self.c_name(name)?;
+        Ok(self.options.whiteouts && whiteout::is_whiteout(&self.look(place, &name)?))
+    }
+
+    fn make_parent(&mut self, at: &[u8], place: &Place, name: &[u8], hidden: bool) -> Result<Rc<Place>> {
+        let name = self.c_name(name)?;
+        let mode = Mode::from_raw_mode(0o755);
+        if hidden {
+            rustix::fs::unlinkat(&place.fd, &*name, AtFlags::empty())
+                .map_err(|e| self.failed("make the parent of", e))?;
+        }
+        rustix::fs::mkdirat(&place.fd, &*name, mode).map_err(|e| self.failed("make the parent of", e))?;
+        let made = self.existing(at).map_err(|e| self.failed("open the parent of", e))?;
+        // The process's umask took bits away.
+        rustix::fs::chmod(disk::proc_path(made.fd.as_fd()), mode)
+            .and_then(|()| if hidden { whiteout::set_opaque(&made.fd) } else { Ok(()) })
+            .map_err(|e| self.failed("make the parent of", e))?;
+        Ok(made)
     }
 
     /// A directory inside of the root, links followed as inside of it.
@@ -464,9 +531,9 @@ impl Unpacker<'_> {
             match path::open_beneath(self.root, &path, flags, Mode::empty()) {
                 // Replaced by a later entry.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-                opened => opened
-                    .and_then(|fd| rustix::fs::futimens(fd, &times))
-                    .map_err(|e| ImageError::io("set times of", String::from_utf8_lossy(&path).as_ref(), e))?,
+                opened => opened.and_then(|fd| rustix::fs::futimens(fd, &times)).map_err(|e| {
+                    ImageError::io("set times of", String::from_utf8_lossy(&path).as_ref(), e)
+                })?,
             }
         }
         Ok(())
@@ -505,3 +572,6 @@ fn times(entry: &Entry) -> Timestamps {
     let access = entry.atime.unwrap_or(entry.mtime).max(entry.mtime);
     Timestamps { last_access: spec(access), last_modification: spec(entry.mtime) }
 }
+
+#[cfg(test)]
+mod tests;

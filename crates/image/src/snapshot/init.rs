@@ -67,7 +67,8 @@ pub(super) fn ensure(inner: &Inner, layers: &[LayerLease]) -> Result<String> {
     disk::make_dir(&dir)?;
     let (upper, work) = (dir.join("d"), dir.join("w"));
     disk::make_dir(&upper)?;
-    rustix::fs::chmod(&upper, Mode::from_raw_mode(0o755)).map_err(|e| ImageError::io("set the mode of", &upper, e))?;
+    rustix::fs::chmod(&upper, Mode::from_raw_mode(0o755))
+        .map_err(|e| ImageError::io("set the mode of", &upper, e))?;
     let root = if layers.is_empty() {
         disk::open_dir(&upper)?
     } else {

@@ -68,7 +68,10 @@ impl Images {
             let layers = match image {
                 None => Vec::new(),
                 Some(id) => {
-                    let image = state.images.get(id).ok_or_else(|| ImageError::NoSuchImage { name: id.to_string() })?;
+                    let image = state
+                        .images
+                        .get(id)
+                        .ok_or_else(|| ImageError::NoSuchImage { name: id.to_string() })?;
                     state.layers_of(image)?
                 }
             };
@@ -110,6 +113,12 @@ impl Images {
         // The leases keep the layers until they are mounted.
         let layers = self.0.state().layers_of(&image)?;
         overlay::mount(&self.0, &stack(&layers), None)
+    }
+
+    /// Directories of an image's layers, topmost first, to be mounted by whoever uses the image as a mount.
+    pub fn layer_paths(&self, id: &ImageId) -> Result<Vec<PathBuf>> {
+        let image = self.get(id)?;
+        Ok(stack(&self.0.state().layers_of(&image)?))
     }
 
     /// Removes a container's root. One that does not exist is fine.
@@ -176,7 +185,8 @@ fn make(inner: &Inner, container: &ContainerId, layers: &[LayerLease]) -> Result
     let upper = dir.join("upper");
     disk::make_dir(&upper)?;
     // The root that the container sees.
-    rustix::fs::chmod(&upper, Mode::from_raw_mode(0o755)).map_err(|e| ImageError::io("set the mode of", &upper, e))?;
+    rustix::fs::chmod(&upper, Mode::from_raw_mode(0o755))
+        .map_err(|e| ImageError::io("set the mode of", &upper, e))?;
     disk::make_dir(&dir.join("work"))?;
     let names: Vec<_> = std::iter::once(init.as_str()).chain(layers.iter().map(|l| l.0.name())).collect();
     let link = dir.join("lower");
@@ -196,7 +206,9 @@ pub(crate) fn scan(inner: &Inner, state: &mut State) -> Result<()> {
         };
         match read(&dir, &by_name) {
             Some(snapshot) => drop(state.snapshots.insert(container, snapshot)),
-            None => tracing::error!(%container, "a container's root cannot be used: layers below it are missing"),
+            None => {
+                tracing::error!(%container, "a container's root cannot be used: layers below it are missing")
+            }
         }
     }
     Ok(())
@@ -209,3 +221,6 @@ fn read(dir: &Path, layers: &HashMap<String, std::sync::Arc<layer::Layer>>) -> O
     let layers = names.map(|name| layers.get(name).cloned().map(LayerLease)).collect::<Option<_>>()?;
     Some(Snapshot { layers, init })
 }
+
+#[cfg(test)]
+mod tests;

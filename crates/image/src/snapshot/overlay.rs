@@ -55,7 +55,10 @@ fn attributes(upper: Option<(&Path, &Path)>) -> MountAttrFlags {
 }
 
 /// By the mount API, a call for each layer.
-pub(super) fn by_context(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> std::result::Result<OwnedFd, Errno> {
+pub(super) fn by_context(
+    lower: &[PathBuf],
+    upper: Option<(&Path, &Path)>,
+) -> std::result::Result<OwnedFd, Errno> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     for dir in lower {
         fsconfig_set_string(&context, "lowerdir+", dir)?;
@@ -73,8 +76,9 @@ pub(super) fn by_context(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> st
 
 /// By mount(2), for kernels before 6.5: mounted in a directory of ours for a moment, copied, unmounted.
 pub(super) fn by_page(inner: &Inner, lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<OwnedFd> {
-    let base = rustix::fs::open(&inner.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|e| ImageError::io("open", &inner.root, e))?;
+    let base =
+        rustix::fs::open(&inner.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| ImageError::io("open", &inner.root, e))?;
     let base = disk::proc_path(base.as_fd()) + "/";
     let short = |path: &Path| match path.strip_prefix(&inner.root) {
         Ok(rest) => format!("{base}{}", rest.display()),
@@ -91,7 +95,8 @@ pub(super) fn by_page(inner: &Inner, lower: &[PathBuf], upper: Option<(&Path, &P
     let flags = MountFlags::NODEV | MountFlags::NOSUID;
     let flags = if upper.is_none() { flags | MountFlags::RDONLY } else { flags };
     let mounted = rustix::mount::mount("overlay", &point, "overlay", flags, &*data).and_then(|()| {
-        let copied = open_tree(CWD, &point, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC);
+        let copied =
+            open_tree(CWD, &point, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC);
         rustix::mount::unmount(&point, UnmountFlags::DETACH)?;
         copied
     });

@@ -47,7 +47,8 @@ pub(super) fn parse(mut data: &[u8]) -> Result<Pax, String> {
         if value.is_empty() {
             continue;
         }
-        apply(&mut pax, key, value).ok_or_else(|| format!("bad pax value of {}", String::from_utf8_lossy(key)))?;
+        apply(&mut pax, key, value)
+            .ok_or_else(|| format!("bad pax value of {}", String::from_utf8_lossy(key)))?;
     }
     Ok(pax)
 }

@@ -71,6 +71,22 @@ impl<R: Read> TarReader<R> {
         Ok(&self.buffer[self.start..self.start + have])
     }
 
+    /// The first bytes of the present entry's payload, up to a block of them, without taking them.
+    pub(crate) fn peek(&mut self) -> Result<&[u8]> {
+        let want = usize::try_from(self.payload).unwrap_or(usize::MAX).min(BLOCK);
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        while self.end < want {
+            match self.source.read(&mut self.buffer[self.end..]) {
+                Ok(0) => return Err(self.bad("the archive ends inside of it")),
+                Ok(count) => self.end += count,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.failed(e)),
+            }
+        }
+        Ok(&self.buffer[..want])
+    }
+
     /// Takes `count` bytes of what [`TarReader::payload`] gave.
     pub(crate) fn consume(&mut self, count: usize) {
         self.start += count;
@@ -92,7 +108,10 @@ impl<R: Read> TarReader<R> {
             self.position += (self.end - self.start) as u64;
             self.start = self.end;
             if self.position - from > MAX_TRAILER {
-                return Err(ImageError::TooLarge { what: "bytes after the end of a tar".into(), limit: MAX_TRAILER });
+                return Err(ImageError::TooLarge {
+                    what: "bytes after the end of a tar".into(),
+                    limit: MAX_TRAILER,
+                });
             }
             if self.fill()? == 0 {
                 return Ok(self.position);
@@ -195,9 +214,12 @@ impl<R: Read> TarReader<R> {
             other => return Err(self.bad(format!("its type {:?} is not known", char::from(other)))),
         };
         let old = header.as_old();
-        let field = |what: &str, bytes: &[u8]| number(bytes).ok_or_else(|| self.bad(format!("its {what} is no number")));
+        let field = |what: &str, bytes: &[u8]| {
+            number(bytes).ok_or_else(|| self.bad(format!("its {what} is no number")))
+        };
         let id = |what: &str, bytes: &[u8]| {
-            u32::try_from(field(what, bytes)?).map_err(|_| self.bad(format!("its {what} does not fit in 32 bits")))
+            u32::try_from(field(what, bytes)?)
+                .map_err(|_| self.bad(format!("its {what} does not fit in 32 bits")))
         };
         let uid = pax.uid.map_or_else(|| id("owner", &old.uid), Ok)?;
         let gid = pax.gid.map_or_else(|| id("group", &old.gid), Ok)?;
@@ -239,10 +261,19 @@ impl<R: Read> TarReader<R> {
     }
 
     /// Finds out whether the file has holes, and where.
-    fn sparse(&mut self, entry: &mut Entry, header: &Header, pax: pax::PaxSparse, tap: &mut dyn Tap) -> Result<()> {
+    fn sparse(
+        &mut self,
+        entry: &mut Entry,
+        header: &Header,
+        pax: pax::PaxSparse,
+        tap: &mut dyn Tap,
+    ) -> Result<()> {
         let numbers = match (pax.major, pax.minor) {
             _ if header.entry_type().as_byte() == b'S' => {
-                entry.size = header.as_gnu().and_then(|g| number(&g.realsize)).and_then(|n| u64::try_from(n).ok())
+                entry.size = header
+                    .as_gnu()
+                    .and_then(|g| number(&g.realsize))
+                    .and_then(|n| u64::try_from(n).ok())
                     .ok_or_else(|| self.bad("its real size is no number"))?;
                 self.gnu_map(header, tap)?
             }

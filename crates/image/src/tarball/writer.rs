@@ -77,7 +77,9 @@ impl<W: Write> TarWriter<W> {
 
     /// Bytes as they are.
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes).map_err(|source| ImageError::Stream { what: "write the archive".into(), source })
+        self.out
+            .write_all(bytes)
+            .map_err(|source| ImageError::Stream { what: "write the archive".into(), source })
     }
 
     /// Zeros up to the next block after a payload of `size`.
