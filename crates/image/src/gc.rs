@@ -5,7 +5,7 @@
 
 use crate::{Images, Result, disk, images::Inner, state::State};
 use minke_model::id::Digest;
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::PoisonError};
 
 /// Takes away what is unused by now: layers, their blobs, and of `candidates` the blobs that nothing names.
 pub(crate) fn collect(inner: &Inner, candidates: &[Digest]) -> Result<()> {
@@ -53,9 +53,9 @@ pub(crate) fn at_start(images: &Images) -> Result<()> {
             }
         }
     };
-    let spawned = std::thread::Builder::new().name("image-cleanup".into()).spawn(remove);
-    if let Err(error) = spawned {
-        tracing::warn!(%error, "cannot remove what a crash left; the next start will");
+    match std::thread::Builder::new().name("image-cleanup".into()).spawn(remove) {
+        Ok(cleaner) => *inner.cleaner.lock().unwrap_or_else(PoisonError::into_inner) = Some(cleaner),
+        Err(error) => tracing::warn!(%error, "cannot remove what a crash left; the next start will"),
     }
     Ok(())
 }

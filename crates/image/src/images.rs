@@ -24,6 +24,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    thread::JoinHandle,
 };
 
 /// What the file `version` says.
@@ -68,6 +69,8 @@ pub(crate) struct Inner {
     pub(crate) transfers: Transfers,
     /// The last number that was given as a name.
     last: AtomicU64,
+    /// Removes what a crash left.
+    pub(crate) cleaner: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Images {
@@ -89,6 +92,7 @@ impl Images {
             making_init: Mutex::default(),
             transfers: Transfers::default(),
             last: AtomicU64::new(0),
+            cleaner: Mutex::default(),
         };
         let images = Images(Arc::new(inner));
         images.scan()?;
@@ -259,6 +263,13 @@ impl Inner {
         digits.iter().rev().collect()
     }
 
+    /// Waits until what a crash left is removed.
+    #[cfg(test)]
+    pub(crate) fn cleaned(&self) {
+        let cleaner = self.cleaner.lock().unwrap().take();
+        cleaner.into_iter().for_each(|cleaner| cleaner.join().unwrap());
+    }
+
     /// How much one tar may unpack to: what the disk has room for.
     pub(crate) fn limits(&self) -> Result<Limits> {
         let (bytes, entries) = disk::room(&self.root)?;
@@ -367,3 +378,6 @@ fn claim(root: &Path) -> Result<()> {
     }
     disk::write_durably(root, "version", MARK.as_bytes())
 }
+
+#[cfg(test)]
+mod tests;

@@ -401,3 +401,6 @@ fn collect_xattrs(
     }
     found
 }
+
+#[cfg(test)]
+mod tests;
