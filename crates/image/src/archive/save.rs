@@ -4,7 +4,7 @@
 //! files to the client, and is verified on its way.
 
 use super::{
-    ANNOTATION_NAME, ANNOTATION_REF, BLOBS, Descriptor, INDEX, Index, Item, LAYOUT, MANIFEST, Manifest,
+    ANNOTATION_NAME, ANNOTATION_REF, Descriptor, INDEX, Index, Item, LAYOUT, MANIFEST, Manifest,
     REPOSITORIES, Source, TYPE_CONFIG, TYPE_INDEX, TYPE_LAYER, TYPE_MANIFEST, WirePlatform, blob_path,
 };
 use crate::{

@@ -121,12 +121,6 @@ impl Images {
         Ok(stack(&self.0.state().layers_of(&image)?))
     }
 
-    /// The directories of an image's layers, the topmost first: for a read-only mount of it in a container.
-    pub fn layer_paths(&self, id: &ImageId) -> Result<Vec<PathBuf>> {
-        let image = self.get(id)?;
-        Ok(stack(&self.0.state().layers_of(&image)?))
-    }
-
     /// Removes a container's root. One that does not exist is fine.
     pub fn discard(&self, container: &ContainerId) -> Result<()> {
         self.0.discard_dir(&self.0.snapshot_dir(container))?;
