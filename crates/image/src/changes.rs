@@ -129,7 +129,7 @@ fn pairs(instruction: &str, text: &str, defaults: &ImageDefaults) -> Result<Vec<
         return Ok(vec![(name.to_owned(), expand(value.trim(), defaults))]);
     }
     let pair = |word: &String| match word.split_once('=') {
-        Some((name, _)) if name.is_empty() => Err(bad(format!("{instruction} names can not be blank"))),
+        Some(("", _)) => Err(bad(format!("{instruction} names can not be blank"))),
         Some((name, value)) => Ok((unquote(&expand(name, defaults)), unquote(&expand(value, defaults)))),
         None => Err(bad(format!("Syntax error - can't find = in {word:?}. Must be of the form: name=value"))),
     };

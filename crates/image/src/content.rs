@@ -79,11 +79,6 @@ impl Content {
         Ok(Some((file, size)))
     }
 
-    /// Whether it is here.
-    pub(crate) fn has(&self, digest: &Digest) -> bool {
-        disk::exists(&self.path(digest))
-    }
-
     /// Removes a blob; one that is gone is fine.
     pub(crate) fn remove(&self, digest: &Digest) -> Result<()> {
         disk::remove_file(&self.path(digest))

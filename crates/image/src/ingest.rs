@@ -11,7 +11,7 @@ use crate::{
     state::ImageRecord,
 };
 use minke_model::{ImageId, id::Digest};
-use std::{fs::File, io::Read};
+use std::io::Read;
 
 /// A layer that is about to arrive.
 #[derive(Clone, Debug)]
@@ -42,15 +42,6 @@ pub(crate) struct Registration<'a> {
     pub(crate) names: Vec<Reference>,
 }
 
-/// What a registration did.
-#[derive(Clone, Debug)]
-pub(crate) struct Registered {
-    /// The image.
-    pub(crate) id: ImageId,
-    /// Whether anything changed: a new image, or a name that meant something else.
-    pub(crate) changed: bool,
-}
-
 impl Images {
     /// A lease on the layer with that diff id, if it is here already.
     pub(crate) fn lease_layer(&self, diff_id: &Digest) -> Option<LayerLease> {
@@ -71,8 +62,9 @@ impl Images {
         leases.into_iter().next().ok_or_else(|| ImageError::NoSuchImage { name: layer.diff_id.to_string() })
     }
 
-    /// Makes the image known, with its names, durably.
-    pub(crate) fn register(&self, image: Registration<'_>) -> Result<Registered> {
+    /// Makes the image known, with its names, durably. Whether anything changed: a new image, or a name that meant
+    /// something else.
+    pub(crate) fn register(&self, image: Registration<'_>) -> Result<bool> {
         let config = ImageConfig::parse(image.config)?;
         let id = config.id();
         if !image.layers.iter().map(LayerLease::diff_id).eq(&config.diff_ids) {
@@ -87,23 +79,7 @@ impl Images {
         }
         let new = self.0.add_image(config, ImageRecord::new(manifest, image.parent))?;
         let renamed = !image.names.is_empty() && self.0.set_names(&id, &image.names)?;
-        Ok(Registered { id, changed: new || renamed })
-    }
-
-    /// Keeps a small blob (a manifest, an index) under its digest, which is verified. Not named by an image, it goes
-    /// with the next restart.
-    pub(crate) fn keep_blob(&self, digest: &Digest, raw: &[u8]) -> Result<()> {
-        self.0.content.put(digest, raw)
-    }
-
-    /// A small blob's bytes, if it is here: a config, a manifest.
-    pub(crate) fn read_blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
-        self.0.content.read(digest)
-    }
-
-    /// A kept blob, opened for reading, and its size; for push and save.
-    pub(crate) fn open_blob(&self, digest: &Digest) -> Result<Option<(File, u64)>> {
-        self.0.content.open_blob(digest)
+        Ok(new || renamed)
     }
 }
 

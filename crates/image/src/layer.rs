@@ -133,11 +133,6 @@ impl LayerLease {
         self.0.record.tar_size
     }
 
-    /// The blobs that it came as, which are kept.
-    pub(crate) fn blobs(&self) -> &[BlobRecord] {
-        &self.0.record.blobs
-    }
-
     /// Writes its uncompressed tar, bit for bit as it came, and checks that it is.
     pub(crate) fn write_tar(&self, out: &mut dyn Write) -> Result<()> {
         self.0.write_tar(out)

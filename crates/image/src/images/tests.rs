@@ -139,7 +139,7 @@ fn a_pulled_layer_keeps_its_blob_and_both_digests_are_checked() {
     assert_eq!((count(&temp, "l"), count(&temp, "ingest"), count(&temp, "blobs/sha256")), (0, 0, 0));
 
     let lease = images.ingest_layer(&layer, &blob[..]).unwrap();
-    assert_eq!(lease.blobs()[0].digest, layer.blob);
+    assert_eq!(lease.0.record.blobs[0].digest, layer.blob);
     let config = format!(r#"{{"os":"linux","rootfs":{{"diff_ids":["{}"]}}}}"#, layer.diff_id);
     let manifest = br#"{"schemaVersion":2}"#;
     let names =
@@ -151,14 +151,14 @@ fn a_pulled_layer_keeps_its_blob_and_both_digests_are_checked() {
         parent: None,
         names: names.clone(),
     };
-    assert!(images.register(registration()).unwrap().changed);
-    assert!(!images.register(registration()).unwrap().changed, "a second time nothing is new");
+    assert!(images.register(registration()).unwrap());
+    assert!(!images.register(registration()).unwrap(), "a second time nothing is new");
     drop(lease);
     let images = reopen(&temp, images);
     let image = images.get(&images.resolve("r.io/x:1").unwrap()).unwrap();
     assert_eq!((image.tags.len(), image.digests.len()), (1, 1));
-    assert_eq!(images.read_blob(image.manifest.as_ref().unwrap()).unwrap().unwrap(), manifest);
-    let (_, size) = images.open_blob(&layer.blob).unwrap().unwrap();
+    assert_eq!(images.0.content.read(image.manifest.as_ref().unwrap()).unwrap().unwrap(), manifest);
+    let (_, size) = images.0.content.open_blob(&layer.blob).unwrap().unwrap();
     assert_eq!(size, layer.size);
     images.remove(&image.id).unwrap();
     assert_eq!(count(&temp, "blobs/sha256"), 0);

@@ -83,7 +83,7 @@ fn a_container_writes_on_top_of_its_image() {
     assert_eq!((read(&image, "b").as_deref(), read(&image, "new")), (Some("2"), None));
     assert!(fs::write(at(&image, "b"), "").is_err(), "an image is read-only");
     assert!(matches!(images.prepare(&id, None), Err(ImageError::SnapshotExists { .. })));
-    assert_eq!(images.snapshots(), [id.clone()]);
+    assert_eq!(images.snapshots(), std::slice::from_ref(&id));
     images.discard(&id).unwrap();
     images.discard(&id).unwrap();
     assert!(matches!(images.rootfs(&id), Err(ImageError::NoSuchSnapshot { .. })));

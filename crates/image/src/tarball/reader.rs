@@ -239,7 +239,7 @@ impl<R: Read> TarReader<R> {
             _ => 0,
         };
         self.payload = stored;
-        self.padding = stored.next_multiple_of(BLOCK as u64).checked_sub(stored).unwrap_or_default();
+        self.padding = stored.next_multiple_of(BLOCK as u64) - stored;
         let mut entry = Entry {
             path,
             link,
