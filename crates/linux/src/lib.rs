@@ -7,6 +7,7 @@
 pub mod apparmor;
 pub mod capability;
 pub mod cgroup;
+pub mod datagram;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

@@ -1,25 +1,27 @@
-//! Copies what nftables cannot send on: connections to `::1`, and to IPv6 addresses of the host when the container has
-//! only IPv4.
+//! Copies what nftables cannot send on: connections to `::1`, to IPv6 addresses of the host when the container has only
+//! IPv4, and between containers of a network that are kept apart.
 //!
 //! The kernel takes all other traffic to published ports away before it reaches a socket; these tasks then sleep. What
 //! they hold is bounded: [`CONNECTIONS`] a TCP port, [`SESSIONS`] a UDP port.
 //!
 //! Never: the port's socket itself, beyond one poll. Its owner closes it at once, whatever a task is waiting for.
 
+use minke_linux::datagram::{self, Local};
 use std::{
     collections::HashMap,
     future::poll_fn,
     io,
     net::SocketAddr,
+    os::fd::AsFd,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    task::Poll,
+    task::{Poll, ready},
     time::Duration,
 };
 use tokio::{
-    io::{ReadBuf, copy_bidirectional_with_sizes},
+    io::{Interest, copy_bidirectional_with_sizes},
     net::{TcpListener, TcpStream, UdpSocket},
     sync::Semaphore,
     task::JoinSet,
@@ -81,27 +83,22 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-/// One sender of datagrams.
+/// One sender of datagrams, and the address of this host that it sends to.
+type Peer = (SocketAddr, Option<Local>);
+
 struct Session {
     server: Arc<UdpSocket>,
     active: Arc<AtomicBool>,
 }
 
-/// Sends datagrams on, and answers back, until the socket is gone.
+/// Sends datagrams on, and answers back, until the socket is gone. The socket was told to [`datagram::want_local`].
 pub(crate) async fn udp(socket: Weak<UdpSocket>, target: SocketAddr) {
-    let sessions: Arc<Mutex<HashMap<SocketAddr, Session>>> = Arc::default();
+    let sessions: Arc<Mutex<HashMap<Peer, Session>>> = Arc::default();
     let mut answers = JoinSet::new();
     let mut buffer = vec![0; DATAGRAM];
     loop {
         while answers.try_join_next().is_some() {}
-        let received = poll_fn(|context| {
-            let Some(socket) = socket.upgrade() else { return Poll::Ready(None) };
-            let mut space = ReadBuf::new(&mut buffer);
-            let polled = socket.poll_recv_from(context, &mut space);
-            polled.map_ok(|client| (client, space.filled().len())).map(Some)
-        })
-        .await;
-        let (client, length) = match received {
+        let (peer, length) = match receive(&socket, &mut buffer).await {
             None => return,
             Some(Ok(received)) => received,
             // An answer that could not be delivered is told here.
@@ -109,7 +106,7 @@ pub(crate) async fn udp(socket: Weak<UdpSocket>, target: SocketAddr) {
         };
         let known = {
             let sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
-            sessions.get(&client).map(|s| (s.server.clone(), s.active.clone())).ok_or(sessions.len())
+            sessions.get(&peer).map(|s| (s.server.clone(), s.active.clone())).ok_or(sessions.len())
         };
         let server = match known {
             Ok((server, active)) => {
@@ -121,11 +118,11 @@ pub(crate) async fn udp(socket: Weak<UdpSocket>, target: SocketAddr) {
                 let Ok(server) = connect(target).await else { continue };
                 let (server, active) = (Arc::new(server), Arc::new(AtomicBool::new(false)));
                 let session = Session { server: server.clone(), active: active.clone() };
-                sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(client, session);
+                sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, session);
                 let (socket, sessions, from) = (socket.clone(), sessions.clone(), server.clone());
                 answers.spawn(async move {
-                    answer(socket, client, from, active).await;
-                    sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&client);
+                    answer(socket, peer, from, active).await;
+                    sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
                 });
                 server
             }
@@ -133,6 +130,26 @@ pub(crate) async fn udp(socket: Weak<UdpSocket>, target: SocketAddr) {
         // A datagram that cannot be sent is lost, as datagrams are.
         let _ = server.send(&buffer[..length]).await;
     }
+}
+
+/// The next datagram; `None` when the socket is gone.
+async fn receive(socket: &Weak<UdpSocket>, buffer: &mut [u8]) -> Option<io::Result<(Peer, usize)>> {
+    poll_fn(|context| {
+        loop {
+            let Some(socket) = socket.upgrade() else { return Poll::Ready(None) };
+            if let Err(error) = ready!(socket.poll_recv_ready(context)) {
+                return Poll::Ready(Some(Err(error)));
+            }
+            let read = || datagram::receive(socket.as_fd(), buffer);
+            match socket.try_io(Interest::READABLE, read) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => {
+                    return Poll::Ready(Some(read.map(|(length, client, local)| ((client, local), length))));
+                }
+            }
+        }
+    })
+    .await
 }
 
 async fn connect(target: SocketAddr) -> io::Result<UdpSocket> {
@@ -145,7 +162,7 @@ async fn connect(target: SocketAddr) -> io::Result<UdpSocket> {
 /// Sends a session's answers back until it is idle in both directions.
 async fn answer(
     socket: Weak<UdpSocket>,
-    client: SocketAddr,
+    (client, local): Peer,
     server: Arc<UdpSocket>,
     active: Arc<AtomicBool>,
 ) {
@@ -153,13 +170,9 @@ async fn answer(
     loop {
         match tokio::time::timeout(IDLE, server.recv(&mut buffer)).await {
             Ok(Ok(length)) => {
-                let sent = poll_fn(|context| match socket.upgrade() {
-                    Some(socket) => socket.poll_send_to(context, &buffer[..length], client).map(Some),
-                    None => Poll::Ready(None),
-                });
-                if sent.await.is_none() {
-                    return;
-                }
+                let Some(socket) = socket.upgrade() else { return };
+                // A full queue loses it, as any on the way would.
+                let _ = datagram::send(socket.as_fd(), &buffer[..length], client, local);
             }
             // "Nobody listens there": the next datagram may find someone.
             Ok(Err(_)) => {}

@@ -5,12 +5,13 @@
 //! takes it away before; see `copier.rs` for the little that does.
 
 use crate::{NetworkError, copier};
+use minke_linux::datagram;
 use minke_model::{
     ContainerId,
     port::{Port, PortBinding, Protocol, PublishedPort},
 };
 use rustix::{
-    fd::OwnedFd,
+    fd::{AsFd, OwnedFd},
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with, sockopt},
 };
@@ -263,7 +264,7 @@ impl Ports {
         let Some(socket) = bound_socket(at, protocol)? else { return Ok(Holder::default()) };
         let runtime = match (&self.runtime, protocol) {
             (Some(runtime), Protocol::Tcp) => runtime,
-            (Some(runtime), Protocol::Udp) if address.is_ipv6() => runtime,
+            (Some(runtime), Protocol::Udp) => runtime,
             _ => return Ok(Holder { _socket: Some(Arc::new(socket)), task: None }),
         };
         let failed = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
@@ -274,6 +275,7 @@ impl Ports {
             let task = runtime.spawn(copier::tcp(Arc::downgrade(&listener), to));
             return Ok(Holder { _socket: Some(listener), task: Some(task.abort_handle()) });
         }
+        datagram::want_local(socket.as_fd(), address.is_ipv6()).map_err(failed)?;
         let socket = Arc::new(tokio::net::UdpSocket::from_std(UdpSocket::from(socket)).map_err(failed)?);
         let task = runtime.spawn(copier::udp(Arc::downgrade(&socket), to));
         Ok(Holder { _socket: Some(socket), task: Some(task.abort_handle()) })

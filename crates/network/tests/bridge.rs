@@ -246,6 +246,12 @@ fn udp_is_published_and_a_sender_finds_the_next_container() {
         assert_eq!(ask_udp(&client, HOST, 5353).unwrap(), "a");
         let local = UdpSocket::bind("127.0.0.1:0").unwrap();
         assert_eq!(ask_udp(&local, "127.0.0.1", 5353).unwrap(), "a");
+        // A socket that takes answers from the address that it asked only.
+        let client6 =
+            minke_linux::netlink::within(lab.outside.as_fd(), || UdpSocket::bind("[::]:0").unwrap()).unwrap();
+        lab.host_address("fd77:aaaa::5");
+        client6.connect("[fd77:aaaa::5]:5353").unwrap();
+        assert_eq!(ask_udp_connected(&client6).unwrap(), "a");
         let local6 = UdpSocket::bind("[::1]:0").unwrap();
         assert_eq!(ask_udp(&local6, "::1", 5353).unwrap(), "a");
         lab.networks.unpublish(&a.id).unwrap();

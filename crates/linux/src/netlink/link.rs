@@ -303,3 +303,69 @@ fn parse(reply: &Reply) -> Option<Link> {
         mtu: attributes.u32(IFLA_MTU).unwrap_or(0),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::{self, Address, Family, Route, new_namespace, within};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_pair_is_made_with_its_far_end_in_place_and_found_again() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let (here, there) = (new_namespace().unwrap(), new_namespace().unwrap());
+        within(here.as_fd(), || {
+            let mut socket = Socket::open(Family::Route).unwrap();
+            let bridge = Bridge { name: "br0", mtu: 1400, address: [2, 0x42, 1, 2, 3, 4] };
+            create_bridge(&mut socket, &bridge).unwrap();
+            assert_eq!(create_bridge(&mut socket, &bridge).unwrap_err().errno, Errno::EXIST);
+            let link = link_by_name(&mut socket, "br0").unwrap().unwrap();
+            assert_eq!((link.kind.as_str(), link.up, link.mtu), ("bridge", true, 1400));
+            assert_eq!(link.address, bridge.address);
+            let veth = Veth {
+                name: "veth0",
+                master: Some(link.index),
+                peer: "eth0",
+                namespace: there.as_fd(),
+                peer_address: Some([2, 0x42, 9, 9, 9, 9]),
+                mtu: 1400,
+            };
+            create_veth(&mut socket, &veth).unwrap();
+            set_bridge_port(&mut socket, "veth0", BridgePort { isolated: true, hairpin: true }).unwrap();
+            let own = links(&mut socket).unwrap();
+            assert_eq!(own.iter().find(|l| l.name == "veth0").unwrap().master, Some(link.index));
+            assert_eq!(link_index(&socket, "br0").unwrap(), Some(link.index));
+            assert_eq!(
+                (link_index(&socket, "none").unwrap(), link_by_name(&mut socket, "none").unwrap()),
+                (None, None)
+            );
+            remove_link(&mut socket, link.index).unwrap();
+        })
+        .unwrap();
+        within(there.as_fd(), || {
+            let mut socket = Socket::open(Family::Route).unwrap();
+            let link = link_by_name(&mut socket, "eth0").unwrap().unwrap();
+            assert_eq!(
+                (link.up, link.address.as_slice(), link.mtu),
+                (false, &[2, 0x42, 9, 9, 9, 9][..], 1400)
+            );
+            let address = Address { link: link.index, ip: "10.1.2.3".parse().unwrap(), prefix: 24 };
+            netlink::add_address(&mut socket, &address).unwrap();
+            assert_eq!(netlink::add_address(&mut socket, &address).unwrap_err().errno, Errno::EXIST);
+            set_link(&mut socket, link.index, &LinkChange { up: Some(true), ..Default::default() }).unwrap();
+            let way_out = Route::default_by("10.1.2.1".parse().unwrap(), link.index);
+            netlink::add_route(&mut socket, &way_out).unwrap();
+            assert!(netlink::addresses(&mut socket).unwrap().contains(&address));
+            let routes = netlink::routes(&mut socket).unwrap();
+            assert!(routes.contains(&way_out) && routes.iter().any(|r| r.prefix == 24), "{routes:?}");
+            netlink::remove_route(&mut socket, &way_out).unwrap();
+            netlink::remove_address(&mut socket, &address).unwrap();
+            let bad = Route::default_by("192.0.2.1".parse().unwrap(), link.index);
+            let refused = netlink::add_route(&mut socket, &bad).unwrap_err();
+            assert!(refused.to_string().contains("gateway"), "the kernel's own sentence is kept: {refused}");
+        })
+        .unwrap();
+    }
+}

@@ -150,6 +150,13 @@ impl Lab {
         std::mem::replace(&mut self.runtime, runtime).shutdown_timeout(Duration::from_secs(5));
     }
 
+    /// One more address of the host on the wire to outside.
+    pub fn host_address(&self, ip: &str) {
+        let mut socket = Socket::open(netlink::Family::Route).unwrap();
+        let link = netlink::link_index(&socket, "wan0").unwrap().unwrap();
+        address(&mut socket, link, ip, 64);
+    }
+
     pub fn network(&self, spec: NetworkSpec) -> (Network, Leases) {
         self.network_beside(spec, &[])
     }
@@ -293,6 +300,15 @@ fn ask_within(address: &str, port: u16, patience: Duration) -> Result<String, st
 /// The same from another namespace.
 pub fn ask_from(namespace: BorrowedFd<'_>, address: &str, port: u16) -> Result<String, std::io::Error> {
     netlink::within(namespace, || ask(address, port)).unwrap()
+}
+
+/// What the server that a socket is connected to says.
+pub fn ask_udp_connected(socket: &UdpSocket) -> Result<String, std::io::Error> {
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.send(b"?")?;
+    let mut buffer = [0; 64];
+    let length = socket.recv(&mut buffer)?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
 /// What a UDP server says.
