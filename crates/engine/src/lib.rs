@@ -126,7 +126,9 @@ impl Engine {
         if stop_containers {
             self.containers.stop_all(timeout).await;
         }
-        if let Err(e) = self.networks.close(true).await {
+        // Nothing of ours stays on a machine where nothing of ours runs.
+        let keep = self.containers.any_up();
+        if let Err(e) = self.networks.close(keep).await {
             tracing::warn!("networks are left as they are: {e}");
         }
     }

@@ -270,6 +270,11 @@ impl Containers {
         .unwrap_or_default();
     }
 
+    /// Whether any container has a process.
+    pub(crate) fn any_up(&self) -> bool {
+        self.cells().iter().any(|c| c.process().is_some())
+    }
+
     /// No restarts any more: the daemon goes down.
     pub fn close(&self) {
         self.inner.closing.store(true, std::sync::atomic::Ordering::SeqCst);

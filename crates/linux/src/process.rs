@@ -191,3 +191,16 @@ pub fn load_seccomp(filter: &[u8], flags: u32) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+/// Takes a descriptor that was passed to this process by number (systemd's socket activation). It is closed at exec.
+///
+/// # Errors
+/// When no such descriptor is open. Taking one twice, or one that something else owns, is the caller's mistake.
+pub fn take_passed_fd(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl only looks at the number.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and whoever passed it gave it to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}

@@ -3,7 +3,10 @@
 use super::{Cell, Containers};
 use crate::{error::Result, signal};
 use minke_model::ContainerState;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 /// Seconds that a process gets to obey its stop signal.
 const PATIENCE: i64 = 10;
@@ -51,33 +54,31 @@ impl Containers {
         let seconds = options.timeout.or(record.spec.stop_timeout).unwrap_or(PATIENCE);
         let mut progress = cell.progress.subscribe();
         let began = progress.borrow_and_update().exits;
-        cell.no_restart.store(true, std::sync::atomic::Ordering::SeqCst);
+        if !cell.state().is_up() && cell.state() != ContainerState::Restarting {
+            return Ok(());
+        }
+        cell.no_restart.store(true, Ordering::SeqCst);
         if let Err(e) = self.send_signal(cell, number).await {
             // It ended by itself meanwhile: that is what was asked for.
             if cell.state().is_up() {
                 return Err(e);
             }
         }
-        let ended = progress.wait_for(|p| {
-            p.removed || p.exits > began || !p.state.is_up() && p.state != ContainerState::Restarting
-        });
+        let ended = progress.wait_for(|p| p.removed || p.exits > began);
         let obeyed = if seconds < 0 {
             ended.await.is_ok()
         } else {
             tokio::time::timeout(Duration::from_secs(seconds as u64), ended).await.is_ok()
         };
         if !obeyed {
-            tracing::info!(
-                "container {} did not stop within {seconds} s of signal {number}; killing it",
-                cell.id
-            );
+            tracing::info!("container {} did not stop within {seconds} s of signal {number}; killing it", cell.id);
             if let Err(e) = self.send_signal(cell, signal::KILL).await
                 && cell.state().is_up()
             {
                 return Err(e);
             }
             // An error is the cell's end: then the container is gone.
-            let _ = progress.wait_for(|p| p.removed || p.exits > began || !p.state.is_up()).await;
+            let _ = progress.wait_for(|p| p.removed || p.exits > began).await;
         }
         self.tell(&cell.record(), "stop", &[]);
         Ok(())

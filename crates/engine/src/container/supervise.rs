@@ -146,5 +146,6 @@ impl Containers {
         if let Err(e) = self.save(cell, Durability::Relaxed).await {
             tracing::error!("cannot write down the end of container {}: {e}", cell.id);
         }
+        cell.progress.send_modify(|p| p.exits += 1);
     }
 }
