@@ -81,6 +81,17 @@ impl Images {
         let renamed = !image.names.is_empty() && self.0.set_names(&id, &image.names)?;
         Ok(new || renamed)
     }
+
+    /// Keeps a small blob (a manifest, an index) under its digest, which is verified. Not named by an image, it goes
+    /// with the next restart.
+    pub(crate) fn keep_blob(&self, digest: &Digest, raw: &[u8]) -> Result<()> {
+        self.0.content.put(digest, raw)
+    }
+
+    /// A small blob's bytes, if it is here: a config, a manifest.
+    pub(crate) fn read_blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
+        self.0.content.read(digest)
+    }
 }
 
 fn check(what: &str, expected: &Digest, actual: &Digest) -> Result<()> {
