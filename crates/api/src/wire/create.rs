@@ -589,3 +589,6 @@ fn check_signal(text: &str) -> Result<(), ApiError> {
     };
     if known { Ok(()) } else { Err(bad()) }
 }
+
+#[cfg(test)]
+mod tests;

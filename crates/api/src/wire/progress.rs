@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_line_with_progress_has_numbers_and_a_bar() {
         let line = text(&Line::progress("a1", "Downloading", 500_000, 2_000_000));
-        let bar = "[============>                                      ]     500kB/2MB";
+        let bar = "[============>                                      ]    500kB/2MB";
         assert_eq!(
             line,
             format!(
