@@ -19,6 +19,7 @@ const RULES: &[Rule] = &[
     ("docs/compatibility.md is what the router says", crate::compatibility::check),
     ("every file says what it is for", docs::modules),
     ("documents name files that exist", docs::paths),
+    ("quotations are true", docs::quotations),
     ("the glossary's words are used", docs::glossary),
     ("versions and features stand once, by hand", manifests::check),
     ("only linux and shim say unsafe", words::unsafe_code),

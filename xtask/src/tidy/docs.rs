@@ -54,6 +54,24 @@ fn looks_like_ours(span: &str) -> bool {
     roots.iter().any(|root| span.starts_with(root)) && !span.contains([' ', '*', '<', '…', '{'])
 }
 
+/// A code block that says whose it is (```` ```rust crates/model/src/error.rs ````) is found there, line for line, but for
+/// lines of `…`.
+pub(super) fn quotations(workspace: &Workspace) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for document in DOCUMENTS {
+        let text = workspace.file(document).unwrap_or_default();
+        for block in text.split("```").skip(1).step_by(2) {
+            let (head, lines) = block.split_once('\n').unwrap_or_default();
+            let Some(path) = head.strip_prefix("rust ") else { continue };
+            let source = workspace.file(path).unwrap_or_default();
+            let there: Vec<&str> = source.lines().map(str::trim).collect();
+            let missing = lines.lines().map(str::trim).find(|l| !l.contains('…') && !there.contains(l));
+            wrong.extend(missing.map(|line| format!("{document}: `{path}` does not say “{line}”")));
+        }
+    }
+    wrong
+}
+
 /// `- **word**: meaning` in the glossary: somebody must say the word, in code or in a comment.
 pub(super) fn glossary(workspace: &Workspace) -> Vec<String> {
     let text = match workspace.file("GLOSSARY.md") {

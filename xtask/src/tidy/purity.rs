@@ -1,4 +1,4 @@
-//! Rule: a file named `plan.rs`, or marked `(pure)` in its first sentence, decides and touches nothing.
+//! Rule: a file named `plan.rs`, or marked as pure in its first paragraph, decides and touches nothing.
 
 use super::words::lines_with;
 use crate::workspace::{Source, Workspace};
@@ -24,11 +24,12 @@ const REACHES_OUT: &[&str] = &[
     "async fn",
 ];
 
+/// `plan.rs`, or a first paragraph that says `(pure)`, `Pure.` or `Pure: …`. “Pure, but for …” does not count.
 fn is_pure(source: &Source) -> bool {
-    let marked = source.text.lines().next().is_some_and(|first| {
-        first.starts_with("//!") && (first.contains("(pure)") || first.contains(": pure."))
-    });
-    !source.is_test() && (marked || source.path.file_name().is_some_and(|name| name == "plan.rs"))
+    let doc = source.doc().to_lowercase();
+    let marked = ["(pure)", " pure.", " pure:"].iter().any(|mark| doc.contains(mark));
+    let named = source.path.file_name().is_some_and(|name| name == "plan.rs");
+    !source.is_test() && (marked || named)
 }
 
 /// The rule.
