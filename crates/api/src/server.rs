@@ -261,3 +261,6 @@ pub(crate) fn identify(headers: &mut HeaderMap, server: &HeaderValue, experiment
         headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -506,3 +506,6 @@ fn lower_info(version: &Version, body: &mut Value) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
