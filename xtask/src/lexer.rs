@@ -30,8 +30,8 @@ fn literal_or_comment(rest: &str, before: Option<char>) -> usize {
     if rest.starts_with("/*") {
         return block_comment(rest);
     }
-    if rest.starts_with('"') {
-        return 1 + quoted(&rest[1..], '"');
+    if let Some(inside) = rest.strip_prefix('"') {
+        return 1 + quoted(inside, '"');
     }
     if rest.starts_with('\'') {
         return character(rest);
