@@ -155,7 +155,9 @@ impl Link {
             // Whoever waits has a receiver; whoever asks later asks the shim.
             Kind::Exec => {
                 let told = self.execs.lock().unwrap_or_else(PoisonError::into_inner).remove(&reply.id);
-                told.map_or((), |exec| drop(exec.send_replace(Some(reply.code))));
+                if let Some(exec) = told {
+                    exec.send_replace(Some(reply.code));
+                }
             }
             _ => {}
         }
