@@ -3,13 +3,17 @@
 //! `Runtime` makes, finds and forgets; `Process` is one container's process. Never: records, images, networks.
 
 pub mod error;
+pub mod health;
 pub mod logs;
 pub mod process;
 pub mod request;
+pub mod restart;
 mod shim;
 pub mod spec;
+pub mod stats;
 
 pub use error::{RuntimeError, StartError};
+pub use minke_shim::protocol::Stage;
 pub use minke_linux::cgroup::Stats;
 pub use process::{Exec, Found, Process};
 pub use request::{

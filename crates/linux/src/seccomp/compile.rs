@@ -95,8 +95,16 @@ pub fn compile(profile: &Profile) -> Result<Program, SeccompError> {
         }
         let mut block = vec![plain(LOAD, NUMBER)];
         if arch == Arch::X86_64 {
-            let other = if x32 { search(profile, Arch::X32) } else { vec![plain(RETURN, Action::KillProcess.value())] };
-            let own = if has(arch) { search(profile, arch) } else { vec![plain(RETURN, Action::KillProcess.value())] };
+            let other = if x32 {
+                search(profile, Arch::X32)
+            } else {
+                vec![plain(RETURN, Action::KillProcess.value())]
+            };
+            let own = if has(arch) {
+                search(profile, arch)
+            } else {
+                vec![plain(RETURN, Action::KillProcess.value())]
+            };
             block.extend(branch(JUMP_AT_LEAST, X32_BIT, own, other));
         } else {
             block.extend(search(profile, arch));
@@ -194,7 +202,10 @@ fn leaves(profile: &Profile, arch: Arch) -> BTreeMap<u32, Leaf> {
 
 /// Sets of conditions of which one must hold: one set, unless an argument appears twice.
 fn alternatives(conditions: &[Condition]) -> Vec<Vec<Condition>> {
-    let twice = conditions.iter().enumerate().any(|(at, c)| conditions[..at].iter().any(|d| d.argument == c.argument));
+    let twice = conditions
+        .iter()
+        .enumerate()
+        .any(|(at, c)| conditions[..at].iter().any(|d| d.argument == c.argument));
     if twice { conditions.iter().map(|c| vec![*c]).collect() } else { vec![conditions.to_vec()] }
 }
 
@@ -266,8 +277,12 @@ fn condition_steps(condition: &Condition) -> Vec<(u16, u32, To, To)> {
     let load = |at: u32| (LOAD, at, Next, Next);
     let (load_high, load_low) = (load(low_at + 4), load(low_at));
     match condition.compare {
-        Compare::Equal => vec![load_high, (JUMP_EQUAL, high, Next, Fails), load_low, (JUMP_EQUAL, low, Next, Fails)],
-        Compare::NotEqual => vec![load_high, (JUMP_EQUAL, high, Next, Holds), load_low, (JUMP_EQUAL, low, Fails, Next)],
+        Compare::Equal => {
+            vec![load_high, (JUMP_EQUAL, high, Next, Fails), load_low, (JUMP_EQUAL, low, Next, Fails)]
+        }
+        Compare::NotEqual => {
+            vec![load_high, (JUMP_EQUAL, high, Next, Holds), load_low, (JUMP_EQUAL, low, Fails, Next)]
+        }
         Compare::Greater | Compare::GreaterOrEqual => {
             let last = if condition.compare == Compare::Greater { JUMP_GREATER } else { JUMP_AT_LEAST };
             let (above, same) = ((JUMP_GREATER, high, Holds, Next), (JUMP_EQUAL, high, Next, Fails));

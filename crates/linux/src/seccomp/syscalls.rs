@@ -134,18 +134,57 @@ const TABLE: &str = "\
 
 /// Calls that x32 has under numbers of its own from 512 on (arch/x86/entry/syscalls/syscall_64.tbl), in order.
 const X32_OWN: [&str; 36] = [
-    "rt_sigaction", "rt_sigreturn", "ioctl", "readv", "writev", "recvfrom", "sendmsg", "recvmsg", "execve",
-    "ptrace", "rt_sigpending", "rt_sigtimedwait", "rt_sigqueueinfo", "sigaltstack", "timer_create",
-    "mq_notify", "kexec_load", "waitid", "set_robust_list", "get_robust_list", "vmsplice", "move_pages",
-    "preadv", "pwritev", "rt_tgsigqueueinfo", "recvmmsg", "sendmmsg", "process_vm_readv",
-    "process_vm_writev", "setsockopt", "getsockopt", "io_setup", "io_submit", "execveat", "preadv2",
+    "rt_sigaction",
+    "rt_sigreturn",
+    "ioctl",
+    "readv",
+    "writev",
+    "recvfrom",
+    "sendmsg",
+    "recvmsg",
+    "execve",
+    "ptrace",
+    "rt_sigpending",
+    "rt_sigtimedwait",
+    "rt_sigqueueinfo",
+    "sigaltstack",
+    "timer_create",
+    "mq_notify",
+    "kexec_load",
+    "waitid",
+    "set_robust_list",
+    "get_robust_list",
+    "vmsplice",
+    "move_pages",
+    "preadv",
+    "pwritev",
+    "rt_tgsigqueueinfo",
+    "recvmmsg",
+    "sendmmsg",
+    "process_vm_readv",
+    "process_vm_writev",
+    "setsockopt",
+    "getsockopt",
+    "io_setup",
+    "io_submit",
+    "execveat",
+    "preadv2",
     "pwritev2",
 ];
 
 /// Calls of x86-64 that x32 does not have.
 const NOT_X32: [&str; 11] = [
-    "uselib", "_sysctl", "create_module", "get_kernel_syms", "query_module", "nfsservctl",
-    "set_thread_area", "get_thread_area", "epoll_ctl_old", "epoll_wait_old", "vserver",
+    "uselib",
+    "_sysctl",
+    "create_module",
+    "get_kernel_syms",
+    "query_module",
+    "nfsservctl",
+    "set_thread_area",
+    "get_thread_area",
+    "epoll_ctl_old",
+    "epoll_wait_old",
+    "vserver",
 ];
 
 /// Added to each number of x32.
@@ -232,7 +271,10 @@ mod tests {
                 let Some(number) = number(name, arch) else { continue };
                 let before = seen.insert(number, *name);
                 let alias = |name: &str| matches!(name, "sync_file_range2" | "arm_sync_file_range");
-                assert!(before.is_none_or(|old| alias(old) && alias(name)), "{arch:?} {number}: {name} and {before:?}");
+                assert!(
+                    before.is_none_or(|old| alias(old) && alias(name)),
+                    "{arch:?} {number}: {name} and {before:?}"
+                );
             }
             assert!(seen.len() > 300, "{arch:?} has {}", seen.len());
         }

@@ -75,10 +75,15 @@ fn arguments_are_compared_in_all_64_bits() {
     ];
     for (compare, holds) in cases {
         for bound in [5, edge] {
-            let program = compile(&profile(vec![rule(&["read"], Action::Allow, &[when(0, compare, bound)])])).unwrap();
+            let program =
+                compile(&profile(vec![rule(&["read"], Action::Allow, &[when(0, compare, bound)])])).unwrap();
             for value in around {
                 let expected = if holds(value, bound) { ALLOW } else { EPERM };
-                assert_eq!(fate(&program, Arch::X86_64, "read", value), expected, "{value:#x} {compare:?} {bound:#x}");
+                assert_eq!(
+                    fate(&program, Arch::X86_64, "read", value),
+                    expected,
+                    "{value:#x} {compare:?} {bound:#x}"
+                );
             }
         }
     }
@@ -86,9 +91,12 @@ fn arguments_are_compared_in_all_64_bits() {
 
 #[test]
 fn masks_look_at_their_bits_alone() {
-    let mask = Condition { argument: 0, compare: Compare::Masked, value: 0x1_0000_00f0, second: 0x1_0000_0010 };
+    let mask =
+        Condition { argument: 0, compare: Compare::Masked, value: 0x1_0000_00f0, second: 0x1_0000_0010 };
     let program = compile(&profile(vec![rule(&["clone"], Action::Allow, &[mask])])).unwrap();
-    for (value, expected) in [(0x1_0000_0010, ALLOW), (0xffff_0001_0000_0f1f, ALLOW), (0x10, EPERM), (0x1_0000_0030, EPERM)] {
+    for (value, expected) in
+        [(0x1_0000_0010, ALLOW), (0xffff_0001_0000_0f1f, ALLOW), (0x10, EPERM), (0x1_0000_0030, EPERM)]
+    {
         assert_eq!(fate(&program, Arch::X86_64, "clone", value), expected, "{value:#x}");
     }
 }
@@ -148,17 +156,29 @@ fn the_kernel_takes_the_program_and_does_as_it_says() {
     }
     let me = std::env::current_exe().unwrap();
     let name = "seccomp::tests::the_kernel_takes_the_program_and_does_as_it_says";
-    let out = std::process::Command::new(me).args(["--exact", name, "--nocapture"]).env(UNDER_FILTER, "1").output().unwrap();
+    let out = std::process::Command::new(me)
+        .args(["--exact", name, "--nocapture"])
+        .env(UNDER_FILTER, "1")
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(out.status.success() && text.contains("getppid -38, O_CREAT refused, reading works"), "{out:?}");
 }
 
 fn under_filter() {
-    let creating = Condition { argument: 2, compare: Compare::Masked, value: libc::O_CREAT as u64, second: libc::O_CREAT as u64 };
+    let creating = Condition {
+        argument: 2,
+        compare: Compare::Masked,
+        value: libc::O_CREAT as u64,
+        second: libc::O_CREAT as u64,
+    };
     let filter = Profile {
         default: Action::Allow,
         arches: vec![Arch::NATIVE],
-        rules: vec![rule(&["getppid"], Action::Errno(38), &[]), rule(&["openat"], Action::Errno(13), &[creating])],
+        rules: vec![
+            rule(&["getppid"], Action::Errno(38), &[]),
+            rule(&["openat"], Action::Errno(13), &[creating]),
+        ],
     };
     let bytes = compile(&filter).unwrap().to_bytes();
     #[repr(C)]
