@@ -7,7 +7,9 @@
 //! Never: the port's socket itself, beyond one poll. Its owner closes it at once, whatever a task is waiting for.
 
 use minke_linux::datagram::{self, Local};
+use rustix::net::SendFlags;
 use std::{
+    cell::RefCell,
     collections::HashMap,
     future::poll_fn,
     io,
@@ -17,7 +19,7 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Poll, ready},
+    task::Poll,
     time::Duration,
 };
 use tokio::{
@@ -35,6 +37,8 @@ const SESSIONS: usize = 1024;
 const IDLE: Duration = Duration::from_secs(90);
 /// Bytes in flight a direction.
 const BUFFER: usize = 32 * 1024;
+/// Datagrams of one port that are sent on before others have their turn.
+const BURST: usize = 64;
 /// The largest datagram.
 const DATAGRAM: usize = 65_536;
 
@@ -86,98 +90,108 @@ fn is_passing(error: &io::Error) -> bool {
 /// One sender of datagrams, and the address of this host that it sends to.
 type Peer = (SocketAddr, Option<Local>);
 
+/// What is known of a sender.
+#[derive(Debug)]
 struct Session {
-    server: Arc<UdpSocket>,
-    active: Arc<AtomicBool>,
+    /// Connected to the container.
+    server: UdpSocket,
+    /// Whether it sent anything since it was last asked.
+    active: AtomicBool,
+}
+
+type Sessions = Mutex<HashMap<Peer, Arc<Session>>>;
+
+thread_local! {
+    /// Where a datagram lies between two sockets. One for all ports of a thread: nothing waits while it is in use.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; DATAGRAM]);
 }
 
 /// Sends datagrams on, and answers back, until the socket is gone. The socket was told to [`datagram::want_local`].
 pub(crate) async fn udp(socket: Weak<UdpSocket>, target: SocketAddr) {
-    let sessions: Arc<Mutex<HashMap<Peer, Session>>> = Arc::default();
+    let sessions: Arc<Sessions> = Arc::default();
     let mut answers = JoinSet::new();
-    let mut buffer = vec![0; DATAGRAM];
     loop {
         while answers.try_join_next().is_some() {}
-        let (peer, length) = match receive(&socket, &mut buffer).await {
+        let ready = poll_fn(|context| match socket.upgrade() {
+            Some(socket) => socket.poll_recv_ready(context).map(Some),
+            None => Poll::Ready(None),
+        });
+        match ready.await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return tracing::warn!(%target, %error, "a published port cannot receive"),
             None => return,
-            Some(Ok(received)) => received,
-            // An answer that could not be delivered is told here.
-            Some(Err(_)) => continue,
-        };
-        let known = {
-            let sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
-            sessions.get(&peer).map(|s| (s.server.clone(), s.active.clone())).ok_or(sessions.len())
-        };
-        let server = match known {
-            Ok((server, active)) => {
-                active.store(true, Ordering::Relaxed);
-                server
+        }
+        let Some(socket) = socket.upgrade() else { return };
+        for _ in 0..BURST {
+            let sent = SCRATCH.with_borrow_mut(|buffer| send_on(&socket, &sessions, target, buffer));
+            match sent {
+                Ok(None) => {}
+                Ok(Some((peer, session))) => {
+                    answers.spawn(answers_of(Arc::downgrade(&socket), peer, session, sessions.clone()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // An answer that could not be delivered is told here.
+                Err(_) => {}
             }
-            Err(count) if count >= SESSIONS => continue,
-            Err(_) => {
-                let Ok(server) = connect(target).await else { continue };
-                let (server, active) = (Arc::new(server), Arc::new(AtomicBool::new(false)));
-                let session = Session { server: server.clone(), active: active.clone() };
-                sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, session);
-                let (socket, sessions, from) = (socket.clone(), sessions.clone(), server.clone());
-                answers.spawn(async move {
-                    answer(socket, peer, from, active).await;
-                    sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
-                });
-                server
-            }
-        };
-        // A datagram that cannot be sent is lost, as datagrams are.
-        let _ = server.send(&buffer[..length]).await;
+        }
+        drop(socket);
+        tokio::task::yield_now().await;
     }
 }
 
-/// The next datagram; `None` when the socket is gone.
-async fn receive(socket: &Weak<UdpSocket>, buffer: &mut [u8]) -> Option<io::Result<(Peer, usize)>> {
-    poll_fn(|context| {
-        loop {
-            let Some(socket) = socket.upgrade() else { return Poll::Ready(None) };
-            if let Err(error) = ready!(socket.poll_recv_ready(context)) {
-                return Poll::Ready(Some(Err(error)));
-            }
-            let read = || datagram::receive(socket.as_fd(), buffer);
-            match socket.try_io(Interest::READABLE, read) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => {
-                    return Poll::Ready(Some(read.map(|(length, client, local)| ((client, local), length))));
-                }
-            }
+/// Takes one datagram and sends it to the container. Returns the session if it is a new one.
+fn send_on(
+    socket: &UdpSocket,
+    sessions: &Sessions,
+    target: SocketAddr,
+    buffer: &mut [u8],
+) -> io::Result<Option<(Peer, Arc<Session>)>> {
+    let read = || datagram::receive(socket.as_fd(), buffer);
+    let (length, client, local) = socket.try_io(Interest::READABLE, read)?;
+    let peer = (client, local);
+    let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = sessions.get(&peer).cloned();
+    let session = match &known {
+        Some(session) => session.clone(),
+        None if sessions.len() >= SESSIONS => return Ok(None),
+        None => {
+            let session = Arc::new(Session { server: connected(target)?, active: AtomicBool::new(false) });
+            sessions.insert(peer, session.clone());
+            session
         }
-    })
-    .await
+    };
+    drop(sessions);
+    session.active.store(true, Ordering::Relaxed);
+    // A datagram that cannot be sent is lost, as datagrams are. Not by tokio's `try_send`: to it, a new socket is not ready.
+    let _ = rustix::net::send(&session.server, &buffer[..length], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    Ok(known.is_none().then_some((peer, session)))
 }
 
-async fn connect(target: SocketAddr) -> io::Result<UdpSocket> {
+fn connected(target: SocketAddr) -> io::Result<UdpSocket> {
     let any: SocketAddr = if target.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
-    let socket = UdpSocket::bind(any).await?;
-    socket.connect(target).await?;
-    Ok(socket)
+    let socket = std::net::UdpSocket::bind(any)?;
+    socket.connect(target)?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
 }
 
 /// Sends a session's answers back until it is idle in both directions.
-async fn answer(
-    socket: Weak<UdpSocket>,
-    (client, local): Peer,
-    server: Arc<UdpSocket>,
-    active: Arc<AtomicBool>,
-) {
-    let mut buffer = vec![0; DATAGRAM];
+async fn answers_of(socket: Weak<UdpSocket>, peer: Peer, session: Arc<Session>, sessions: Arc<Sessions>) {
     loop {
-        match tokio::time::timeout(IDLE, server.recv(&mut buffer)).await {
-            Ok(Ok(length)) => {
-                let Some(socket) = socket.upgrade() else { return };
-                // A full queue loses it, as any on the way would.
-                let _ = datagram::send(socket.as_fd(), &buffer[..length], client, local);
+        match tokio::time::timeout(IDLE, session.server.readable()).await {
+            Ok(Ok(())) => {
+                let Some(socket) = socket.upgrade() else { break };
+                SCRATCH.with_borrow_mut(|buffer| {
+                    // "Nobody listens there" is told here; the next datagram may find someone.
+                    if let Ok(length) = session.server.try_recv(buffer) {
+                        // A full queue loses it, as any on the way would.
+                        let _ = datagram::send(socket.as_fd(), &buffer[..length], peer.0, peer.1);
+                    }
+                });
             }
-            // "Nobody listens there": the next datagram may find someone.
-            Ok(Err(_)) => {}
-            Err(_) if active.swap(false, Ordering::Relaxed) => {}
-            Err(_) => return,
+            Err(_) if session.active.swap(false, Ordering::Relaxed) => {}
+            Ok(Err(_)) | Err(_) => break,
         }
     }
+    sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
 }

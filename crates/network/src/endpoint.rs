@@ -121,10 +121,11 @@ pub(crate) fn create(
     Ok(())
 }
 
-/// Whether bridged IPv4 packets pass netfilter too (`br_netfilter`). Then a packet to a port that its own sender publishes
-/// is translated while it is bridged, and has to leave by the port that it came by.
+/// Whether bridged packets pass netfilter too (`br_netfilter`). Then a packet to a port that its own sender publishes is
+/// translated while it is bridged, and has to leave by the port that it came by.
 fn bridge_calls_netfilter() -> bool {
-    sysctl::get("bridge/bridge-nf-call-iptables").as_deref() == Some("1")
+    let calls = |name| sysctl::get(name).as_deref() == Some("1");
+    calls("bridge/bridge-nf-call-iptables") || calls("bridge/bridge-nf-call-ip6tables")
 }
 
 /// Runs `work` inside of a namespace with a socket there.

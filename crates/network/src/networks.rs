@@ -493,7 +493,7 @@ impl Networks {
             }
         }
         if !self.0.config.firewall || zones.is_empty() {
-            return Ok(());
+            return lock(&self.0.firewall).remove();
         }
         lock(&self.0.firewall).reset(zones, all)
     }

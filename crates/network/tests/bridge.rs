@@ -264,27 +264,34 @@ fn udp_is_published_and_a_sender_finds_the_next_container() {
 
 #[test]
 fn a_network_with_both_families_is_reached_by_both() {
-    on_a_host(|lab| {
-        let mut both = spec("n");
-        both.ipv6 = true;
-        both.pools = vec![pool("fd77:1::/64"), pool("10.222.7.0/24")];
-        let (network, mut leases) = lab.network(both);
-        let (a, b) = (lab.guest(&network, &mut leases), lab.guest(&network, &mut leases));
-        serve(a.fd(), 80, "a");
-        serve(lab.outside.as_fd(), 80, "outside");
-        assert_eq!(ask_from(b.fd(), "fd77:1::2", 80).unwrap(), "a fd77:1::3");
-        assert_eq!(ask_from(b.fd(), "10.222.7.2", 80).unwrap(), "a 10.222.7.3");
-        lab.publish(&a, &network, &[request(None, 8080, "80/tcp")]);
-        assert_eq!(ask_from(lab.outside.as_fd(), HOST6, 8080).unwrap(), "a fd77:aaaa::2", "without a copier");
-        for (address, why) in
-            [("::1", "the copier"), (HOST6, "an own address"), ("fd77:1::1", "the bridge's")]
-        {
-            let said = ask(address, 8080);
-            assert!(said.as_ref().is_ok_and(|s| s.starts_with("a ")), "{why}: {said:?}");
-        }
-        assert!(ask_from(b.fd(), HOST6, 8080).is_ok(), "a neighbour by the host's address");
-        assert_eq!(ask_from(a.fd(), "fd77:aaaa::2", 80).unwrap(), format!("outside {HOST6}"), "masked");
-    });
+    for passes in [false, true] {
+        on_a_host(|lab| {
+            if bridged_packets_pass_netfilter(passes) {
+                both_families(lab);
+            }
+        });
+    }
+}
+
+fn both_families(lab: &mut Lab) {
+    let mut both = spec("n");
+    both.ipv6 = true;
+    both.pools = vec![pool("fd77:1::/64"), pool("10.222.7.0/24")];
+    let (network, mut leases) = lab.network(both);
+    let (a, b) = (lab.guest(&network, &mut leases), lab.guest(&network, &mut leases));
+    serve(a.fd(), 80, "a");
+    serve(lab.outside.as_fd(), 80, "outside");
+    assert_eq!(ask_from(b.fd(), "fd77:1::2", 80).unwrap(), "a fd77:1::3");
+    assert_eq!(ask_from(b.fd(), "10.222.7.2", 80).unwrap(), "a 10.222.7.3");
+    lab.publish(&a, &network, &[request(None, 8080, "80/tcp")]);
+    assert_eq!(ask_from(lab.outside.as_fd(), HOST6, 8080).unwrap(), "a fd77:aaaa::2", "without a copier");
+    for (address, why) in [("::1", "the copier"), (HOST6, "an own address"), ("fd77:1::1", "the bridge's")] {
+        let said = ask(address, 8080);
+        assert!(said.as_ref().is_ok_and(|s| s.starts_with("a ")), "{why}: {said:?}");
+    }
+    assert!(ask_from(b.fd(), HOST6, 8080).is_ok(), "a neighbour by the host's address");
+    assert!(ask_from(a.fd(), HOST6, 8080).is_ok(), "itself by the host's address");
+    assert_eq!(ask_from(a.fd(), "fd77:aaaa::2", 80).unwrap(), format!("outside {HOST6}"), "masked");
 }
 
 #[test]
@@ -342,5 +349,80 @@ fn routed_networks_open_published_ports_by_their_own_addresses() {
         assert!(ask_from(lab.outside.as_fd(), &a.address(), 80).is_ok());
         assert!(unreachable_from(lab.outside.as_fd(), &a.address(), 81));
         assert_eq!(ask_from(a.fd(), OUTSIDE, 80).unwrap(), format!("outside {}", a.address()), "not masked");
+    });
+}
+
+#[test]
+fn a_mac_that_is_asked_for_is_given_and_neighbours_learn_it() {
+    on_a_host(|lab| {
+        let (network, mut leases) = lab.network(spec("n"));
+        let (a, b) = (lab.guest(&network, &mut leases), lab.guest(&network, &mut leases));
+        serve(a.fd(), 80, "old");
+        assert!(ask_from(b.fd(), &a.address(), 80).is_ok(), "b remembers the hardware address of a");
+        lab.networks.disconnect(a.fd(), "eth0").unwrap();
+        let other = minke_linux::netlink::new_namespace().unwrap();
+        let plan = minke_network::EndpointPlan {
+            interface: "eth0".into(),
+            host_name: lab.networks.host_name(&minke_model::EndpointId::random()),
+            mac: Some("02:00:00:00:00:77".parse().unwrap()),
+            ipv4: a.ipv4.map(|ip| (ip, 16)),
+            sysctls: vec![("ipv4/conf/IFNAME/log_martians".into(), "1".into())],
+            ..Default::default()
+        };
+        lab.networks.connect(other.as_fd(), &network, &plan).unwrap();
+        let (mac, martians) = minke_linux::netlink::within(other.as_fd(), || {
+            let mut socket = minke_linux::netlink::Socket::open(minke_linux::netlink::Family::Route).unwrap();
+            let link = minke_linux::netlink::link_by_name(&mut socket, "eth0").unwrap().unwrap();
+            (link.address, std::fs::read_to_string("/proc/sys/net/ipv4/conf/eth0/log_martians").unwrap())
+        })
+        .unwrap();
+        assert_eq!((mac.as_slice(), martians.trim()), (&[2, 0, 0, 0, 0, 0x77][..], "1"));
+        serve(other.as_fd(), 80, "new");
+        let start = std::time::Instant::now();
+        assert!(ask_from(b.fd(), &a.address(), 80).unwrap().starts_with("new"));
+        // Without the announcement the old address is asked first, and the answer takes a second or more.
+        assert!(start.elapsed() < std::time::Duration::from_millis(900), "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn ipv6_is_off_where_the_network_has_none() {
+    on_a_host(|lab| {
+        let (network, mut leases) = lab.network(spec("n"));
+        let a = lab.guest(&network, &mut leases);
+        let links = minke_linux::netlink::within(a.fd(), || {
+            let mut socket = minke_linux::netlink::Socket::open(minke_linux::netlink::Family::Route).unwrap();
+            let mut addresses = minke_linux::netlink::addresses(&mut socket).unwrap();
+            addresses.retain(|address| address.ip.is_ipv6());
+            addresses.iter().map(|address| address.ip.to_string()).collect::<Vec<_>>()
+        })
+        .unwrap();
+        assert_eq!(links, ["::1"]);
+    });
+}
+
+#[test]
+fn a_macvlan_gives_a_container_a_place_on_the_hosts_wire() {
+    on_a_host(|lab| {
+        let mut macvlan = spec("n");
+        macvlan.driver = minke_model::network::NetworkDriver::Macvlan;
+        let missing = lab.networks.decide(&mut macvlan.clone(), "", &[]).unwrap_err();
+        assert!(missing.to_string().contains("parent"), "{missing}");
+        macvlan.options.insert("parent".into(), "wan0".into());
+        let mut on_wire = pool("10.77.0.0/24");
+        on_wire.range = Some("10.77.0.128/25".parse().unwrap());
+        on_wire.gateway = Some("10.77.0.2".parse().unwrap());
+        macvlan.pools = vec![on_wire];
+        let (network, mut leases) = lab.network(macvlan.clone());
+        let a = lab.guest(&network, &mut leases);
+        serve(lab.outside.as_fd(), 80, "outside");
+        assert_eq!(ask_from(a.fd(), OUTSIDE, 80).unwrap(), format!("outside {}", a.address()));
+        lab.networks.remove(&network).unwrap();
+        macvlan.options.insert("parent".into(), "none0".into());
+        assert!(
+            lab.networks.ensure(&minke_model::network::Network { spec: macvlan.clone(), ..network }).is_err()
+        );
+        macvlan.driver = minke_model::network::NetworkDriver::Ipvlan;
+        assert!(lab.networks.decide(&mut macvlan, "", &[]).unwrap_err().to_string().contains("ipvlan"));
     });
 }

@@ -327,8 +327,9 @@ pub fn nft(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Sets whether bridged IPv4 packets pass netfilter on this host; `false` where the kernel cannot.
+/// Sets whether bridged packets pass netfilter on this host; `false` where the kernel cannot.
 pub fn bridged_packets_pass_netfilter(pass: bool) -> bool {
     let value = if pass { "1" } else { "0" };
-    std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", value).is_ok() || !pass
+    let set = |name: &str| std::fs::write(format!("/proc/sys/net/bridge/{name}"), value).is_ok();
+    set("bridge-nf-call-iptables") & set("bridge-nf-call-ip6tables") || !pass
 }
