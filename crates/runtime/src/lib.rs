@@ -49,6 +49,9 @@ struct Inner {
     _lock: OwnedFd,
 }
 
+/// How long a killed process may take to end: longer only when it hangs in the kernel.
+const GONE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// What processes need to know of the machine.
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -216,6 +219,10 @@ impl Runtime {
                 let _ = link.ask(Request::new(Op::Kill, 0), &[], None).await;
             }
             let _ = link.ask(Request::new(Op::Forget, 0), &[], None).await;
+            // A killed process is gone soon; its cgroups cannot go before.
+            if tokio::time::timeout(GONE, link.exit()).await.is_err() {
+                tracing::warn!("the process of container {id} does not end");
+            }
         }
         let cgroups = self.inner.machine.host.cgroups.clone();
         blocking(move || {

@@ -183,11 +183,17 @@ impl Shim {
 
     /// Whether nothing is left to do.
     fn is_over(&self) -> bool {
-        let attended = self.tasks().any(|t| t.streams.attended());
         match self.state.phase {
-            // The daemon that made it is gone before it said go, or after it heard that it failed.
-            Phase::Waiting | Phase::Failed => self.forgotten || (self.next_control > 1 && self.controls.is_empty()),
-            Phase::Exited => self.forgotten && !attended,
+            Phase::Waiting | Phase::Failed => {
+                let abandoned = self.forgotten || (self.next_control > 1 && self.controls.is_empty());
+                // The daemon that made it is gone before it said go, or after it heard that it failed.
+                if let Some(first) = self.first.as_ref().filter(|_| abandoned) {
+                    pidfd::kill(first.pidfd.as_fd());
+                }
+                // Not before it is reaped: its cgroups are empty then.
+                abandoned && self.first.is_none()
+            }
+            Phase::Exited => self.forgotten && !self.tasks().any(|t| t.streams.attended()),
             _ => false,
         }
     }

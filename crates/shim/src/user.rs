@@ -120,7 +120,7 @@ fn look_up(passwd: &str, group: &str, spec: &str, extra: &[String]) -> Outcome<U
         more.push(match (entry, id) {
             (Some((_, gid, _)), _) => gid,
             (None, Some(id)) => in_range(id)?,
-            (None, None) => return Err(refuse(format!("Unable to find group {wanted}"))),
+            (None, None) => return Err(refuse(format!("unable to find group {wanted}: no matching entries in group file"))),
         });
     }
     // The group of the process is among its supplementary groups too (CVE-2022-36109).
@@ -182,7 +182,7 @@ mod tests {
         let text = |r: Outcome<User>| r.unwrap_err().detail;
         assert_eq!(text(find("nobody", &[])), "unable to find user nobody: no matching entries in passwd file");
         assert_eq!(text(find("web:none", &[])), "unable to find group none: no matching entries in group file");
-        assert_eq!(text(find("web", &["none"])), "Unable to find group none");
+        assert_eq!(text(find("web", &["none"])), "unable to find group none: no matching entries in group file");
         assert_eq!(text(find("4294967296", &[])), "uids and gids must be in range 0-2147483647");
         assert_eq!(text(find("-1", &[])), "uids and gids must be in range 0-2147483647");
     }
