@@ -95,6 +95,31 @@ pub(crate) fn frame_head(stream: u8, length: usize) -> [u8; 8] {
 }
 
 async fn carry(socket: &mut Socket, attachment: Attachment, takes_input: bool) -> io::Result<End> {
+    let ended = attachment.ended.clone();
+    let end = carry_bytes(socket, attachment, takes_input).await?;
+    if let (End::Process, Some(mut ended)) = (&end, ended) {
+        // An error is the follower's end: then the exit is known as well as it ever will be.
+        tokio::select! {
+            _ = ended.wait_for(|known| *known) => {}
+            () = left(socket) => return Ok(End::Client),
+        }
+    }
+    Ok(end)
+}
+
+/// Waits until the client goes away; what it still sends is nobody's.
+async fn left(socket: &mut Socket) {
+    let mut rest = [0u8; 4096];
+    loop {
+        match socket.read(&mut rest).await {
+            Ok(0) if !socket.is_gone().await => return std::future::pending().await,
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+}
+
+async fn carry_bytes(socket: &mut Socket, attachment: Attachment, takes_input: bool) -> io::Result<End> {
     let detach = attachment
         .detach
         .filter(|_| takes_input)
@@ -109,7 +134,11 @@ async fn carry(socket: &mut Socket, attachment: Attachment, takes_input: bool) -
         () = early.read(socket) => return Ok(End::Client),
     };
     let Some(process) = opened else { return Ok(End::Process) };
-    let mut pump = Pump::new(process, takes_input, detach, early);
+    pump(socket, Pump::new(process, takes_input, detach, early)).await
+}
+
+/// Both directions, until one side's end.
+async fn pump(socket: &mut Socket, mut pump: Pump) -> io::Result<End> {
     loop {
         match poll_fn(|cx| pump.poll(cx, socket)).await? {
             Event::ClientEnded if socket.is_gone().await => return Ok(End::Client),
@@ -322,3 +351,6 @@ impl Pipe {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests;

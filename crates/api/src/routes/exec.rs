@@ -52,6 +52,13 @@ async fn start(routes: &Routes, mut ask: Ask) -> Result<Answer> {
     let head = Head { upgrade: ask.upgrades(), multiplexed: !body.tty && ask.dialect.names_multiplexed };
     let server = routes.name.to_str().unwrap_or_default().to_owned();
     let takes_input = exec.spec.attach_stdin;
+    // Started before the connection is taken over: what the request itself has wrong is an answer of its own. Whoever
+    // asked may be gone before it runs; it runs all the same.
+    let started = to_its_end(async move { Ok::<_, ApiError>(containers.exec_start(&id, wish).await) }).await?;
+    let started = match started {
+        Err(e) if !matches!(e, minke_engine::Error::Start { .. }) => return Err(e.into()),
+        other => other,
+    };
     takeover.claim(Box::new(move |mut socket| {
         Box::pin(async move {
             let more = [
@@ -63,8 +70,7 @@ async fn start(routes: &Routes, mut ask: Ask) -> Result<Answer> {
             if socket.write_all(&head.to_bytes(&more)).await.is_err() {
                 return;
             }
-            // Whoever asked may be gone before it runs; it runs all the same.
-            match to_its_end(async move { containers.exec_start(&id, wish).await }).await {
+            match started {
                 Ok(Some(attachment)) => drop(stream::run(socket, attachment, takes_input).await),
                 Ok(None) => {}
                 Err(e) => stream::say(socket, body.tty, &format!("{e}\r\n")).await,

@@ -66,7 +66,7 @@ impl Follow {
         let mut out = Vec::new();
         match self.logs.next().await? {
             Ok(lines) => {
-                for line in lines.iter() {
+                for line in lines.iter().filter(|l| self.logs.wants(l.stream)) {
                     self.write(&mut out, &line);
                 }
             }

@@ -230,3 +230,6 @@ impl Inspect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,9 +78,11 @@ impl EndpointSettings {
         }
     }
 
-    /// As lists show it: without names.
+    /// As lists show it: without names, links and options.
     pub(crate) fn in_list(mut self) -> Self {
+        self.links = None;
         self.aliases = None;
+        self.driver_opts = None;
         self.dns_names = None;
         self
     }
