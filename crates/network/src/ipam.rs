@@ -246,10 +246,9 @@ impl Leases {
 
     /// Takes an address back. One that was never given is no matter.
     pub fn release(&mut self, address: IpAddr) {
-        if let Some(pool) = self.pools.iter_mut().find(|p| p.subnet.contains(address)) {
-            if pool.gateway != Some(address) && !pool.fixed.contains(&number(address)) {
-                pool.taken.remove(&number(address));
-            }
+        let pool = self.pools.iter_mut().find(|p| p.subnet.contains(address));
+        if let Some(pool) = pool.filter(|p| !p.fixed.contains(&number(address))) {
+            pool.taken.remove(&number(address));
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     error::Tried,
     firewall::{
         apply::Firewall,
+        host,
         plan::{Opening, Zone},
     },
     ipam::{self, AddressPool, Pools},
@@ -14,10 +15,7 @@ use crate::{
     ports::{PortRequest, Ports, Taken, Target},
     sysctl, watch,
 };
-use minke_linux::{
-    netlink::{self, Family, Socket},
-    nftables,
-};
+use minke_linux::netlink::{self, Family, Socket};
 use minke_model::{
     ContainerId, EndpointId, NetworkId,
     network::{Network, NetworkDriver, NetworkSpec, Subnet},
@@ -437,28 +435,25 @@ impl Networks {
     }
 
     /// What a user should know of ports just published: where the host's own firewall drops traffic to them, and the
-    /// command that lets it pass. Empty where it does not, or where the policy is `Open`.
+    /// command that lets it pass. Empty where it does not, where a rule lets it pass already, or where the policy is `Open`.
     pub fn warnings(&self, published: &[PublishedPort]) -> Vec<String> {
-        let blockers = lock(&self.0.firewall).blockers();
+        let mut firewall = lock(&self.0.firewall);
         let mut warnings = Vec::new();
-        for port in published.iter().filter(|port| port.host_port != 0 && !port.host_ip.is_loopback()) {
-            for blocker in &blockers {
-                let matches = match blocker.family {
-                    nftables::Family::Ip => port.host_ip.is_ipv4(),
-                    nftables::Family::Ip6 => port.host_ip.is_ipv6(),
-                    _ => true,
-                };
-                let protocol = port.container.protocol.to_string();
-                let command = blocker.command(&protocol, port.host_port);
+        for blocker in firewall.blockers() {
+            let passes = host::passes(firewall.socket(), &blocker).unwrap_or_default();
+            for port in published.iter().filter(|port| port.host_port != 0 && !port.host_ip.is_loopback()) {
+                let (number, protocol) = (port.host_port, port.container.protocol.to_string());
+                if !blocker.sees(port.host_ip)
+                    || passes.iter().any(|(first, last)| (first..=last).contains(&&number))
+                {
+                    continue;
+                }
                 let warning = format!(
-                    "port {}/{protocol} is published, but the firewall of this host drops forwarded packets ({} {} {}). \
-                     To let it pass: {command}",
-                    port.host_port,
-                    blocker.family.as_str(),
-                    blocker.table,
-                    blocker.chain
+                    "port {number}/{protocol} is published, but the firewall of this host drops forwarded packets \
+                     ({blocker}). To let it pass: {}",
+                    blocker.command(&protocol, number)
                 );
-                if matches && !warnings.contains(&warning) {
+                if !warnings.contains(&warning) {
                     warnings.push(warning);
                 }
             }

@@ -1,5 +1,7 @@
 //! The firewall beside others: the host's own, other daemons', and whoever changes what we made.
 
+#![allow(clippy::unwrap_used)] // Tests may fail here.
+
 mod lab;
 
 use lab::*;
@@ -88,6 +90,7 @@ fn under_the_hosts_policy_published_ports_obey_the_hosts_rules() {
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
         assert!(ask_from(lab.outside.as_fd(), HOST, 8080).is_ok(), "the command of the warning works");
+        assert!(lab.networks.warnings(&published).is_empty(), "nothing to warn of any more");
     });
     with(config("0badcafe", PublishPolicy::Host), |lab| {
         let (network, mut leases) = lab.network(spec("n"));

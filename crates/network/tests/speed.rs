@@ -1,5 +1,7 @@
 //! Prints what a container's start costs the network room: `cargo test -p minke-network --test speed -- --nocapture`.
 
+#![allow(clippy::unwrap_used)] // Tests may fail here.
+
 mod lab;
 
 use lab::*;
@@ -42,6 +44,19 @@ fn a_start_costs_little() {
             namespaces.push(namespace);
         }
         let [connect, publish, unpublish] = took.map(|t| t / COUNT);
+        let start = Instant::now();
+        let other = lab.network_beside(spec("m"), &[&network]);
+        println!("another network {:?}", start.elapsed());
+        let start = Instant::now();
+        lab.networks.remove(&other.0).unwrap();
+        println!("removed {:?}", start.elapsed());
+        for _ in 0..3 {
+            let start = Instant::now();
+            lab.networks
+                .sync(&minke_network::State { networks: vec![network.clone()], running: vec![] })
+                .unwrap();
+            println!("sync {:?}", start.elapsed());
+        }
         println!("connect {connect:?}, publish {publish:?}, unpublish {unpublish:?}");
         assert!(connect + publish + unpublish < Duration::from_millis(50));
     });

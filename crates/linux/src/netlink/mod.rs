@@ -17,7 +17,7 @@ pub use link::{
     Bridge, BridgePort, Link, LinkChange, Macvlan, MacvlanMode, Veth, create_bridge, create_macvlan,
     create_veth, link_by_name, link_index, links, remove_link, set_address, set_bridge_port, set_link,
 };
-pub(crate) use message::{ACK, APPEND, CREATE, ECHO};
+pub(crate) use message::{ACK, APPEND, CREATE, ECHO, u16_at};
 pub use message::{Attributes, Message, Received};
 pub use route::{Route, add_route, remove_route, routes};
 pub use socket::{Family, Refused, Reply, Socket};

@@ -15,7 +15,7 @@ pub use batch::{Batch, Chain, Hook, Made, Priority, Rule};
 pub use expression::{
     Comparison, CtKey, Expression, FibResult, MetaKey, NatKind, PayloadBase, Register, RejectKind, Verdict,
 };
-pub use read::{ChainInfo, Change, RuleInfo, chains, change, rules};
+pub use read::{ChainInfo, Change, RuleInfo, chains, change, rules, table_rules};
 pub use set::{Element, Set, Type, Value};
 
 /// `NFNL_SUBSYS_NFTABLES`.

@@ -296,3 +296,38 @@ fn events_tell_who_changed_which_table() {
         assert_eq!(listener.events(|_| ()).unwrap(), None);
     });
 }
+
+#[test]
+fn rules_that_pass_a_published_port_are_understood_in_both_dialects() {
+    alone(|socket| {
+        let (family, table) = (Family::Ip, "filter");
+        let mut batch = Batch::new();
+        batch.add_table(family, table, "");
+        batch.add_chain(family, table, &Chain::base("FORWARD", "filter", Hook::Forward, Priority::FILTER));
+        // `-m conntrack --ctorigdstport 8080:8090`, as iptables writes it.
+        let mut info = vec![0u8; 168];
+        info[140..142].copy_from_slice(&8080u16.to_ne_bytes());
+        info[156..158].copy_from_slice(&8090u16.to_ne_bytes());
+        info[146..148].copy_from_slice(&(1u16 << 9).to_ne_bytes());
+        let accept = || Expression::Verdict(Verdict::Accept);
+        batch.append_rule(
+            family,
+            table,
+            &rule("FORWARD", vec![Expression::Xt("conntrack", 3, info), accept()]),
+        );
+        batch.commit(socket).unwrap();
+        let add = |rule: &str| {
+            let words: Vec<&str> =
+                ["add", "rule", "ip", "filter", "FORWARD"].into_iter().chain(rule.split(' ')).collect();
+            assert!(Command::new("nft").args(words).status().unwrap().success(), "{rule}");
+        };
+        add("meta l4proto tcp ct original proto-dst 443 accept");
+        add("meta l4proto tcp ct reply proto-dst 443 accept");
+        add("meta l4proto tcp ct original proto-dst 444 drop");
+        add("counter drop");
+        let found = table_rules(socket, family, table).unwrap();
+        let passes: Vec<_> = found.iter().map(|r| r.passes_original).collect();
+        assert_eq!(passes, [Some((8080, 8090)), Some((443, 443)), None, None, None]);
+        assert_eq!(found.iter().map(|r| r.drops_all).collect::<Vec<_>>(), [false, false, false, false, true]);
+    });
+}

@@ -9,9 +9,11 @@ use minke_linux::{
     netlink::{Refused, Socket},
     nftables::{
         Batch, Chain, ChainInfo, Comparison, Expression, Family, MetaKey, Register, Rule, Verdict, chains,
-        rules,
+        rules, table_rules,
     },
 };
+
+use std::{fmt, net::IpAddr};
 
 /// `NF_INET_FORWARD`.
 const FORWARD: u32 = 2;
@@ -33,6 +35,15 @@ impl Blocker {
         self.family != Family::Inet && self.table == "filter" && self.chain == "FORWARD"
     }
 
+    /// Whether it sees packets that were sent to this address of the host.
+    pub fn sees(&self, address: IpAddr) -> bool {
+        match self.family {
+            Family::Ip => address.is_ipv4(),
+            Family::Ip6 => address.is_ipv6(),
+            _ => true,
+        }
+    }
+
     /// The command that lets traffic to a published port pass.
     pub fn command(&self, protocol: &str, port: u16) -> String {
         let (family, table, chain) = (self.family.as_str(), &self.table, &self.chain);
@@ -46,6 +57,18 @@ impl Blocker {
             "nft insert rule {family} {table} {chain} meta l4proto {protocol} ct original proto-dst {port} accept"
         )
     }
+}
+
+impl fmt::Display for Blocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.family.as_str(), self.table, self.chain)
+    }
+}
+
+/// The published ports, first and last, that rules beside it let pass.
+pub(crate) fn passes(socket: &mut Socket, blocker: &Blocker) -> Result<Vec<(u16, u16)>, Refused> {
+    let rules = table_rules(socket, blocker.family, &blocker.table)?;
+    Ok(rules.iter().filter_map(|rule| rule.passes_original).collect())
 }
 
 /// Finds the host's chains that drop by default. Those of other Minkes are none.

@@ -1,6 +1,6 @@
 //! A host, an outside and containers, each a network namespace made for one test. The machine's own is never touched.
 
-#![allow(dead_code, unreachable_pub)] // Each test file uses what it needs.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // Each test file uses what it needs; tests may fail here.
 
 use minke_linux::netlink::{self, Address, LinkChange, Route, Socket, Veth};
 use minke_model::{
