@@ -28,6 +28,8 @@ pub struct Options {
     pub mtu: u32,
     /// `bridge.inhibit_ipv4`: the bridge has no address of its own.
     pub inhibit_ipv4: bool,
+    /// `host_ipv4`, `host_ipv6`: the host's addresses that outgoing packets get.
+    pub sources: Vec<IpAddr>,
     /// `bridge.gateway_mode_ipv4`
     pub ipv4: GatewayMode,
     /// `bridge.gateway_mode_ipv6`
@@ -69,11 +71,23 @@ impl Options {
                 value.parse::<IpAddr>().map_err(bad)
             },
         )?;
+        let mut sources = Vec::new();
+        for name in ["host_ipv4", "host_ipv6"] {
+            if let Some((name, value)) = text(name).filter(|(_, value)| !value.is_empty()) {
+                let ip: IpAddr =
+                    value.parse().map_err(|_| invalid(name, value, "it must be an IP address"))?;
+                if ip.is_ipv4() != (name == "host_ipv4") {
+                    return Err(invalid(name, value, "it is of the other family"));
+                }
+                sources.push(ip);
+            }
+        }
         Ok(Self {
             icc: flag("bridge.enable_icc", true)?,
             masquerade: flag("bridge.enable_ip_masquerade", true)?,
             host_binding,
             mtu,
+            sources,
             inhibit_ipv4: flag("bridge.inhibit_ipv4", false)?,
             ipv4: mode("bridge.gateway_mode_ipv4")?,
             ipv6: mode("bridge.gateway_mode_ipv6")?,
@@ -139,6 +153,7 @@ pub(crate) fn zone(network: &Network, options: &Options) -> Zone {
         icc: options.icc,
         ipv4: gateway(options.ipv4),
         ipv6: gateway(options.ipv6),
+        sources: options.sources.clone(),
     }
 }
 

@@ -428,3 +428,20 @@ fn a_macvlan_gives_a_container_a_place_on_the_hosts_wire() {
         assert!(lab.networks.decide(&mut macvlan, "", &[]).unwrap_err().to_string().contains("ipvlan"));
     });
 }
+
+#[test]
+fn outgoing_packets_get_the_address_that_is_asked_for() {
+    on_a_host(|lab| {
+        lab.host_address("10.77.0.9");
+        let mut fixed = spec("n");
+        fixed.options.insert("com.docker.network.host_ipv4".into(), "10.77.0.9".into());
+        let (network, mut leases) = lab.network(fixed.clone());
+        let (a, b) = (lab.guest(&network, &mut leases), lab.guest(&network, &mut leases));
+        serve(lab.outside.as_fd(), 80, "outside");
+        serve(b.fd(), 80, "b");
+        assert_eq!(ask_from(a.fd(), OUTSIDE, 80).unwrap(), "outside 10.77.0.9");
+        assert_eq!(ask_from(a.fd(), &b.address(), 80).unwrap(), format!("b {}", a.address()));
+        fixed.options.insert("com.docker.network.host_ipv4".into(), "fd00::1".into());
+        assert!(lab.networks.options(&fixed).is_err());
+    });
+}

@@ -13,7 +13,7 @@
 
 use minke_linux::nftables::{
     Chain, Comparison, CtKey, Element, Expression, FibResult, Hook, MetaKey, NatKind, PayloadBase, Priority,
-    Register, Rule, Set, Type, Verdict,
+    Register, Rule, Set, Type, Value, Verdict,
 };
 use minke_model::{
     network::Subnet,
@@ -43,6 +43,8 @@ pub struct Zone {
     pub ipv4: Gateway,
     /// How IPv6 gets in and out.
     pub ipv6: Gateway,
+    /// The addresses of the host that outgoing packets get; none of a family: that of the interface they leave by.
+    pub sources: Vec<IpAddr>,
 }
 
 /// How a network's containers are reached from outside, and reach it.
@@ -92,6 +94,10 @@ pub enum SetName {
     Mask4,
     /// The same for IPv6.
     Mask6,
+    /// Ranges whose outgoing packets get one address of the host.
+    Source4,
+    /// The same for IPv6.
+    Source6,
     /// Ranges with their own bridges: never translated between them.
     Own4,
     /// The same for IPv6.
@@ -116,13 +122,15 @@ pub enum SetName {
 
 impl SetName {
     /// All.
-    pub const ALL: [SetName; 16] = [
+    pub const ALL: [SetName; 18] = [
         SetName::Bridges,
         SetName::Same,
         SetName::Internal,
         SetName::Apart,
         SetName::Mask4,
         SetName::Mask6,
+        SetName::Source4,
+        SetName::Source6,
         SetName::Own4,
         SetName::Own6,
         SetName::Unprotected4,
@@ -144,6 +152,8 @@ impl SetName {
             SetName::Apart => "apart",
             SetName::Mask4 => "mask4",
             SetName::Mask6 => "mask6",
+            SetName::Source4 => "source4",
+            SetName::Source6 => "source6",
             SetName::Own4 => "own4",
             SetName::Own6 => "own6",
             SetName::Unprotected4 => "unprotected4",
@@ -170,6 +180,8 @@ impl SetName {
             SetName::Same => Set::of(name, &[InterfaceName, InterfaceName]),
             SetName::Mask4 => Set::of(name, &[Ipv4]).with_intervals(),
             SetName::Mask6 => Set::of(name, &[Ipv6]).with_intervals(),
+            SetName::Source4 => Set::map(name, &[Ipv4], &[Ipv4]).with_intervals(),
+            SetName::Source6 => Set::map(name, &[Ipv6], &[Ipv6]).with_intervals(),
             SetName::Own4 => Set::of(name, &[Ipv4, InterfaceName]).with_intervals(),
             SetName::Own6 => Set::of(name, &[Ipv6, InterfaceName]).with_intervals(),
             SetName::Open4 => Set::of(name, &[Ipv4, Protocol, Port]),
@@ -232,9 +244,9 @@ pub fn zone_elements(zone: &Zone) -> Vec<(SetName, Element)> {
         }
     }
     for subnet in &zone.subnets {
-        let (gateway, mask, own) = match subnet.address {
-            IpAddr::V4(_) => (zone.ipv4, SetName::Mask4, SetName::Own4),
-            IpAddr::V6(_) => (zone.ipv6, SetName::Mask6, SetName::Own6),
+        let (gateway, mask, own, fixed) = match subnet.address {
+            IpAddr::V4(_) => (zone.ipv4, SetName::Mask4, SetName::Own4, SetName::Source4),
+            IpAddr::V6(_) => (zone.ipv6, SetName::Mask6, SetName::Own6, SetName::Source6),
         };
         let first = octets(subnet.network());
         let mut element = Element::key(&[&first, &name]);
@@ -243,7 +255,13 @@ pub fn zone_elements(zone: &Zone) -> Vec<(SetName, Element)> {
         if matches!(gateway, Gateway::Nat | Gateway::NatUnprotected) && !zone.internal {
             let mut element = Element::key(&[&first]);
             element.end = Some(behind_octets(subnet));
-            elements.push((mask, element));
+            match zone.sources.iter().find(|source| source.is_ipv4() == subnet.address.is_ipv4()) {
+                Some(source) => {
+                    element.value = Value::Bytes(octets(*source));
+                    elements.push((fixed, element));
+                }
+                None => elements.push((mask, element)),
+            }
         }
     }
     elements
@@ -362,7 +380,15 @@ pub fn rules(open: bool) -> Vec<Rule> {
         add("", vec![family(ipv6), load_source(ipv6), within_own, verdict(Verdict::Return)]);
     }
     add("from loopback", vec![out_in(SetName::Bridges), family(false), source_is(&[127]), masquerade()]);
-    for (ipv6, mask) in [(false, SetName::Mask4), (true, SetName::Mask6)] {
+    for (ipv6, fixed, mask) in
+        [(false, SetName::Source4, SetName::Mask4), (true, SetName::Source6, SetName::Mask6)]
+    {
+        let source = Register(8);
+        let to_source = vec![
+            Expression::Map(fixed.as_str().to_owned(), Register(0), source),
+            Expression::Nat(NatKind::Source, ipv6, source, None),
+        ];
+        add("", vec![family(ipv6), load_source(ipv6), to_source]);
         add(
             "",
             vec![

@@ -154,7 +154,7 @@ impl Lab {
     pub fn host_address(&self, ip: &str) {
         let mut socket = Socket::open(netlink::Family::Route).unwrap();
         let link = netlink::link_index(&socket, "wan0").unwrap().unwrap();
-        address(&mut socket, link, ip, 64);
+        address(&mut socket, link, ip, if ip.contains(':') { 64 } else { 24 });
     }
 
     pub fn network(&self, spec: NetworkSpec) -> (Network, Leases) {

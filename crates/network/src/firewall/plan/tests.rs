@@ -9,6 +9,7 @@ fn zone(subnets: &[&str]) -> Zone {
         icc: true,
         ipv4: Gateway::Nat,
         ipv6: Gateway::Nat,
+        sources: Vec::new(),
     }
 }
 
@@ -53,6 +54,9 @@ fn options_of_a_network_are_places_in_sets() {
     );
     let open = zone_elements(&Zone { ipv4: Gateway::NatUnprotected, ..zone(&["10.1.2.0/24"]) });
     assert!(sets(&open).contains(&SetName::Unprotected4) && sets(&open).contains(&SetName::Mask4));
+    let source =
+        zone_elements(&Zone { sources: vec!["10.0.0.9".parse().unwrap()], ..zone(&["10.1.2.0/24"]) });
+    assert_eq!(sets(&source).last(), Some(&SetName::Source4));
     for unmasked in [Gateway::Routed, Gateway::NatUnmasked] {
         let elements = zone_elements(&Zone { ipv4: unmasked, ..zone(&["10.1.2.0/24"]) });
         assert!(!sets(&elements).contains(&SetName::Mask4));
