@@ -103,6 +103,12 @@ pub fn make_file_in_root(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd
     Ok(rustix::fs::openat(&parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
 }
 
+/// Whether a descriptor is the root of a mount (5.8; false before).
+pub fn is_root(fd: BorrowedFd<'_>) -> bool {
+    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+    statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::empty()).is_ok_and(|s| s.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 /// Whether a descriptor is a directory.
 pub fn is_dir(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Directory)

@@ -69,10 +69,12 @@ pub fn exit(code: i32) -> ! {
 
 /// All signals get their default action and none is blocked, whatever was inherited.
 pub fn reset_signals() {
-    // SAFETY: plain data; SIGKILL, SIGSTOP and libc's own signals refuse, which is fine.
+    // Past the C library, which refuses to touch the two that it uses itself, and whose posix_spawn leaves them ignored.
+    let default = [0u64; 4];
+    // SAFETY: a zeroed `struct sigaction` of the kernel is SIG_DFL with no flags; SIGKILL and SIGSTOP refuse, which is fine.
     unsafe {
         for signal in 1..=64 {
-            libc::signal(signal, libc::SIG_DFL);
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), 8usize);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

@@ -8,7 +8,7 @@ use crate::{
     protocol::Stage,
     report::{At, Failure, Outcome},
 };
-use minke_linux::mount;
+use minke_linux::{mount, namespace};
 use rustix::{
     fs::{Mode, OFlags, ResolveFlags},
     io::Errno,
@@ -56,6 +56,11 @@ impl RootFs {
                 Step::Bind { source, subpath, recursive, propagation, .. } if propagation & (libc::MS_SHARED | libc::MS_SLAVE) != 0 => {
                     copy_source(source, subpath, *recursive).map(Some)
                 }
+                // Another container's: joining its mount namespace leaves this one's root for a moment.
+                Step::Bind { source, recursive, .. } => match inside_container(source) {
+                    Some((pid, path)) => copy_from_container(pid, path, *recursive).map(Some),
+                    None => Ok(None),
+                },
                 _ => Ok(None),
             })
             .collect::<Outcome<Vec<_>>>()?;
@@ -237,6 +242,10 @@ impl RootFs {
 
     fn read_only(&self, path: &str) -> Outcome<()> {
         let Some(fd) = optional(mount::open_in_root(self.fd(), path, OFlags::PATH)).at(Stage::Mask, path)? else { return Ok(()) };
+        if mount::is_root(fd.as_fd()) && mount::set_attributes(fd.as_fd(), libc::MS_RDONLY, 0, false).is_ok() {
+            // A mount of its own needs no second one on top; what is mounted below says for itself.
+            return Ok(());
+        }
         let tree = mount::copy(fd.as_fd(), true).at(Stage::Mask, path)?;
         match mount::set_attributes(tree.as_fd(), libc::MS_RDONLY, 0, true) {
             Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
@@ -297,6 +306,28 @@ fn copy_source(source: &str, subpath: &str, recursive: bool) -> Outcome<OwnedFd>
         fd = mount::open_in_root(fd.as_fd(), subpath, OFlags::PATH).at(Stage::Mount, format!("{source}/{subpath}"))?;
     }
     mount::copy(fd.as_fd(), recursive).at(Stage::Mount, source)
+}
+
+/// `/proc/PID/root/PATH`: a path in another container, whose mounts can only be copied from inside its namespace.
+fn inside_container(source: &str) -> Option<(i32, &str)> {
+    let (pid, path) = source.strip_prefix("/proc/")?.split_once("/root/")?;
+    Some((pid.parse().ok()?, path))
+}
+
+/// A copy of a mount of another container; `path` never leads out of its root.
+fn copy_from_container(pid: i32, path: &str, recursive: bool) -> Outcome<OwnedFd> {
+    let own = rustix::fs::open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at(Stage::Mount, path)?;
+    let top = host("/").at(Stage::Mount, path)?;
+    let theirs = namespace::open(pid, "mnt").at(Stage::Mount, path)?;
+    namespace::join(theirs.as_fd(), namespace::MOUNT).at(Stage::Mount, path)?;
+    let tree = host("/")
+        .map_err(std::io::Error::from)
+        .and_then(|root| mount::open_in_root(root.as_fd(), path, OFlags::PATH))
+        .and_then(|fd| mount::copy(fd.as_fd(), recursive));
+    // Back, to the very root that there was.
+    namespace::join(own.as_fd(), namespace::MOUNT).at(Stage::Mount, path)?;
+    rustix::process::fchdir(&top).and_then(|()| rustix::process::chroot(".")).at(Stage::Mount, path)?;
+    tree.at(Stage::Mount, path)
 }
 
 /// The host's /dev/null, if it is the null device (CVE-2025-31133: what hides a path must hide it).

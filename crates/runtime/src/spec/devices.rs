@@ -180,7 +180,7 @@ fn find(lookup: &dyn DeviceLookup, host: &str, inside: &str) -> Result<Vec<Node>
 }
 
 /// Steps that make a container's /dev: default nodes, links, then what it asked for.
-pub(super) fn steps(devices: &Devices) -> Vec<Step> {
+pub(super) fn steps(devices: &Devices, kcore: bool) -> Vec<Step> {
     let mut steps = Vec::with_capacity(12 + devices.nodes.len());
     for node in &defaults::NODES {
         let (major, minor) = (node.major, node.minor);
@@ -194,7 +194,7 @@ pub(super) fn steps(devices: &Devices) -> Vec<Step> {
             gid: 0,
         });
     }
-    for (path, to) in defaults::LINKS {
+    for (path, to) in defaults::LINKS.into_iter().filter(|(path, _)| kcore || *path != "/dev/core") {
         steps.push(Step::Link { path: path.into(), to: to.into() });
     }
     for node in &devices.nodes {

@@ -19,6 +19,8 @@ pub struct Host {
     pub apparmor: bool,
     /// This machine's `/sys/devices/system/cpu/cpu*/thermal_throttle`.
     pub throttles: Vec<String>,
+    /// The machine shows its memory as /proc/kcore.
+    pub kcore: bool,
     /// Limits of processes that ask for none of that name.
     pub default_ulimits: Vec<Ulimit>,
     /// Compiled system call filters.
@@ -47,6 +49,7 @@ impl Host {
             capabilities,
             apparmor: has_apparmor(),
             throttles: throttles(),
+            kcore: std::path::Path::new("/proc/kcore").exists(),
             default_ulimits: config.default_ulimits.clone(),
             filters: Filters::new(&config.seccomp_profile, kernel())?,
         })

@@ -87,7 +87,7 @@ pub(super) fn plan(
     });
     if own_dev {
         let after_dev = steps.iter().position(|s| target_of(s) == "/dev").map_or(0, |at| at + 1);
-        let nodes = devices::steps(devices);
+        let nodes = devices::steps(devices, host.kcore);
         steps.splice(after_dev..after_dev, nodes);
     }
     steps.extend(users.into_iter().map(|(_, step)| step));

@@ -143,6 +143,7 @@ pub(crate) fn host(mountinfo: &str) -> Host {
         capabilities: (1 << 41) - 1,
         apparmor: true,
         throttles: Vec::new(),
+        kcore: true,
         default_ulimits: Vec::new(),
         filters: Filters::new("", (6, 1)).unwrap(),
     }
