@@ -5,7 +5,7 @@
 
 use crate::{Images, Result, disk, images::Inner, state::State};
 use minke_model::id::Digest;
-use std::{collections::HashSet, sync::PoisonError};
+use std::collections::HashSet;
 
 /// Takes away what is unused by now: layers, their blobs, and of `candidates` the blobs that nothing names.
 pub(crate) fn collect(inner: &Inner, candidates: &[Digest]) -> Result<()> {
@@ -34,28 +34,11 @@ pub(crate) fn at_start(images: &Images) -> Result<()> {
     for blob in inner.content.scan()?.iter().filter(|blob| !named.contains(blob)) {
         inner.content.remove(blob)?;
     }
-    let leftovers: Vec<_> = ["ingest", "trash"]
-        .iter()
-        .map(|dir| inner.root.join(dir))
-        .map(|dir| Ok(disk::names(&dir)?.into_iter().map(move |name| dir.join(name))))
-        .collect::<Result<Vec<_>>>()?
-        .into_iter()
-        .flatten()
-        .collect();
-    if leftovers.is_empty() {
-        return Ok(());
+    for name in disk::names(&inner.root.join("ingest"))? {
+        inner.discard_dir(&inner.root.join("ingest").join(name))?;
     }
-    // A large tree must not hold up the start.
-    let remove = move || {
-        for dir in leftovers {
-            if let Err(error) = disk::remove_dir(&dir) {
-                tracing::warn!(%error, "cannot remove what a crash left");
-            }
-        }
-    };
-    match std::thread::Builder::new().name("image-cleanup".into()).spawn(remove) {
-        Ok(cleaner) => *inner.cleaner.lock().unwrap_or_else(PoisonError::into_inner) = Some(cleaner),
-        Err(error) => tracing::warn!(%error, "cannot remove what a crash left; the next start will"),
+    if !disk::names(&inner.root.join("trash"))?.is_empty() {
+        inner.trash.empty();
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::{
     reference::Reference,
     snapshot,
     state::{self, ImageRecord, State},
+    trash::Trash,
     unpack::Limits,
 };
 use minke_model::{ImageId, Timestamp, id::Digest};
@@ -24,7 +25,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    thread::JoinHandle,
 };
 
 /// What the file `version` says.
@@ -69,8 +69,7 @@ pub(crate) struct Inner {
     pub(crate) transfers: Transfers,
     /// The last number that was given as a name.
     last: AtomicU64,
-    /// Removes what a crash left.
-    pub(crate) cleaner: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) trash: Trash,
 }
 
 impl Images {
@@ -92,7 +91,7 @@ impl Images {
             making_init: Mutex::default(),
             transfers: Transfers::default(),
             last: AtomicU64::new(0),
-            cleaner: Mutex::default(),
+            trash: Trash::new(root.join("trash")),
         };
         let images = Images(Arc::new(inner));
         images.scan()?;
@@ -263,13 +262,6 @@ impl Inner {
         digits.iter().rev().collect()
     }
 
-    /// Waits until what a crash left is removed.
-    #[cfg(test)]
-    pub(crate) fn cleaned(&self) {
-        let cleaner = self.cleaner.lock().unwrap().take();
-        cleaner.into_iter().for_each(|cleaner| cleaner.join().unwrap());
-    }
-
     /// How much one tar may unpack to: what the disk has room for.
     pub(crate) fn limits(&self) -> Result<Limits> {
         let (bytes, entries) = disk::room(&self.root)?;
@@ -351,14 +343,9 @@ impl Inner {
         Ok(known.is_none())
     }
 
-    /// Moves a directory to the trash, at once, and removes it there.
+    /// Takes a directory away: at once for everyone else, on disk soon.
     pub(crate) fn discard_dir(&self, dir: &Path) -> Result<()> {
-        let trash = self.root.join("trash").join(self.number());
-        match rustix::fs::rename(dir, &trash) {
-            Err(rustix::io::Errno::NOENT) => return Ok(()),
-            other => other.map_err(|e| ImageError::io("move to the trash", dir, e))?,
-        }
-        disk::remove_dir(&trash)
+        self.trash.take(dir, &self.number())
     }
 }
 

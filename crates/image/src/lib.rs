@@ -34,6 +34,7 @@ mod state;
 mod tarball;
 #[cfg(test)]
 mod testing;
+mod trash;
 pub mod tree;
 mod unpack;
 mod whiteout;

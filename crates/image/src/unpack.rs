@@ -108,6 +108,35 @@ pub(crate) struct Unpacked {
 struct Place {
     fd: OwnedFd,
     path: Vec<u8>,
+    /// What is made in it gets its group.
+    gives_group: bool,
+}
+
+impl Place {
+    fn new(fd: OwnedFd, path: Vec<u8>) -> std::result::Result<Self, Errno> {
+        let gives_group = rustix::fs::fstat(&fd)?.st_mode & 0o2000 != 0;
+        Ok(Self { fd, path, gives_group })
+    }
+}
+
+/// What a new file is like before anything is set. Each change of an inode costs as much as making it; most files of
+/// most layers need none.
+#[derive(Clone, Copy, Debug)]
+struct Newborn {
+    /// Bits that the process's umask takes from a new file's mode; all if that is not known.
+    mask: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl Newborn {
+    fn of_this_process() -> Self {
+        // The mask can only be asked for in /proc: umask(2) would change it for every thread.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        let mask = line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o777);
+        Self { mask, uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+    }
 }
 
 /// Unpacks all entries of `tar` below `root`.
@@ -119,7 +148,10 @@ pub(crate) fn unpack(
     limits: Limits,
 ) -> Result<Unpacked> {
     let mut reader = TarReader::new(tar);
+    // Elsewhere default ACLs may give new files other modes.
+    let newborn = options.whiteouts.then(Newborn::of_this_process);
     let mut unpacker = Unpacker {
+        newborn,
         root,
         keeper,
         options,
@@ -151,6 +183,8 @@ pub(crate) fn unpack(
 }
 
 struct Unpacker<'a> {
+    /// What need not be set anew; `None`: all is set.
+    newborn: Option<Newborn>,
     root: BorrowedFd<'a>,
     keeper: &'a mut dyn Keeper,
     options: Options,
@@ -166,6 +200,10 @@ struct Unpacker<'a> {
 impl Unpacker<'_> {
     fn entry<R: Read>(&mut self, entry: &Entry, reader: &mut TarReader<R>) -> Result<()> {
         self.entry = entry.name();
+        // From here on new files' modes may depend on their parents.
+        if entry.xattrs.iter().any(|(name, _)| name == b"system.posix_acl_default") {
+            self.newborn = None;
+        }
         let Some(clean) = path::clean(&entry.path) else {
             return Err(self.bad("its name leads out of the root"));
         };
@@ -230,7 +268,7 @@ impl Unpacker<'_> {
         let below = self.options.below.clone();
         let fd = path::open_beneath(self.root, &below, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
             .map_err(|e| self.failed("open", e))?;
-        self.describe(entry, fd.as_fd())?;
+        self.describe(entry, fd.as_fd(), None)?;
         self.dirs.push((below, times(entry)));
         Ok(())
     }
@@ -244,7 +282,7 @@ impl Unpacker<'_> {
     ) -> Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = self.make(entry, place, name, |dir, name| {
-            rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
+            rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(entry.mode & 0o777))
         })?;
         let mut file = File::from(fd);
         let at = path::join(&place.path, name.to_bytes());
@@ -269,7 +307,7 @@ impl Unpacker<'_> {
             }
         }
         self.size += entry.size;
-        self.describe(entry, file.as_fd())?;
+        self.describe(entry, file.as_fd(), Some(place))?;
         rustix::fs::futimens(&file, &times(entry)).map_err(|e| self.failed("set times of", e))
     }
 
@@ -309,13 +347,14 @@ impl Unpacker<'_> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd =
             rustix::fs::openat(&place.fd, name, flags, Mode::empty()).map_err(|e| self.failed("open", e))?;
-        self.describe(entry, fd.as_fd())?;
+        self.describe(entry, fd.as_fd(), None)?;
         if hides {
             whiteout::set_opaque(&fd).map_err(|e| self.failed("make opaque", e))?;
         }
         let at = path::join(&place.path, name.to_bytes());
         self.dirs.push((at.clone(), times(entry)));
-        self.keep_open(clean, Place { fd, path: at });
+        let place = Place::new(fd, at).map_err(|e| self.failed("look at", e))?;
+        self.keep_open(clean, place);
         Ok(())
     }
 
@@ -389,13 +428,21 @@ impl Unpacker<'_> {
 
     /// Owner, attributes and mode, in the order in which none undoes another: a change of owner takes away setuid
     /// bits and file capabilities.
-    fn describe(&self, entry: &Entry, fd: BorrowedFd<'_>) -> Result<()> {
+    ///
+    /// `parent` is given for a file that was just made in it with the entry's mode.
+    fn describe(&self, entry: &Entry, fd: BorrowedFd<'_>, parent: Option<&Place>) -> Result<()> {
         let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
-        rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-            .map_err(|e| self.failed("set the owner of", e))?;
+        let newborn = self.newborn.filter(|_| parent.is_some_and(|parent| !parent.gives_group));
+        if newborn.is_none_or(|newborn| (newborn.uid, newborn.gid) != (uid, gid)) {
+            rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                .map_err(|e| self.failed("set the owner of", e))?;
+        }
         for (name, value) in self.xattrs(entry)? {
             let set = rustix::fs::fsetxattr(fd, &*name, value, XattrFlags::empty());
             self.check_xattr(set, &name)?;
+        }
+        if newborn.is_some_and(|newborn| entry.mode & (newborn.mask | 0o7000) == 0) {
+            return Ok(());
         }
         rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode)).map_err(|e| self.failed("set the mode of", e))
     }
@@ -508,9 +555,9 @@ impl Unpacker<'_> {
             Err(Errno::LOOP) => {
                 let fd = path::open_in_root(self.root, path, flags, Mode::empty())?;
                 let path = path::place_of(self.root, fd.as_fd())?.ok_or(Errno::NOENT)?;
-                Place { fd, path }
+                Place::new(fd, path)?
             }
-            other => Place { fd: other?, path: path.to_vec() },
+            other => Place::new(other?, path.to_vec())?,
         };
         Ok(self.keep_open(path, place))
     }

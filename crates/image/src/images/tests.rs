@@ -93,6 +93,7 @@ fn a_shared_layer_stays_until_its_last_image_goes() {
     assert_eq!((images.layers_size(), count(&temp, "l")), (7, 2));
     let chain = images.layer_chain(&b).unwrap();
     assert_eq!(images.remove(&b).unwrap(), [b.clone(), chain[1].clone(), chain[0].clone()]);
+    images.0.trash.wait();
     assert_eq!(
         (count(&temp, "l"), count(&temp, "images"), count(&temp, "blobs/sha256"), count(&temp, "trash")),
         (0, 0, 0, 0)
@@ -185,7 +186,7 @@ fn what_a_crash_left_goes_at_the_next_start() {
         (count(&temp, "l"), count(&temp, "snapshots"), count(&temp, "images"), count(&temp, "blobs/sha256")),
         (1, 0, 1, 1)
     );
-    images.0.cleaned();
+    images.0.trash.wait();
     assert_eq!((count(&temp, "ingest"), count(&temp, "trash")), (0, 0));
     // Names that were given before are not given again.
     let next = u64::from_str_radix(&images.0.number(), 36).unwrap();

@@ -278,6 +278,7 @@ fn a_container_keeps_its_layers_when_its_image_goes() {
     drop(root);
     images.discard(&kept).unwrap();
     assert_eq!(images.layers_size(), 0);
+    images.0.trash.wait();
     let left = |dir: &str| fs::read_dir(temp.path("image").join(dir)).unwrap().count();
     assert_eq!((left("l"), left("blobs/sha256"), left("trash"), left("init")), (0, 0, 0, 0));
 }
@@ -296,4 +297,6 @@ fn a_deep_tree_of_a_container_goes_too() {
     drop(dir);
     images.discard(&id).unwrap();
     assert!(!upper.exists());
+    images.0.trash.wait();
+    assert_eq!(fs::read_dir(images.0.root.join("trash")).unwrap().count(), 0);
 }

@@ -89,6 +89,26 @@ fn all_kinds_of_files_with_all_their_attributes() {
 }
 
 #[test]
+fn modes_and_owners_that_a_new_file_has_by_itself_or_not() {
+    let modes = [0o644, 0o755, 0o666, 0o777, 0o600, 0o444, 0o0, 0o2755, 0o1644, 0o4711];
+    let mut tar =
+        Tar::new().dir("d/").add(Entry { gid: 9, mode: 0o2755, ..entry("group", EntryKind::Dir) }, b"");
+    for mode in modes {
+        for dir in ["d", "group"] {
+            tar = tar.add(Entry { mode, ..entry(&format!("{dir}/{mode:o}"), EntryKind::File) }, b"x");
+        }
+    }
+    let (temp, _) = unpacked(&tar.end());
+    for mode in modes {
+        for dir in ["d", "group"] {
+            let meta =
+                std::fs::metadata(temp.path("layer/tree").join(dir).join(format!("{mode:o}"))).unwrap();
+            assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (mode, 0, 0), "{dir}/{mode:o}");
+        }
+    }
+}
+
+#[test]
 fn extended_attributes_but_never_overlayfs_own() {
     let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let with = Entry {
