@@ -1,0 +1,71 @@
+//! `--security-opt`, `--sysctl`, `--storage-opt`, `--log-opt`.
+
+use crate::commands::go_error;
+use crate::cli::flag::quote;
+
+/// Security options as the daemon takes them.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Security {
+    /// What the daemon gets.
+    pub(crate) options: Vec<String>,
+    /// Whether masked and read-only paths are left away.
+    pub(crate) open_paths: bool,
+}
+
+/// Reads all `--security-opt`; a seccomp profile's file is read and sent whole.
+pub(crate) fn parse(given: &[String]) -> Result<Security, String> {
+    let mut security = Security::default();
+    for option in given {
+        if option == "systempaths=unconfined" {
+            security.open_paths = true;
+            continue;
+        }
+        if option == "no-new-privileges" {
+            security.options.push(option.clone());
+            continue;
+        }
+        let pair = option.split_once('=').or_else(|| option.split_once(':'));
+        let Some((name, value)) = pair.filter(|(_, value)| !value.is_empty()) else {
+            return Err(format!("invalid --security-opt: {}", quote(option)));
+        };
+        if name == "seccomp" && value != "builtin" && value != "unconfined" {
+            let bytes = std::fs::read(value).map_err(|error| format!("opening seccomp profile ({value}) failed: open {value}: {}", go_error(&error)))?;
+            let profile: Box<serde_json::value::RawValue> = serde_json::from_slice(&bytes).map_err(|error| format!("compacting json for seccomp profile ({value}) failed: {error}"))?;
+            let profile: crate::format::value::Value = serde_json::from_str(profile.get()).map_err(|error| format!("compacting json for seccomp profile ({value}) failed: {error}"))?;
+            security.options.push(format!("seccomp={}", profile.to_json(false)));
+            continue;
+        }
+        security.options.push(option.clone());
+    }
+    Ok(security)
+}
+
+/// Whether `--sysctl` may set that name: what is namespaced.
+pub(crate) fn check_sysctl(name: &str) -> Result<(), String> {
+    const KERNEL: &[&str] = &["kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced"];
+    let namespaced = KERNEL.contains(&name) || name.starts_with("net.") || name.starts_with("fs.mqueue.") || name == "kernel.domainname" || name == "kernel.hostname";
+    if namespaced { Ok(()) } else { Err(format!("sysctl '{name}' is not allowed")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_is_sent_whole() {
+        let file = std::env::temp_dir().join(format!("minke-seccomp-{}", std::process::id()));
+        std::fs::write(&file, "{\n  \"defaultAction\": \"SCMP_ACT_ALLOW\"\n}\n").unwrap();
+        let security = parse(&[format!("seccomp={}", file.display()), "no-new-privileges".into(), "apparmor:x".into(), "systempaths=unconfined".into()]).unwrap();
+        assert_eq!(security.options, ["seccomp={\"defaultAction\":\"SCMP_ACT_ALLOW\"}", "no-new-privileges", "apparmor:x"]);
+        assert!(security.open_paths);
+        std::fs::remove_file(file).unwrap();
+        assert_eq!(parse(&["foo".into()]).unwrap_err(), "invalid --security-opt: \"foo\"");
+        assert_eq!(parse(&["seccomp=/no".into()]).unwrap_err(), "opening seccomp profile (/no) failed: open /no: no such file or directory");
+    }
+
+    #[test]
+    fn only_namespaced_sysctls_are_set() {
+        assert!(check_sysctl("net.core.somaxconn").is_ok() && check_sysctl("kernel.shmmax").is_ok());
+        assert_eq!(check_sysctl("vm.swappiness").unwrap_err(), "sysctl 'vm.swappiness' is not allowed");
+    }
+}
