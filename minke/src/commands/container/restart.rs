@@ -1,0 +1,45 @@
+//! `restart`
+
+use super::{check_name, path};
+use crate::cli::command::{Arity, Command, Offer, command};
+use crate::cli::flag::flags;
+use crate::cli::{Cli, Failure, Outcome};
+use crate::output::each_at_once;
+
+/// `restart`
+pub(crate) static COMMAND: Command = command!(RestartFlags, restart, {
+    name: "restart",
+    known_as: &["container restart", "restart"],
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    about: "Restart one or more containers",
+    arity: Arity::AtLeast(1),
+    offer: Offer::Running,
+});
+
+flags! {
+    /// Flags of `restart`.
+    struct RestartFlags {
+        signal: String ["signal" 's'], "Signal to send to the container";
+        time: Option<i64> ["time"], "", "use --timeout instead";
+        timeout: Option<i64> ["timeout" 't'], "Seconds to wait before the container is killed";
+    }
+}
+
+fn restart(cli: &Cli, flags: RestartFlags, args: Vec<String>) -> Outcome {
+    if flags.time.is_some() && flags.timeout.is_some() {
+        return Err(Failure::new("conflicting options: cannot specify both --timeout and --time"));
+    }
+    let mut query = Vec::new();
+    if let Some(seconds) = flags.timeout.or(flags.time) {
+        query.push(("t", seconds.to_string()));
+    }
+    if !flags.signal.is_empty() {
+        query.push(("signal", flags.signal.clone()));
+    }
+    let client = cli.client()?;
+    each_at_once(&args, |name| {
+        check_name(name)?;
+        client.act(&path(name, "/restart"), &query)?;
+        Ok(name.to_owned())
+    })
+}

@@ -1,0 +1,38 @@
+//! `image …`
+
+pub(crate) mod history;
+pub(crate) mod import;
+pub(crate) mod inspect;
+pub(crate) mod load;
+pub(crate) mod ls;
+pub(crate) mod prune;
+pub(crate) mod pull;
+pub(crate) mod rm;
+pub(crate) mod save;
+pub(crate) mod tag;
+
+use crate::cli::command::{Entry, Group};
+
+/// The group.
+pub(crate) static GROUP: Group = Group {
+    name: "image",
+    about: "Manage images",
+    entries: &[
+        Entry::Command(&history::COMMAND),
+        Entry::Command(&import::COMMAND),
+        Entry::Command(&inspect::COMMAND),
+        Entry::Command(&load::COMMAND),
+        Entry::Command(&ls::COMMAND),
+        Entry::Command(&prune::COMMAND),
+        Entry::Command(&pull::COMMAND),
+        Entry::Command(&rm::COMMAND),
+        Entry::Command(&save::COMMAND),
+        Entry::Command(&tag::COMMAND),
+    ],
+};
+
+/// The path of an image's resource. Slashes of its name stay, as docker's client leaves them.
+pub(crate) fn path(name: &str, rest: &str) -> String {
+    let segments: Vec<String> = name.split('/').map(super::segment).collect();
+    format!("/images/{}{rest}", segments.join("/"))
+}

@@ -1,0 +1,28 @@
+//! `image tag`, also `tag`
+
+use super::path;
+use crate::cli::command::{Arity, Command, Offer, command};
+use crate::cli::flag::{NoFlags, quote};
+use crate::cli::{Cli, Failure, Outcome};
+use minke_image::Reference;
+
+/// `tag`
+pub(crate) static COMMAND: Command = command!(NoFlags, tag, {
+    name: "tag",
+    known_as: &["image tag", "tag"],
+    usage: "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+    about: "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+    arity: Arity::Exactly(2),
+    offer: Offer::Images,
+});
+
+fn tag(cli: &Cli, _: NoFlags, args: Vec<String>) -> Outcome {
+    let wrong = |name: &str, why: String| Failure::new(format!("Error parsing reference: {} is not a valid repository/tag: {why}", quote(name)));
+    let target = Reference::parse(&args[1]).map_err(|error| wrong(&args[1], error.to_string()))?;
+    if target.digest().is_some() {
+        return Err(Failure::new("refusing to create a tag with a digest reference"));
+    }
+    let target = target.or_latest();
+    let query = [("repo", target.familiar_name()), ("tag", target.tag().unwrap_or_default().to_owned())];
+    Ok(cli.client()?.act(&path(&args[0], "/tag"), &query)?)
+}

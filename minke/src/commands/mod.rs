@@ -1,0 +1,88 @@
+//! The commands, one a file, and the tree that leads to them.
+
+pub(crate) mod completion;
+pub(crate) mod container;
+pub(crate) mod context;
+pub(crate) mod image;
+pub(crate) mod inspect;
+pub(crate) mod man;
+pub(crate) mod network;
+pub(crate) mod system;
+pub(crate) mod volume;
+
+use crate::cli::command::Entry;
+
+/// All that can be said after the program's name.
+pub(crate) static TREE: &[Entry] = &[
+    Entry::Command(&container::run::COMMAND),
+    Entry::Command(&container::exec::COMMAND),
+    Entry::Alias("ps", &container::ls::COMMAND),
+    Entry::Command(&image::pull::COMMAND),
+    Entry::Alias("images", &image::ls::COMMAND),
+    Entry::Command(&system::version::COMMAND),
+    Entry::Command(&system::info::COMMAND),
+    Entry::Group(&container::GROUP),
+    Entry::Group(&context::GROUP),
+    Entry::Group(&image::GROUP),
+    Entry::Group(&network::GROUP),
+    Entry::Group(&system::GROUP),
+    Entry::Group(&volume::GROUP),
+    Entry::Command(&container::attach::COMMAND),
+    Entry::Command(&container::commit::COMMAND),
+    Entry::Command(&completion::COMMAND),
+    Entry::Command(&completion::OFFERS),
+    Entry::Command(&container::cp::COMMAND),
+    Entry::Command(&container::create::COMMAND),
+    Entry::Command(&container::diff::COMMAND),
+    Entry::Command(&system::events::COMMAND),
+    Entry::Command(&container::export::COMMAND),
+    Entry::Command(&image::history::COMMAND),
+    Entry::Command(&image::import::COMMAND),
+    Entry::Command(&inspect::COMMAND),
+    Entry::Command(&container::kill::COMMAND),
+    Entry::Command(&image::load::COMMAND),
+    Entry::Command(&container::logs::COMMAND),
+    Entry::Command(&man::COMMAND),
+    Entry::Command(&container::pause::COMMAND),
+    Entry::Command(&container::port::COMMAND),
+    Entry::Command(&container::rename::COMMAND),
+    Entry::Command(&container::restart::COMMAND),
+    Entry::Command(&container::rm::COMMAND),
+    Entry::Alias("rmi", &image::rm::COMMAND),
+    Entry::Command(&image::save::COMMAND),
+    Entry::Command(&container::start::COMMAND),
+    Entry::Command(&container::stats::COMMAND),
+    Entry::Command(&container::stop::COMMAND),
+    Entry::Command(&image::tag::COMMAND),
+    Entry::Command(&container::top::COMMAND),
+    Entry::Command(&container::pause::UNPAUSE),
+    Entry::Command(&container::update::COMMAND),
+    Entry::Command(&container::wait::COMMAND),
+];
+
+/// Docker's verbs that come with later versions: they are told apart from typing mistakes.
+const LATER: &[&str] = &[
+    "build", "builder", "buildx", "checkpoint", "compose", "config", "image build", "image push", "login", "logout", "manifest", "node", "plugin", "push", "search", "secret", "service", "stack", "swarm", "trust",
+    "context export", "context import", "context update", "volume update",
+];
+
+/// The verb among [`LATER`] that `path` names.
+pub(crate) fn comes_later(path: &str) -> Option<&'static str> {
+    LATER.iter().find(|verb| **verb == path).copied()
+}
+
+/// An I/O error's reason in the words of Go, which docker's sentences end with.
+pub(crate) fn go_error(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text).to_owned();
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_lowercase().collect::<String>() + chars.as_str()).unwrap_or_default()
+}
+
+/// One segment of a request's path, from a name that a user typed.
+pub(crate) fn segment(name: &str) -> String {
+    crate::client::http::encode(name)
+}
+
+#[cfg(test)]
+mod tests;
