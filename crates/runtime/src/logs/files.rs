@@ -14,6 +14,10 @@ use std::{
 const CHUNK: usize = 256 << 10;
 /// A record longer than this is damage. Lines are cut at 16 KiB, which escaping may make six times as long.
 const LONGEST: usize = 4 << 20;
+/// A rotation at work leaves one number free at a time, and a second when it overtakes the one who looks.
+const GAP: u32 = 2;
+/// How often the file after a renamed one is looked for while names move.
+const ROUNDS: u32 = 1000;
 /// The most files of a log that are looked for.
 const MOST_FILES: u32 = 10_000;
 
@@ -136,14 +140,16 @@ impl Cursor {
     fn start(&mut self) -> io::Result<()> {
         let mut wanted = self.tail.unwrap_or(usize::MAX);
         let mut files: VecDeque<Open> = VecDeque::new();
+        let mut missing = 0;
         for number in 0..=MOST_FILES {
             let Some(mut open) = self.open(&numbered(&self.path, number))? else {
-                // A gap may be a rotation at work, but at the newest end only.
-                if number > 1 {
+                missing += 1;
+                if missing > GAP {
                     break;
                 }
                 continue;
             };
+            missing = 0;
             if files.iter().any(|file| file.identity == open.identity) {
                 continue;
             }
@@ -232,48 +238,53 @@ impl Cursor {
         self.after_rotation()
     }
 
-    /// The file that follows the current one, which was renamed, perhaps more than once.
+    /// The file that follows the current one, which was renamed, perhaps more than once. A rotation at work moves the
+    /// names under us; then it is looked for anew.
     fn after_rotation(&mut self) -> io::Result<bool> {
         let Some(current) = self.current.as_ref().map(|open| open.identity) else { return Ok(false) };
-        // A rotation at work moves the names under us; then it is looked for anew.
-        for _ in 0..100 {
-            let mut oldest = None;
-            let mut place = None;
-            for number in 1..=MOST_FILES {
-                match identity_at(&numbered(&self.path, number))? {
-                    Some(identity) if identity == current => {
-                        place = Some(number);
-                        break;
-                    }
-                    Some(_) => oldest = Some(number),
-                    None if number > 1 => break,
-                    None => {}
+        for round in 0..ROUNDS {
+            let last_round = round + 1 == ROUNDS;
+            let (place, oldest) = self.find(current)?;
+            // When it is gone, all that came before the oldest is.
+            let first = place.map_or(oldest, |number| number - 1);
+            if place.is_none() && round < 2 {
+                continue;
+            }
+            // A number that stays free was taken away by someone: what comes after it is still true.
+            let lowest = if last_round { 0 } else { first };
+            for number in (lowest..=first).rev() {
+                let Some(mut open) = self.open(&numbered(&self.path, number))? else { continue };
+                let unmoved = place.is_none_or(|at| {
+                    identity_at(&numbered(&self.path, at)).is_ok_and(|id| id == Some(current))
+                });
+                if unmoved && open.identity != current {
+                    open.rotated = number != 0;
+                    self.rest.clear();
+                    self.current = Some(open);
+                    return Ok(true);
                 }
             }
-            let (next, still) = match (place, oldest) {
-                (Some(number), _) => (number - 1, Some((number, current))),
-                // It is gone, and with it all that came before the oldest.
-                (None, oldest) => (oldest.unwrap_or(0), None),
-            };
-            let Some(mut open) = self.open(&numbered(&self.path, next))? else {
-                if next == 0 {
-                    // Renamed, and the new one not made yet: its making is told.
-                    return Ok(false);
-                }
-                continue;
-            };
-            let unmoved = match still {
-                Some((number, identity)) => identity_at(&numbered(&self.path, number))? == Some(identity),
-                None => true,
-            };
-            if unmoved && open.identity != current {
-                open.rotated = next != 0;
-                self.rest.clear();
-                self.current = Some(open);
-                return Ok(true);
+            if first == 0 && identity_at(&self.path)?.is_none() {
+                // Renamed, and the new one not made yet: its making is told.
+                return Ok(false);
+            }
+            std::thread::yield_now();
+        }
+        Ok(false)
+    }
+
+    /// The number that a file has now, and the oldest one's.
+    fn find(&self, wanted: Identity) -> io::Result<(Option<u32>, u32)> {
+        let (mut oldest, mut missing) = (0, 0);
+        for number in 1..=MOST_FILES {
+            match identity_at(&numbered(&self.path, number))? {
+                Some(identity) if identity == wanted => return Ok((Some(number), oldest)),
+                Some(_) => (oldest, missing) = (number, 0),
+                None if missing >= GAP => break,
+                None => missing += 1,
             }
         }
-        Err(io::Error::other("the log is rotated faster than it can be read"))
+        Ok((None, oldest))
     }
 
     /// Parses whole records; true when one after `until` was met.

@@ -162,6 +162,27 @@ async fn a_follower_misses_nothing_over_rotations_and_ends_when_told() {
     assert_eq!(all, (0..200).collect::<Vec<_>>());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_keeps_up_with_a_writer_that_does_not_wait() {
+    let log = Scratch::new("race");
+    let (end, ended) = tokio::sync::watch::channel(false);
+    let mut reader = Logs::default().read(LogQuery { follow: Some(ended), ..log.query() }).unwrap();
+    let follower = tokio::spawn(async move { numbers(&mut reader).await });
+    let writing = std::thread::spawn(move || {
+        for n in 0..300 {
+            log.write(n * 3..n * 3 + 3);
+            if n % 10 == 9 {
+                log.rotate();
+            }
+        }
+        log
+    });
+    let _log = tokio::task::spawn_blocking(|| writing.join().unwrap()).await.unwrap();
+    end.send(true).unwrap();
+    let all = tokio::time::timeout(std::time::Duration::from_secs(10), follower).await.unwrap().unwrap();
+    assert_eq!(all, (0..900).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn a_follower_of_an_emptied_log_goes_on() {
     let log = Scratch::new("emptied");
