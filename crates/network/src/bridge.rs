@@ -185,7 +185,7 @@ pub(crate) fn ensure(socket: &mut Socket, network: &Network, options: &Options) 
         let change = LinkChange { up: Some(true), ..LinkChange::default() };
         netlink::set_link(socket, link.index, &change).tried(|| format!("switch bridge {name} on"))?;
     }
-    // Answers to 127.0.0.1 come back by the bridge; see `firewall/plan.rs` on what guards it.
+    // Answers to 127.0.0.1 come back by the bridge; see `firewall/rules.rs` on what guards it.
     sysctl::try_set(&format!("ipv4/conf/{name}/route_localnet"), "1");
     set_addresses(socket, network, options, link.index)?;
     Ok(link.index)

@@ -3,6 +3,7 @@
 use super::{
     host::{self, Blocker},
     plan::{self, Opening, SetName, Zone},
+    rules,
 };
 use crate::{NetworkError, error::Tried};
 use minke_linux::{
@@ -171,7 +172,7 @@ impl Firewall {
         batch.add_table(family, table, "");
         batch.delete_table(family, table);
         batch.add_table(family, table, "made by minke; changes are undone");
-        for chain in plan::chains() {
+        for chain in rules::chains() {
             batch.add_chain(family, table, &chain);
         }
         let zones = self.zones.values().flat_map(plan::zone_elements);
@@ -186,7 +187,7 @@ impl Firewall {
             members.dedup_by(|a, b| a.key == b.key);
             batch.add_elements(family, table, &set, &members);
         }
-        for rule in plan::rules(self.open) {
+        for rule in rules::rules(self.open) {
             batch.append_rule(family, table, &rule);
         }
         batch.commit(&mut self.socket)?;

@@ -2,9 +2,9 @@
 //! policy), containers would be cut off, whatever our own table says.
 //!
 //! So one jump is put at the head of each such chain, to a chain `minke-<daemon id>` beside it that lets marked packets
-//! pass (`plan::MARK`); it is taken away again. Nothing else of the host's rules is touched.
+//! pass (`rules::MARK`); it is taken away again. Nothing else of the host's rules is touched.
 
-use super::plan::MARK;
+use super::rules::MARK;
 use minke_linux::{
     netlink::{Refused, Socket},
     nftables::{
