@@ -108,14 +108,17 @@ pub struct StartError {
 }
 
 impl StartError {
-    /// The exit code that Docker gives: 127 not found, 126 found but cannot run, 128 all else.
+    /// The exit code that Docker gives: 127 not found, 126 found but cannot run, 128 all else. By dockerd's rule, which
+    /// looks at the words.
     pub fn exit_code(&self) -> i32 {
-        match (self.stage, self.errno) {
-            // "executable file not found in $PATH" and "no such file or directory".
-            (Stage::Exec, libc_errno::ENOENT) => 127,
-            (Stage::Exec, libc_errno::EACCES | libc_errno::ENOTDIR | libc_errno::EISDIR) => 126,
-            (Stage::Cwd, libc_errno::ENOTDIR | libc_errno::EACCES) => 126,
-            _ => 128,
+        let text = self.text();
+        let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        if says(&["executable file not found", "no such file or directory"]) {
+            127
+        } else if says(&["permission denied", "is a directory"]) {
+            126
+        } else {
+            128
         }
     }
 
@@ -139,6 +142,7 @@ impl StartError {
                 format!("exec: \"{detail}\": executable file not found in $PATH")
             }
             Stage::Exec if matches!(*errno, libc_errno::ENOENT | libc_errno::ENOTDIR) => format!("exec: \"{detail}\": stat {detail}: {}", self.reason()),
+            Stage::Exec if *errno == libc_errno::EISDIR => format!("exec: \"{detail}\": is a directory: permission denied"),
             Stage::Exec => format!("exec: \"{detail}\": {}", self.reason()),
             Stage::Cwd => format!("chdir to cwd (\"{detail}\") set in config.json failed: {}", self.reason()),
             _ if *errno == 0 => format!("{}: {detail}", stage.as_str()),
@@ -159,7 +163,6 @@ impl StartError {
 mod libc_errno {
     use rustix::io::Errno;
     pub(super) const ENOENT: i32 = Errno::NOENT.raw_os_error();
-    pub(super) const EACCES: i32 = Errno::ACCESS.raw_os_error();
     pub(super) const ENOTDIR: i32 = Errno::NOTDIR.raw_os_error();
     pub(super) const EISDIR: i32 = Errno::ISDIR.raw_os_error();
 }

@@ -13,7 +13,7 @@ pub mod spec;
 pub mod stats;
 
 pub use error::{RuntimeError, StartError};
-pub use minke_shim::protocol::Stage;
+pub use minke_shim::{protocol::Stage, user::check as check_user};
 pub use minke_linux::cgroup::Stats;
 pub use process::{Exec, Found, Process};
 pub use request::{

@@ -16,7 +16,7 @@ mod search;
 mod shim;
 mod stream;
 mod task;
-mod user;
+pub mod user;
 pub mod wire;
 
 use minke_linux::process;

@@ -18,8 +18,11 @@ use std::{
 pub(crate) const PIECE: usize = 64 << 10;
 /// Pieces that are read from one stream before others get their turn.
 const ROUNDS: usize = 8;
-/// How long a client may take nothing while output waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client may take nothing while output waits for it: a reader who has paused its pager shall lose nothing,
+/// but a stuck terminal must not hold a container for ever.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Bytes that may wait for a client before output waits for it: as many as dockerd lets wait.
+const MOST_WAITING: usize = 1 << 20;
 
 /// One attached client.
 struct Client {
@@ -35,14 +38,20 @@ struct Client {
 }
 
 impl Client {
-    fn full(&self) -> bool {
+    /// Something waits for it.
+    fn waiting(&self) -> bool {
         self.queue.len() > self.sent
+    }
+
+    /// So much waits for it that output must wait too.
+    fn full(&self) -> bool {
+        self.queue.len() - self.sent >= MOST_WAITING
     }
 
     /// Sends a piece with its header, keeps what the client does not take now. False: it is gone.
     fn send(&mut self, head: &[u8], body: &[u8]) -> bool {
         let mut sent = 0;
-        if !self.full() {
+        if !self.waiting() {
             sent = match rustix::net::sendmsg(&self.socket, &[IoSlice::new(head), IoSlice::new(body)], &mut Default::default(), rustix::net::SendFlags::NOSIGNAL) {
                 Ok(n) => n,
                 Err(Errno::AGAIN | Errno::INTR) => 0,
@@ -60,13 +69,20 @@ impl Client {
 
     /// Sends what waits. False: it is gone.
     fn flush(&mut self) -> bool {
-        while self.full() {
+        while self.waiting() {
             match rustix::net::send(&self.socket, &self.queue[self.sent..], rustix::net::SendFlags::NOSIGNAL) {
                 Ok(n) => {
                     self.sent += n;
-                    self.stalled = Some(Instant::now());
+                    self.stalled = self.full().then(Instant::now);
                 }
-                Err(Errno::AGAIN | Errno::INTR) => return true,
+                Err(Errno::AGAIN | Errno::INTR) => {
+                    // What it took is not kept; moved only when that is worth it.
+                    if self.sent > self.queue.len() / 2 {
+                        self.queue.drain(..self.sent);
+                        self.sent = 0;
+                    }
+                    return true;
+                }
                 Err(_) => return false,
             }
         }
@@ -168,7 +184,7 @@ impl Streams {
         for (n, client) in self.clients.iter().enumerate() {
             // Input waits while the process has not taken the last; a client's end is always looked for.
             let mut events = if client.sends && self.pending.is_empty() { libc::POLLIN } else { 0 };
-            if client.full() {
+            if client.waiting() {
                 events |= libc::POLLOUT;
             }
             add(client.socket.as_raw_fd(), events, Part::Client(n));
@@ -368,11 +384,14 @@ impl Streams {
         self.stdin = None;
         self.pending = Vec::new();
         self.outputs = [None, None];
+        for client in &mut self.clients {
+            client.stalled.get_or_insert_with(Instant::now);
+        }
         self.leave();
     }
 
     fn leave(&mut self) {
-        self.clients.retain(Client::full);
+        self.clients.retain(Client::waiting);
     }
 
     /// Whether someone is still attached.

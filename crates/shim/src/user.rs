@@ -34,6 +34,11 @@ pub(crate) fn find(root: BorrowedFd<'_>, spec: &str, extra: &[String]) -> Outcom
     look_up(&read(root, "/etc/passwd"), &read(root, "/etc/group"), spec, extra)
 }
 
+/// Refuses a user or group that the files of `root` do not know, in Docker's words.
+pub fn check(root: BorrowedFd<'_>, spec: &str) -> Result<(), String> {
+    find(root, spec, &[]).map(drop).map_err(|failure| failure.detail)
+}
+
 /// A file of `root`; what is missing, odd (a FIFO, a device) or not readable is as empty.
 fn read(root: BorrowedFd<'_>, path: &str) -> String {
     let mut text = Vec::new();

@@ -54,7 +54,8 @@ async fn start(routes: &Routes, mut ask: Ask) -> Result<Answer> {
     let takes_input = exec.spec.attach_stdin;
     // Started before the connection is taken over: what the request itself has wrong is an answer of its own. Whoever
     // asked may be gone before it runs; it runs all the same.
-    let started = to_its_end(async move { Ok::<_, ApiError>(containers.exec_start(&id, wish).await) }).await?;
+    let started =
+        to_its_end(async move { Ok::<_, ApiError>(containers.exec_start(&id, wish).await) }).await?;
     let started = match started {
         Err(e) if !matches!(e, minke_engine::Error::Start { .. }) => return Err(e.into()),
         other => other,
@@ -71,7 +72,9 @@ async fn start(routes: &Routes, mut ask: Ask) -> Result<Answer> {
                 return;
             }
             match started {
-                Ok(Some(attachment)) => drop(stream::run(socket, attachment, takes_input).await),
+                Ok(Some(attachment)) => {
+                    stream::run(socket, attachment, takes_input).await;
+                }
                 Ok(None) => {}
                 Err(e) => stream::say(socket, body.tty, &format!("{e}\r\n")).await,
             }

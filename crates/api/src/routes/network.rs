@@ -36,7 +36,7 @@ pub(super) async fn handle(routes: &Routes, mut ask: Ask) -> Result<Answer> {
         }
         E::NetworkConnect => {
             let body: ConnectBody = ask.json().await?;
-            let wish = body.endpoint_config.unwrap_or_default().parse_for_connect()?;
+            let wish = body.endpoint_config.unwrap_or_default().parse_for_connect(&ask.name)?;
             let containers = routes.engine.containers.clone();
             check_container(&body.container)?;
             to_its_end(async move { containers.connect(&ask.name, &body.container, wish).await }).await?;

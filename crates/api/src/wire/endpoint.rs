@@ -87,13 +87,16 @@ impl EndpointSettings {
         self
     }
 
-    /// What is asked of `network`, or every reason against it, in dockerd's words.
+    /// What a new container asks of `network`, or every reason against it, in dockerd's words.
     pub(crate) fn parse(&self, network: &str) -> Result<EndpointSpec, ApiError> {
+        self.parse_for_connect(network)
+            .map_err(|e| e.context(format_args!("invalid config for network {network}")))
+    }
+
+    /// The same for a container that is connected later.
+    pub(crate) fn parse_for_connect(&self, network: &str) -> Result<EndpointSpec, ApiError> {
         if !self.mac_address.is_empty() && !is_mac(&self.mac_address) {
-            let mac = &self.mac_address;
-            return Err(ApiError::invalid(format!(
-                "invalid config for network {network}: invalid MAC address {mac}"
-            )));
+            return Err(ApiError::invalid(format!("invalid MAC address {}", self.mac_address)));
         }
         let mut reasons = Vec::new();
         let ipam = self.ipam_config.clone().unwrap_or_default();
@@ -123,10 +126,7 @@ impl EndpointSettings {
             );
         }
         if !reasons.is_empty() {
-            let list = join_reasons(&reasons);
-            return Err(ApiError::invalid(format!(
-                "invalid config for network {network}: invalid endpoint settings:\n{list}"
-            )));
+            return Err(ApiError::invalid(format!("invalid endpoint settings:\n{}", join_reasons(&reasons))));
         }
         Ok(EndpointSpec {
             ipv4,
@@ -139,13 +139,6 @@ impl EndpointSettings {
             gateway_priority: self.gw_priority,
             ipam_given: self.ipam_config.is_some(),
         })
-    }
-}
-
-impl EndpointSettings {
-    /// What is asked of a network that is connected later: its own checks are the engine's.
-    pub(crate) fn parse_for_connect(&self) -> Result<EndpointSpec, ApiError> {
-        self.parse("")
     }
 }
 

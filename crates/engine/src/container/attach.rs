@@ -6,7 +6,10 @@ use crate::{Error, error::Result};
 use minke_model::{Container, ContainerState};
 use minke_runtime::{AttachStreams, Process};
 use std::sync::{Arc, Mutex};
-use tokio::{net::UnixStream, sync::oneshot};
+use tokio::{
+    net::UnixStream,
+    sync::{oneshot, watch},
+};
 
 /// More clients than this that wait for a start are refused.
 const MOST_WAITING: usize = 256;
@@ -37,6 +40,9 @@ pub struct Attachment {
     pub detach: Option<DetachKeys>,
     /// Where the bytes are.
     pub stream: AttachStream,
+    /// Turns true once the process' exit is known: a client that sees its stream end may ask for the code at once.
+    /// `None` where nobody asks so.
+    pub ended: Option<watch::Receiver<bool>>,
 }
 
 /// The bytes of an attachment.
@@ -154,7 +160,7 @@ impl Containers {
             AttachStream::ended(replay)
         };
         self.tell(&record, "attach", &[]);
-        Ok(Attachment { tty, detach: tty.then_some(detach), stream })
+        Ok(Attachment { tty, detach: tty.then_some(detach), stream, ended: None })
     }
 
     /// A client has typed its detach keys.

@@ -51,13 +51,11 @@ impl Containers {
                 let names = Containers::dns_names(&cell.record(), &name);
                 let mut endpoint = self.inner.networks.reserve(&cell.id, &name, &wish, names)?;
                 endpoint.interface = free_interface(&record.status.endpoints);
-                let is_gateway = self.gateway_network(&cell.record()).as_deref() == Some(&name)
-                    && !record.status.endpoints.keys().any(|n| self.gives_route(n));
                 let record = cell.record();
                 let resolver = self.resolver(&record);
                 self.inner
                     .networks
-                    .attach_one(&record, process.netns()?, &name, endpoint, is_gateway, resolver)
+                    .attach_one(&record, process.netns()?, &name, endpoint, resolver)
                     .await
             }
             .await;
@@ -66,6 +64,9 @@ impl Containers {
                     cell.change(|c| {
                         c.status.endpoints.insert(name.clone(), endpoint);
                     });
+                    if self.gateway_network(&cell.record()).as_deref() == Some(&name) {
+                        self.move_gateway(&cell, &process).await?;
+                    }
                     self.write_files_again(&cell.record())?;
                 }
                 Err(e) => {
@@ -123,9 +124,13 @@ impl Containers {
         self.save(&cell, Durability::Synced).await
     }
 
-    /// The network that gave the default route is gone: another one gives it, and publishes the ports.
+    /// The default route, and with it the published ports, go to the network that has the first right to them now.
     async fn move_gateway(&self, cell: &super::Cell, process: &minke_runtime::Process) -> Result<()> {
         let record = cell.record();
+        if record.status.endpoints.values().any(|e| !e.published.is_empty()) {
+            self.inner.networks.unpublish(&record.id).await;
+            cell.change(|c| c.status.endpoints.values_mut().for_each(|e| e.published.clear()));
+        }
         let Some(name) = self.gateway_network(&record) else { return Ok(()) };
         let Some(endpoint) = record.status.endpoints.get(&name).cloned() else { return Ok(()) };
         let endpoint = self.inner.networks.become_gateway(&record, process.netns()?, &name, endpoint).await?;
@@ -133,13 +138,6 @@ impl Containers {
             c.status.endpoints.insert(name, endpoint);
         });
         Ok(())
-    }
-
-    fn gives_route(&self, network: &str) -> bool {
-        self.inner
-            .networks
-            .find(network)
-            .is_ok_and(|n| !n.spec.internal && n.spec.driver == NetworkDriver::Bridge)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{Error, error::Result, names};
 use minke_image::{Image, ImageError};
 use minke_model::{
     Container, ContainerId, ContainerSpec, ContainerState, ContainerStatus, Timestamp,
-    container::{IpcSharing, NetworkMode, Sharing},
+    container::{IpcSharing, NetworkMode},
     health::{Health, HealthState},
     name,
 };
@@ -222,38 +222,13 @@ impl Containers {
                 "--storage-opt is supported only for overlay over xfs with 'pquota' mount option".into(),
             ));
         }
-        if let Sharing::Container(target) = &spec.namespaces.pid {
-            self.joinable(target, "pid")?;
-        }
-        if let IpcSharing::Container(target) = &spec.namespaces.ipc {
-            let other = self.joinable(target, "ipc")?;
-            if !matches!(
-                other.spec.namespaces.ipc,
-                IpcSharing::Shareable | IpcSharing::Host | IpcSharing::Container(_)
-            ) {
-                return Err(Error::Invalid(format!(
-                    "cannot join IPC of container {target}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
-                )));
-            }
-        }
-        if let NetworkMode::Container(target) = &spec.networking.mode {
-            self.joinable(target, "network")?;
-        }
         for link in spec.networking.links.iter().flatten() {
             let (target, _) = super::links::parse(link);
-            self.find(target).map_err(|_| Error::Invalid(format!("could not get container for {target}")))?;
+            self.find(target).map_err(|e| Error::Invalid(format!("could not get container for {target}: {e}")))?;
         }
         self.inner.config_check_log(spec)?;
         warnings.extend(self.inner.resource_warnings(spec));
         Ok(())
-    }
-
-    fn joinable(&self, target: &str, what: &str) -> Result<Arc<Container>> {
-        self.get(target).map_err(|e| match e {
-            Error::NoSuchContainer(name) if what == "network" => Error::NoSuchContainer(name),
-            Error::NoSuchContainer(name) => Error::NoSuchContainer(name),
-            other => other,
-        })
     }
 
     /// The daemon's defaults, as Docker's inspect shows them.

@@ -3,12 +3,13 @@
 use super::{AttachStream, Attachment, Cell, Containers, detach::DetachKeys, lock};
 use crate::{Error, error::Result, records::ExecRecord};
 use minke_model::{Container, ContainerState, ExecId};
-use minke_runtime::{AttachStreams, ExecRequest, ExecState, Process, RuntimeError};
+use minke_runtime::{AttachStreams, ExecRequest, ExecState, Process, RuntimeError, Stage};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
 };
+use tokio::sync::watch;
 
 /// Ended execs that are remembered for `inspect`, for each container.
 const REMEMBERED: usize = 64;
@@ -169,6 +170,10 @@ impl Containers {
         }
         DetachKeys::parse(&spec.detach_keys)?;
         may_exec(&cell)?;
+        if spec.user.bytes().any(|b| !b.is_ascii_digit() && b != b':') {
+            let user = spec.user.clone();
+            self.with_root(&cell, move |root| minke_runtime::check_user(root, &user).map_err(Error::Invalid)).await?;
+        }
         let id = ExecId::random();
         self.tell(
             &cell.record(),
@@ -234,14 +239,13 @@ impl Containers {
         if let Err(e) = self.inner.records.put_exec(&exec, record).await {
             tracing::warn!("exec {exec} will not be known after a restart: {e}");
         }
-        self.follow_exec(&cell, process, exec, started.pid);
+        let ended = self.follow_exec(&cell, process, exec, started.pid);
         let tty = spec.tty;
         let detach = if tty { Some(DetachKeys::parse(&spec.detach_keys)?) } else { None };
         Ok(started.stream.map(|stream| Attachment {
             tty,
             detach,
-            stream: AttachStream::live(Vec::new(), stream),
-        }))
+            stream: AttachStream::live(Vec::new(), stream), ended: Some(ended) }))
     }
 
     /// Tells its terminal its size.
@@ -263,8 +267,9 @@ impl Containers {
     }
 
     /// Waits for its end.
-    fn follow_exec(&self, cell: &Arc<Cell>, process: Process, exec: ExecId, pid: i32) {
+    fn follow_exec(&self, cell: &Arc<Cell>, process: Process, exec: ExecId, pid: i32) -> watch::Receiver<bool> {
         let (containers, cell) = (self.clone(), cell.clone());
+        let (known, ended) = watch::channel(false);
         tokio::spawn(async move {
             let ended = process.exec_wait(&exec).await;
             if let Err(e) = containers.inner.records.delete_exec(&exec).await {
@@ -275,7 +280,9 @@ impl Containers {
             cell.execs.set(&exec, State::Exited { pid, code });
             let more = [("execID", exec.to_string()), ("exitCode", code.to_string())];
             containers.tell(&cell.record(), "exec_die", &more);
+            known.send_replace(true);
         });
+        ended
     }
 
     /// Takes the execs of a container that ran on while no daemon did into care again.
@@ -299,7 +306,8 @@ impl Containers {
                 Some(State::Running { pid } | State::Exited { pid, .. }) => pid,
                 _ => 0,
             };
-            self.follow_exec(cell, process.clone(), id.clone(), pid);
+            // Nobody waits for it.
+            drop(self.follow_exec(cell, process.clone(), id.clone(), pid));
         }
     }
 
@@ -329,13 +337,15 @@ fn may_exec(cell: &Cell) -> Result<()> {
 
 /// dockerd's sentence around what the process said.
 fn exec_error(e: RuntimeError) -> Error {
-    match e {
-        RuntimeError::Start(e) => Error::Start {
-            exit: if e.exit_code() == 128 { 126 } else { e.exit_code() },
-            message: format!(
-                "OCI runtime exec failed: exec failed: unable to start container process: {e}: unknown"
-            ),
+    let RuntimeError::Start(e) = e else { return Error::Runtime(e) };
+    if e.stage == Stage::User {
+        return Error::Invalid(e.detail);
+    }
+    Error::Start {
+        exit: match e.exit_code() {
+            128 => 126,
+            code => code,
         },
-        other => Error::Runtime(other),
+        message: format!("OCI runtime exec failed: exec failed: unable to start container process: {e}"),
     }
 }

@@ -125,8 +125,6 @@ pub(crate) struct Progress {
     pub(crate) exits: u64,
     /// Of the last exit.
     pub(crate) code: i32,
-    /// Why the last start failed; empty when it did not.
-    pub(crate) error: String,
     /// It is gone.
     pub(crate) removed: bool,
 }
@@ -137,7 +135,6 @@ impl Cell {
             state: record.status.state,
             exits: 0,
             code: record.status.exit_code,
-            error: String::new(),
             removed: false,
         };
         Self {

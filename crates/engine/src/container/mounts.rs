@@ -28,7 +28,7 @@ pub(super) fn plan(containers: &Containers, spec: &ContainerSpec) -> Result<Vec<
     let mut inherited: BTreeMap<String, Planned> = BTreeMap::new();
     for from in spec.volumes_from.iter().flatten() {
         let (name, mode) = parse_volumes_from(from)?;
-        let other = containers.get(name)?;
+        let other = containers.get(name).map_err(|e| Error::Invalid(e.to_string()))?;
         for point in &other.mounts {
             let mut point = point.clone();
             point.copy_up = false;

@@ -8,10 +8,12 @@ use minke_model::{
     health::{Health, HealthState},
     log::LogSpec,
 };
-use minke_runtime::{CreateRequest, Joined, LogTarget, NetJoin, Process, RuntimeError};
+use minke_runtime::{CreateRequest, Joined, LogTarget, NetJoin, Process, RuntimeError, Stage};
 use minke_store::Durability;
 use std::sync::{Arc, atomic::Ordering};
 
+/// ENOTDIR.
+const NOT_A_DIRECTORY: i32 = rustix::io::Errno::NOTDIR.raw_os_error();
 /// The `PATH` of a container whose image and user set none.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -64,12 +66,11 @@ impl Containers {
         cell.attachers.clear();
         cell.change(|c| {
             c.status.exit_code = exit;
-            c.status.error.clone_from(&message);
+            c.status.error = message;
             c.status.pid = 0;
         });
         cell.progress.send_modify(|p| {
             p.code = exit;
-            p.error = message;
             p.exits += 1;
         });
         self.save(cell, Durability::Relaxed).await?;
@@ -230,7 +231,16 @@ impl Containers {
             Sharing::Private | Sharing::Host => None,
         };
         let ipc = match &record.spec.namespaces.ipc {
-            IpcSharing::Container(target) => Some(running(target, "IPC namespace")?),
+            IpcSharing::Container(target) => {
+                let other = self.get(target)?;
+                if matches!(other.spec.namespaces.ipc, IpcSharing::Private | IpcSharing::None) {
+                    return Err(Error::Conflict(format!(
+                        "failed to join IPC namespace: container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+                        other.id
+                    )));
+                }
+                Some(running(target, "IPC namespace")?)
+            }
             _ => None,
         };
         let net = match &record.spec.networking.mode {
@@ -275,13 +285,17 @@ fn to_runtime(rootfs: minke_image::Rootfs) -> minke_runtime::Rootfs {
 
 /// dockerd's sentence around what the process said: clients look for its inner part.
 fn start_error(e: RuntimeError) -> Error {
-    match e {
-        RuntimeError::Start(e) => Error::Start {
+    let RuntimeError::Start(e) = e else { return Error::Runtime(e) };
+    match e.stage {
+        Stage::User => Error::Start { exit: 128, message: e.detail },
+        Stage::Cwd if e.errno == NOT_A_DIRECTORY => {
+            Error::Start { exit: 128, message: format!("Cannot mkdir: {} is not a directory", e.detail) }
+        }
+        _ => Error::Start {
             exit: e.exit_code(),
             message: format!(
-                "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: {e}: unknown"
+                "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: {e}"
             ),
         },
-        other => Error::Runtime(other),
     }
 }

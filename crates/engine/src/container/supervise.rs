@@ -78,7 +78,6 @@ impl Containers {
         cell.progress.send_modify(|p| {
             p.exits += 1;
             p.code = exit.code;
-            p.error.clear();
         });
         again
     }

@@ -22,7 +22,7 @@ pub enum WaitCondition {
 pub struct WaitResult {
     /// The exit code.
     pub code: i64,
-    /// Why it could not be waited for, or could not start.
+    /// Why its removal failed, when that was waited for.
     pub error: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl Containers {
             match done.await {
                 Ok(p) => WaitResult {
                     code: i64::from(p.code),
-                    error: (!p.error.is_empty()).then(|| p.error.clone()),
+                    error: None,
                 },
                 // The cell went with its container between two looks.
                 Err(_) => WaitResult { code: 0, error: None },

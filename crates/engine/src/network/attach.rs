@@ -5,7 +5,7 @@ use crate::{Error, error::Result};
 use minke_model::{
     Container, ContainerId, EndpointId,
     network::{Endpoint, EndpointSpec, Network, NetworkDriver},
-    port::PortBinding,
+    port::{Port, PortBinding},
 };
 use minke_network::{
     EndpointPlan, Mac, NetworkError, PortRequest, Target,
@@ -226,18 +226,13 @@ impl Networks {
         netns: OwnedFd,
         name: &str,
         endpoint: Endpoint,
-        is_gateway: bool,
         resolver: ResolverConfig,
     ) -> Result<Endpoint> {
         let network = self.find(name)?;
-        let plan = self.plan(&network, &endpoint, is_gateway, record)?;
+        let plan = self.plan(&network, &endpoint, false, record)?;
         let (kernel, wanted) = (self.inner.kernel.clone(), network.clone());
         let netns =
             crate::blocking(move || kernel.connect(netns.as_fd(), &wanted, &plan).map(|()| netns)).await??;
-        let mut endpoint = endpoint;
-        if is_gateway && network.spec.driver == NetworkDriver::Bridge {
-            endpoint.published = self.publish(record, &network, &endpoint).await?;
-        }
         self.join_named(&network, record, &endpoint);
         self.publish_names(&network, record, &endpoint);
         self.tell(&network, "connect", Some(&record.id));
@@ -342,7 +337,7 @@ impl Networks {
         })
     }
 
-    async fn unpublish(&self, container: &ContainerId) {
+    pub(crate) async fn unpublish(&self, container: &ContainerId) {
         let (kernel, id) = (self.inner.kernel.clone(), container.clone());
         match crate::blocking(move || kernel.unpublish(&id)).await {
             Ok(Ok(())) => {}
@@ -446,7 +441,9 @@ fn release(leases: &mut minke_network::ipam::Leases, endpoint: &Endpoint) {
 fn port_requests(record: &Container) -> Vec<PortRequest> {
     let networking = &record.spec.networking;
     let mut requests: Vec<PortRequest> = Vec::new();
-    for (port, bindings) in &networking.port_bindings {
+    // Docker publishes what is exposed only; its CLI always says both.
+    let exposed = |port: &Port| record.spec.exposed_ports.contains(port);
+    for (port, bindings) in networking.port_bindings.iter().filter(|(port, _)| exposed(port)) {
         let any = [PortBinding::default()];
         let bindings = if bindings.is_empty() { &any[..] } else { bindings };
         requests.extend(bindings.iter().map(|b| PortRequest { container: *port, binding: b.clone() }));

@@ -34,10 +34,10 @@ pub fn write(hosts: &Hosts<'_>) -> String {
     }
     let own = own_names(hosts.hostname, hosts.domainname);
     let extra = hosts.extra.iter().map(|(names, address)| (names, address));
-    for (names, address) in extra.chain(hosts.addresses.iter().map(|address| (&own, address))) {
-        if hosts.ipv6 || address.is_ipv4() {
-            push(&mut text, address, names);
-        }
+    for (names, address) in extra
+        .chain(hosts.addresses.iter().filter(|a| hosts.ipv6 || a.is_ipv4()).map(|address| (&own, address)))
+    {
+        push(&mut text, address, names);
     }
     text
 }
