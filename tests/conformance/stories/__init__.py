@@ -1,0 +1,1 @@
+"""The stories, a chapter a file."""

@@ -1,0 +1,65 @@
+"""Restarts, health, and what is removed."""
+
+import time
+
+from house import story, until
+
+
+@story
+def one_that_fails_is_started_again_so_many_times(machine):
+    machine.run("-d", "--name", "c", "--restart", "on-failure:2", "--", "echo again; exit 3")
+    until("the last end", lambda: machine.see("c", "{{.State.Status}} {{.RestartCount}}") == "exited 2")
+    assert machine.docker("logs", "c").out == "again\n" * 3
+    assert machine.see("c", "{{.State.ExitCode}}") == "3"
+
+
+@story
+def a_restart_waits_longer_each_time(machine):
+    machine.run("-d", "--name", "c", "--restart", "always", "--", "date +%s.%N 2>/dev/null; cut -d' ' -f1 /proc/uptime >> /root/starts; exit 1")
+    until("five starts", lambda: int(machine.see("c", "{{.RestartCount}}")) >= 4)
+    machine.docker("stop", "c", fails=None)
+    machine.docker("cp", "c:/root/starts", machine.scratch / "starts")
+    starts = [float(line) for line in (machine.scratch / "starts").read_text().split()]
+    waits = [b - a for a, b in zip(starts, starts[1:])]
+    for wait, least in zip(waits, (0.1, 0.2, 0.4, 0.8)):
+        assert least - 0.02 <= wait < least + 0.6, waits
+
+
+@story
+def stopped_by_its_user_it_stays_stopped(machine):
+    machine.run("-d", "--name", "c", "--restart", "unless-stopped", "--", "sleep 1000")
+    machine.docker("stop", "-t", "0", "c")
+    machine.daemon.again()
+    assert machine.see("c", "{{.State.Status}}") == "exited"
+    machine.docker("update", "--restart", "always", "c")
+    machine.daemon.again()
+    until("it to run", lambda: machine.see("c", "{{.State.Running}}") == "true")
+
+
+@story
+def its_probe_says_how_it_is(machine):
+    machine.run("-d", "--name", "c", "--health-cmd", "test -e /root/well", "--health-interval", "100ms", "--health-retries", "2", "--", "sleep 1000")
+    machine.healthy("c", "unhealthy")
+    machine.docker("exec", "c", "touch", "/root/well")
+    machine.healthy("c")
+    assert machine.docker("ps", "--filter", "health=healthy", "--format", "{{.Names}}").out == "c\n"
+
+
+@story
+def prune_takes_what_is_dead_and_nothing_else(machine):
+    machine.run("--name", "dead", "--", "true")
+    machine.run("-d", "--name", "alive", "--", "sleep 1000")
+    machine.docker("network", "create", "unused")
+    told = machine.docker("system", "prune", "-f").out
+    assert "Deleted Containers:" in told and "Deleted Networks:\nunused" in told, told
+    assert machine.docker("ps", "-a", "--format", "{{.Names}}").out == "alive\n"
+
+
+@story
+def a_running_one_is_removed_by_force_only(machine):
+    machine.run("-d", "--name", "c", "--", "sleep 1000")
+    refused = machine.docker("rm", "c", fails=True)
+    assert "container is running: stop the container before removing or force remove" in refused.err, refused
+    began = time.monotonic()
+    machine.docker("rm", "-f", "c")
+    assert time.monotonic() - began < 5

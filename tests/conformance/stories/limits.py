@@ -1,0 +1,75 @@
+"""What a container may use and may do."""
+
+import json
+import urllib.parse
+
+from house import IMAGE, story
+
+
+@story
+def one_that_takes_too_much_memory_is_told_so(machine):
+    machine.run("--name", "greedy", "-m", "16m", "--memory-swap", "16m", "--", "head -c 100000000 /dev/zero | tail", fails=None)
+    assert machine.see("greedy", "{{.State.OOMKilled}}") == "true", machine.see("greedy", "{{json .State}}")
+
+
+@story
+def processes_and_descriptors_are_counted(machine):
+    done = machine.run("--rm", "--pids-limit", "8", "--", "for n in $(seq 20); do sleep 5 & done; wait", fails=None)
+    assert "can't fork" in done.err, done
+    assert machine.run("--rm", "--ulimit", "nofile=123:456", "--", "ulimit -n; ulimit -Hn").out == "123\n456\n"
+
+
+@story
+def what_is_given_by_default_is_docker_s(machine):
+    status = machine.run("--rm", "--", "cat /proc/self/status").out
+    seen = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert seen["CapEff"] == seen["CapBnd"] == "00000000a80425fb" and seen["Seccomp"] == "2" and seen["NoNewPrivs"] == "0", status
+    hidden = machine.run("--rm", "--", "wc -c < /proc/kcore; ls /sys/firmware | wc -l; touch /proc/sys/x /sys/x; echo 1 > /proc/sysrq-trigger", fails=None)
+    assert hidden.out.split()[:2] == ["0", "0"] and hidden.code != 0 and "Read-only" in hidden.err, hidden
+    for forbidden in ("unshare -m true", "mount -t tmpfs none /tmp", "mknod /tmp/sda b 8 0 && head -c 1 /tmp/sda", "dmesg"):
+        machine.run("--rm", "--", forbidden, fails=True)
+
+
+@story
+def capabilities_come_and_go(machine):
+    machine.run("--rm", "--cap-drop", "ALL", "--", "chown 33 /root", fails=True)
+    machine.run("--rm", "--cap-add", "NET_ADMIN", "--", "ip link set lo mtu 1000")
+    machine.run("--rm", "--privileged", "--", "mount -t tmpfs none /tmp && test -b /dev/vda -o -c /dev/kmsg")
+    machine.run("--rm", "--security-opt", "no-new-privileges", "--", "grep -q 'NoNewPrivs:.1' /proc/self/status")
+
+
+@story
+def a_seccomp_profile_of_one_s_own_holds(machine):
+    profile = machine.scratch / "profile.json"
+    rules = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}
+    profile.write_text(json.dumps(rules))
+    done = machine.run("--rm", "--security-opt", f"seccomp={profile}", "--", "mkdir /x", fails=True)
+    assert "No space left on device" in done.err, done
+
+
+@story
+def limits_change_while_it_runs(machine):
+    machine.run("-d", "--name", "c", "-m", "64m", "--", "sleep 1000")
+    machine.docker("update", "-m", "96m", "--memory-swap", "96m", "--cpus", "0.5", "c")
+    assert machine.see("c", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}") == "100663296 500000000"
+    stats = json.loads(machine.daemon.ask("GET", f"/containers/{urllib.parse.quote('c')}/stats?stream=false&one-shot=true")[2])
+    assert stats["memory_stats"]["limit"] == 100663296, stats["memory_stats"]
+
+
+@story
+def a_paused_one_stands_still(machine):
+    machine.run("-d", "--name", "c", "--", "while :; do echo tick; sleep 0.02; done")
+    machine.docker("pause", "c")
+    assert machine.see("c", "{{.State.Status}}") == "paused"
+    before = machine.docker("logs", "c").out
+    refused = machine.docker("exec", "c", "true", fails=True)
+    assert "is paused" in refused.err, refused
+    assert machine.docker("logs", "c").out == before
+    machine.docker("unpause", "c")
+    machine.docker("exec", "c", "true")
+
+
+@story
+def an_init_reaps_what_is_orphaned(machine):
+    machine.docker("run", "-d", "--init", "--name", "c", IMAGE, "sh", "-c", "(sleep 0.05 &) ; exec sleep 1000")
+    machine.docker("exec", "c", "sh", "-c", "while ps -o stat,args | grep -q '[s]leep 0.05'; do :; done; ! ps -o stat | grep -q Z")

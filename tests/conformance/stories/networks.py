@@ -1,0 +1,122 @@
+"""Who reaches whom, and by which name."""
+
+import socket
+
+from house import HOST, fetch, story, until
+
+SERVE = "mkdir /www; echo hello from $HOSTNAME > /www/index.html; exec httpd -f -p 80 -h /www"
+
+
+def port_of(machine, name, port="80/tcp"):
+    return int(machine.docker("port", name, port).out.splitlines()[0].rsplit(":", 1)[1])
+
+
+@story
+def names_are_known_on_a_network_of_their_own(machine):
+    machine.docker("network", "create", "blue")
+    machine.docker("network", "create", "red")
+    machine.run("-d", "--name", "web", "--network", "blue", "--network-alias", "shop", "-h", "webhost", "--", SERVE)
+    for name in ("web", "shop", "web.blue"):
+        seen = machine.run("--rm", "--network", "blue", "--", f"wget -q -O - http://{name}/").out
+        assert seen == "hello from webhost\n", (name, seen)
+    machine.run("--rm", "--network", "red", "--", "wget -T 2 -q -O - http://web/", fails=True)
+    machine.run("-d", "--name", "late", "--network", "red", "--", "sleep 1000")
+    machine.docker("network", "connect", "blue", "late")
+    assert machine.docker("exec", "late", "wget", "-q", "-O", "-", "http://web/").out == "hello from webhost\n"
+    machine.docker("network", "disconnect", "blue", "late")
+    machine.docker("exec", "late", "wget", "-T", "2", "-q", "-O", "-", "http://web/", fails=True)
+
+
+@story
+def networks_apart_do_not_reach_each_other(machine):
+    machine.docker("network", "create", "blue")
+    machine.docker("network", "create", "red")
+    machine.run("-d", "--name", "web", "--network", "blue", "--", SERVE)
+    address = machine.see("web", "{{.NetworkSettings.Networks.blue.IPAddress}}")
+    machine.run("--rm", "--network", "blue", "--", f"wget -T 5 -q -O - http://{address}/")
+    machine.run("--rm", "--network", "red", "--", f"wget -T 2 -q -O - http://{address}/", fails=True)
+    machine.docker("network", "create", "--internal", "inside")
+    machine.run("--rm", "--network", "inside", "--", f"wget -T 2 -q -O - http://{address}/", fails=True)
+
+
+@story
+def a_published_port_is_reached_by_every_address_of_the_host(machine):
+    machine.run("-d", "--name", "web", "-p", "8081:80", "-h", "w", "--", SERVE)
+    for address in ("127.0.0.1", HOST):
+        until(f"{address} to answer", lambda: fetch(address, 8081) == "hello from w\n")
+    seen = machine.run("--rm", "--", f"wget -q -O - http://{HOST}:8081/").out
+    assert seen == "hello from w\n", "from another container"
+    taken = machine.run("-d", "-p", "8081:80", "--", "true", fails=True)
+    assert taken.code == 125 and "port is already allocated" in taken.err, taken
+    machine.docker("rm", "-f", "web")
+    with socket.create_server(("127.0.0.1", 8081)):
+        pass
+
+
+@story
+def a_port_that_the_host_uses_is_refused(machine):
+    with socket.create_server(("0.0.0.0", 8082)):
+        refused = machine.run("-d", "-p", "8082:80", "--", "true", fails=True)
+        assert refused.code == 125 and "address already in use" in refused.err, refused
+
+
+@story
+def ports_are_chosen_and_ranges_hold(machine):
+    machine.run("-d", "--name", "web", "-p", "127.0.0.1::80", "-h", "w", "--", SERVE)
+    port = port_of(machine, "web")
+    until("it to answer", lambda: fetch("127.0.0.1", port) == "hello from w\n")
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+        raise RuntimeError("reached by an address that it is not published on")
+    except OSError:
+        pass
+    machine.run("-d", "--name", "range", "-p", "9100-9102:7000-7002", "--", "sleep 1000")
+    assert port_of(machine, "range", "7001/tcp") == 9101
+
+
+@story
+def datagrams_pass_too(machine):
+    machine.run("-d", "--name", "echo", "-p", "8083:7/udp", "--", "nc -u -l -p 7 -e cat")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.5)
+        client.connect((HOST, 8083))
+
+        def echoed():
+            try:
+                client.send(b"ping")
+                return client.recv(100) == b"ping"
+            except OSError:
+                return False
+
+        until("the datagram to come back", echoed, 20)
+
+
+@story
+def host_and_shared_namespaces(machine):
+    seen = machine.run("--rm", "--network", "host", "--", "ip -o link show wire0").out
+    assert "wire0" in seen, seen
+    machine.run("-d", "--name", "web", "-h", "w", "--", SERVE)
+    seen = machine.run("--rm", "--network", "container:web", "--", "wget -q -O - http://127.0.0.1/").out
+    assert seen == "hello from w\n"
+    seen = machine.run("--rm", "--network", "none", "--", "ip -o link | wc -l").out
+    assert seen == "1\n", seen
+
+
+@story
+def hosts_and_links_are_written_down(machine):
+    machine.run("-d", "--name", "db", "--", "sleep 1000")
+    seen = machine.run("--rm", "--link", "db:store", "--add-host", "far:10.9.9.9", "--", "cat /etc/hosts").out
+    address = machine.see("db", "{{.NetworkSettings.IPAddress}}")
+    lines = [line.split() for line in seen.splitlines()]
+    assert ["10.9.9.9", "far"] in lines and any(line[0] == address and "store" in line for line in lines), seen
+
+
+@story
+def a_network_in_use_is_kept(machine):
+    machine.docker("network", "create", "--subnet", "10.55.0.0/24", "mine")
+    machine.run("-d", "--name", "c", "--network", "mine", "--ip", "10.55.0.9", "--", "sleep 1000")
+    assert machine.see("c", "{{.NetworkSettings.Networks.mine.IPAddress}}") == "10.55.0.9"
+    refused = machine.docker("network", "rm", "mine", fails=True)
+    assert "has active endpoints" in refused.err, refused
+    machine.docker("rm", "-f", "c")
+    machine.docker("network", "rm", "mine")

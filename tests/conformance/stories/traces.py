@@ -1,0 +1,47 @@
+"""What is removed is gone."""
+
+import os
+
+from house import IMAGE, story, until
+
+
+@story
+def nothing_stays_of_what_was_removed(machine):
+    before = set(machine.traces())
+    descriptors = f"/proc/{machine.daemon.process.pid}/fd"
+    machine.run("--rm", "--", "true")
+    open_before = len(os.listdir(descriptors))
+    machine.docker("network", "create", "blue")
+    for n in range(10):
+        machine.run("-d", "--name", f"c{n}", "--network", "blue", "-p", f"{9200 + n}:80", "-v", f"v{n}:/v", "--tmpfs", "/t", "--", "sleep 1000")
+    machine.docker("rm", "-f", "-v", *[f"c{n}" for n in range(10)])
+    machine.docker("network", "rm", "blue")
+    machine.docker("volume", "rm", *[f"v{n}" for n in range(10)])
+    stays = until("the kernel to let go", lambda: not set(machine.traces()) - before or None, 5)
+    assert stays
+    until("descriptors to close", lambda: len(os.listdir(descriptors)) <= open_before + 4, 5)
+
+
+@story
+def a_start_that_fails_leaves_nothing(machine):
+    machine.run("--rm", "--", "true")
+    before = set(machine.traces())
+    machine.docker("run", "-p", "9300:80", IMAGE, "no-such-program", fails=True)
+    machine.run("-d", "-p", "9300:80", "--name", "c", "--", "true")
+    machine.docker("wait", "c")
+    machine.docker("rm", "c")
+    until("the kernel to let go", lambda: not set(machine.traces()) - before, 5)
+
+
+@story
+def disk_is_given_back(machine):
+    def used():
+        return sum(os.lstat(os.path.join(top, name)).st_blocks * 512
+                   for top, _, names in os.walk(machine.daemon.data) for name in names if os.path.lexists(os.path.join(top, name)))
+    before = used()
+    machine.run("--name", "big", "--", "head -c 50000000 /dev/urandom > /root/big")
+    assert used() - before >= 50_000_000
+    machine.docker("commit", "big", "big")
+    machine.docker("rm", "big")
+    machine.docker("rmi", "big")
+    until("the disk to be given back", lambda: used() - before < 2_000_000, 10)

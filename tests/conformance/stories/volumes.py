@@ -1,0 +1,55 @@
+"""What outlives a container, and what comes from the host."""
+
+from house import IMAGE, story
+
+
+@story
+def a_named_volume_outlives_its_containers(machine):
+    machine.run("--rm", "-v", "data:/d", "--", "echo kept > /d/f")
+    assert machine.run("--rm", "-v", "data:/d", "--", "cat /d/f").out == "kept\n"
+    machine.run("-d", "--name", "user", "-v", "data:/d", "--", "sleep 1000")
+    refused = machine.docker("volume", "rm", "data", fails=True)
+    assert "volume is in use" in refused.err, refused
+    machine.docker("rm", "-f", "user")
+    machine.docker("volume", "rm", "data")
+    assert machine.docker("volume", "ls", "-q").out == ""
+
+
+@story
+def an_empty_volume_is_filled_from_the_image_once(machine):
+    machine.run("--rm", "-v", "etc:/etc", "--", "grep -q www /etc/passwd && echo mine > /etc/mark")
+    assert machine.run("--rm", "-v", "etc:/etc", "--", "cat /etc/mark").out == "mine\n"
+    machine.run("--rm", "--mount", "type=volume,src=raw,dst=/etc,volume-nocopy", "--", "test ! -e /etc/group")
+
+
+@story
+def anonymous_volumes_go_with_rm(machine):
+    machine.run("--rm", "-v", "/d", "--", "true")
+    assert machine.docker("volume", "ls", "-q").out == ""
+    machine.run("--name", "c", "-v", "/d", "--", "true")
+    machine.docker("rm", "c")
+    assert len(machine.docker("volume", "ls", "-q").out.split()) == 1
+    machine.docker("volume", "prune", "-f")
+    assert machine.docker("volume", "ls", "-q").out == ""
+
+
+@story
+def the_host_s_files_are_seen_and_kept_from_writing(machine):
+    here = machine.scratch / "here"
+    here.mkdir()
+    (here / "f").write_text("host")
+    assert machine.run("--rm", "-v", f"{here}:/h", "--", "cat /h/f; echo new > /h/g").out == "host"
+    assert (here / "g").read_text() == "new\n"
+    refused = machine.run("--rm", "-v", f"{here}:/h:ro", "--", "echo no > /h/f", fails=True)
+    assert "Read-only file system" in refused.err and (here / "f").read_text() == "host", refused
+    machine.run("--rm", "-v", f"{machine.scratch}/made:/h", "--", "true")
+    assert (machine.scratch / "made").is_dir()
+    missing = machine.docker("run", "--rm", "--mount", f"type=bind,src={machine.scratch}/none,dst=/h", IMAGE, "true", fails=True)
+    assert "bind source path does not exist" in missing.err, missing
+
+
+@story
+def tmpfs_and_read_only_roots(machine):
+    machine.run("--rm", "--read-only", "--tmpfs", "/t:size=1m", "--", "echo x > /t/f && ! touch /f && ! dd if=/dev/zero of=/t/g bs=1M count=2")
+    machine.run("--name", "source", "-v", "shared:/s", "--", "echo x > /s/f")
+    assert machine.run("--rm", "--volumes-from", "source:ro", "--", "cat /s/f; touch /s/g || echo kept").out == "x\nkept\n"
