@@ -42,6 +42,11 @@ impl EndpointPlan {
         self.mac.or_else(|| self.usual_mac())
     }
 
+    /// Whether it speaks IPv6 at all.
+    pub(crate) fn has_ipv6(&self) -> bool {
+        self.ipv6.is_some() || self.link_local.iter().any(IpAddr::is_ipv6)
+    }
+
     fn usual_mac(&self) -> Option<Mac> {
         let ipv4 = self.ipv4.map(|(ip, _)| IpAddr::V4(ip));
         ipv4.or(self.ipv6.map(|(ip, _)| IpAddr::V6(ip))).map(Mac::of)
@@ -146,7 +151,7 @@ pub(crate) fn set_up(socket: &mut Socket, plan: &EndpointPlan) -> Result<(), Net
     let name = plan.interface.as_str();
     let link = index(socket, name)?
         .ok_or_else(|| NetworkError::io(format!("find interface {name}"), Errno::NODEV))?;
-    let has_ipv6 = plan.ipv6.is_some() || plan.link_local.iter().any(IpAddr::is_ipv6);
+    let has_ipv6 = plan.has_ipv6();
     sysctl::try_set(&format!("ipv6/conf/{name}/disable_ipv6"), if has_ipv6 { "0" } else { "1" });
     if has_ipv6 {
         // Addresses come from us: no wait for a duplicate's answer, no advertisements.
@@ -180,11 +185,36 @@ pub(crate) fn announce(socket: &mut Socket, plan: &EndpointPlan) -> Result<(), N
     netlink::set_address(socket, link, mac.0).tried(|| format!("give interface {name} the MAC address {mac}"))
 }
 
-/// Looks at a link of the host so that the kernel acts on what it knows: a bridge forwards by a port, and sends by itself,
-/// only after a worker has noticed that the other end is on. From 6.13 on a look makes it notice at once; without, a first
-/// packet may be lost, and with it a second.
+/// Makes the kernel act on what it knows of a link of the host: a bridge forwards by a port, and sends by itself, only
+/// after a worker has noticed that the other end is on. From 6.13 on a look makes it notice at once; without, a first
+/// packet may be lost, and asked for again after a second.
 pub(crate) fn settle(socket: &mut Socket, name: &str) -> Result<(), NetworkError> {
     netlink::link_by_name(socket, name).tried(|| format!("look at link {name}")).map(drop)
+}
+
+/// Keeps IPv6 off for interfaces that are made in the calling thread's namespace while it lives. Switching it off for one
+/// that is there needs the kernel's one lock of all networking, and spins for it.
+pub(crate) struct WithoutIpv6(bool);
+
+/// What a new interface starts with.
+const NEW_INTERFACES: &str = "ipv6/conf/default/disable_ipv6";
+
+impl WithoutIpv6 {
+    pub(crate) fn new() -> Self {
+        let change = sysctl::get(NEW_INTERFACES).as_deref() == Some("0");
+        if change {
+            sysctl::try_set(NEW_INTERFACES, "1");
+        }
+        Self(change)
+    }
+}
+
+impl Drop for WithoutIpv6 {
+    fn drop(&mut self) {
+        if self.0 {
+            sysctl::try_set(NEW_INTERFACES, "0");
+        }
+    }
 }
 
 fn add_default_routes(

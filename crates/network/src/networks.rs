@@ -296,9 +296,11 @@ impl Networks {
         let done = endpoint::inside(netns, |socket| {
             endpoint::loopback_up(socket)?;
             for (network, plan) in endpoints {
+                let quiet = (!plan.has_ipv6()).then(endpoint::WithoutIpv6::new);
                 if !self.create_interface(netns, network, plan)? {
                     continue;
                 }
+                drop(quiet);
                 made.push(plan);
                 endpoint::set_up(socket, plan)?;
                 if network.spec.driver == NetworkDriver::Bridge {

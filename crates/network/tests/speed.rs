@@ -61,3 +61,58 @@ fn a_start_costs_little() {
         assert!(connect + publish + unpublish < Duration::from_millis(50));
     });
 }
+
+#[test]
+fn many_containers_start_and_end_at_once() {
+    on_a_host(|lab| {
+        let (network, mut leases) = lab.network(spec("n"));
+        let plans: Vec<EndpointPlan> = (0..48)
+            .map(|_| {
+                let leased = leases.reserve(false, None).unwrap();
+                let std::net::IpAddr::V4(ip) = leased.address else { panic!("{leased:?}") };
+                EndpointPlan {
+                    interface: "eth0".into(),
+                    host_name: lab.networks.host_name(&EndpointId::random()),
+                    ipv4: Some((ip, 16)),
+                    gateway4: Some("172.17.0.1".parse().unwrap()),
+                    ..Default::default()
+                }
+            })
+            .collect();
+        let start = Instant::now();
+        let guests: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = plans
+                .chunks(6)
+                .map(|plans| {
+                    let (networks, network) = (&lab.networks, &network);
+                    scope.spawn(move || {
+                        let start = |plan: &EndpointPlan| {
+                            let namespace = netlink::new_namespace().unwrap();
+                            networks.connect(namespace.as_fd(), network, plan).unwrap();
+                            let (id, ip) = (ContainerId::random(), plan.ipv4.unwrap().0);
+                            let target = minke_network::Target { ipv4: Some(ip), ipv6: None };
+                            let asked = [request(None, 0, "80/tcp")];
+                            let port = networks.publish(&id, network, target, &asked).unwrap()[0].host_port;
+                            (namespace, id, port)
+                        };
+                        plans.iter().map(start).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        println!("48 started in {:?}", start.elapsed());
+        for (namespace, id, port) in &guests {
+            serve(namespace.as_fd(), 80, "guest");
+            assert!(ask("127.0.0.1", *port).is_ok(), "{id}");
+        }
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for guests in guests.chunks(6) {
+                scope.spawn(|| guests.iter().for_each(|(_, id, _)| lab.networks.unpublish(id).unwrap()));
+            }
+        });
+        println!("48 ended in {:?}", start.elapsed());
+        assert!(!nft(&["list", "map", "inet", "minke-0badcafe", "any4"]).contains("elements"));
+    });
+}
