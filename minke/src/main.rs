@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     match (name, words.first().map(String::as_str)) {
         ("dockerd", _) => daemon::main(Persona::Dockerd, &words),
         ("minke", Some("daemon")) => daemon::main(Persona::Minke, &words[1..]),
-        ("minke", Some("shim")) => code(minke_shim::main(&words[1..])),
+        ("minke" | "minke-shim", Some("shim")) => code(minke_shim::main(&words[1..])),
         ("docker", _) => code(cli::main("docker", &words)),
         _ => code(cli::main("minke", &words)),
     }

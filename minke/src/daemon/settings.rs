@@ -10,6 +10,9 @@ use std::{
     str::FromStr,
 };
 
+/// The shim's own small program, where `script/build` embedded one; without it this program stands in for it.
+const SHIM: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/shim.rs"));
+
 /// As whom the daemon was called: their defaults differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Persona {
@@ -139,6 +142,7 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         shutdown_timeout: f.shutdown_timeout,
         stop_survivors: !live_restore,
         shim: Vec::new(),
+        shim_bytes: SHIM,
         registries: registries(given)?,
         debug: f.debug || matches!(f.log_level.as_str(), "debug" | "trace"),
         live_restore,
@@ -312,7 +316,7 @@ fn registries(given: &Given) -> Result<registry::RegistryConfig, String> {
         proxies: registry::Proxies {
             http: env(&f.http_proxy, ["HTTP_PROXY", "http_proxy"]),
             https: env(&f.https_proxy, ["HTTPS_PROXY", "https_proxy"]),
-            no_proxy: env(&f.no_proxy, ["NO_PROXY", "no_proxy"]),
+            no: env(&f.no_proxy, ["NO_PROXY", "no_proxy"]),
         },
         max_downloads: usize::try_from(f.max_concurrent_downloads).map_err(|_| "invalid max concurrent downloads".to_owned())?,
         max_attempts: u32::try_from(f.max_download_attempts).ok().filter(|n| *n > 0).ok_or("invalid max download attempts")?,
