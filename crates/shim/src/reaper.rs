@@ -6,15 +6,14 @@ use crate::{
     protocol::Stage,
     report::{At, Outcome},
 };
-use minke_linux::process::{self, Cloned};
-use std::os::fd::{AsRawFd, OwnedFd};
+use minke_linux::process;
 
 /// Returns in the child that shall exec; the parent stays as PID 1 and ends as the child ends.
 pub(crate) fn split(tty: bool) -> Outcome<()> {
     process::block_signals();
     // SAFETY: this process has one thread.
-    match unsafe { process::clone(0, None) }.at(Stage::Clone, "init")? {
-        Cloned::Child => {
+    match unsafe { process::fork() }.at(Stage::Clone, "init")? {
+        None => {
             // A group of its own, in front of the terminal, as docker-init does.
             // SAFETY: plain numbers; SIGTTOU is blocked here.
             unsafe {
@@ -26,31 +25,28 @@ pub(crate) fn split(tty: bool) -> Outcome<()> {
             process::reset_signals();
             Ok(())
         }
-        Cloned::Parent { pid, pidfd } => watch(pid, pidfd),
+        Some(pid) => watch(pid),
     }
 }
 
-fn watch(child: i32, pidfd: OwnedFd) -> ! {
+fn watch(child: i32) -> ! {
     let _ = rustix::thread::set_name(c"docker-init");
     if rustix::process::getpid().as_raw_nonzero().get() != 1 {
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     }
-    let keep = pidfd.as_raw_fd();
     // The socket to the shim must close with the child's exec, not with this process.
-    // SAFETY: nothing of this process uses descriptors above stdio any more but the pidfd.
-    unsafe {
-        for n in 3..keep {
-            libc::close(n);
-        }
-    }
-    let _ = process::close_from(keep + 1);
+    let _ = process::close_from(3);
     loop {
         let signal = process::wait_signal();
         match signal {
             libc::SIGCHLD => reap(child),
             // A background read or write of PID 1 itself: nobody else's affair.
             libc::SIGTTIN | libc::SIGTTOU | ..=0 => {}
-            other => drop(minke_linux::pidfd::signal(std::os::fd::AsFd::as_fd(&pidfd), other)),
+            // Its id is not given again before `reap` took it.
+            // SAFETY: plain numbers.
+            other => unsafe {
+                libc::kill(child, other);
+            },
         }
     }
 }

@@ -18,20 +18,25 @@ const MAX_ID: u32 = 0x7fff_ffff;
 
 /// A user with groups and home.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct User {
+pub struct User {
     /// User id.
-    pub(crate) uid: u32,
+    pub uid: u32,
     /// Group id.
-    pub(crate) gid: u32,
+    pub gid: u32,
     /// All groups: the first is `gid`.
-    pub(crate) groups: Vec<u32>,
+    pub groups: Vec<u32>,
     /// Home directory.
-    pub(crate) home: String,
+    pub home: String,
 }
 
 /// Finds `spec` (`user[:group]`, names or numbers, empty is root) and `extra` groups in the files of `root`.
 pub(crate) fn find(root: BorrowedFd<'_>, spec: &str, extra: &[String]) -> Outcome<User> {
     look_up(&read(root, "/etc/passwd"), &read(root, "/etc/group"), spec, extra)
+}
+
+/// The same for who gives plans to other runtimes; refused in Docker's words.
+pub fn resolve(root: BorrowedFd<'_>, spec: &str, extra: &[String]) -> Result<User, String> {
+    find(root, spec, extra).map_err(|failure| failure.detail)
 }
 
 /// Refuses a user or group that the files of `root` do not know, in Docker's words.
