@@ -145,7 +145,8 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         shim_bytes: SHIM,
         registries: registries(given)?,
         debug: f.debug || matches!(f.log_level.as_str(), "debug" | "trace"),
-        live_restore,
+        // Told as dockerd tells it: a setting, not what Minke does anyway.
+        live_restore: f.live_restore == Some(true),
         data_root,
         exec_root,
     };
