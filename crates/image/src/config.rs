@@ -134,14 +134,14 @@ impl ImageConfig {
             "Tty": false,
             "OpenStdin": false,
             "StdinOnce": false,
-            "Env": defaults.env,
+            "Env": if defaults.env.is_empty() { Value::Null } else { json!(defaults.env) },
             "Cmd": defaults.cmd,
             "Image": "",
             "Volumes": set(&defaults.volumes),
             "WorkingDir": defaults.working_dir,
             "Entrypoint": defaults.entrypoint,
             "OnBuild": if defaults.on_build.is_empty() { Value::Null } else { json!(defaults.on_build) },
-            "Labels": defaults.labels,
+            "Labels": if defaults.labels.is_empty() { Value::Null } else { json!(defaults.labels) },
         });
         let mut optional = |name: &str, value: Value, is_set: bool| {
             if is_set {

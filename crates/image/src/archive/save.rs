@@ -5,7 +5,7 @@
 
 use super::{
     ANNOTATION_NAME, ANNOTATION_REF, Descriptor, INDEX, Index, Item, LAYOUT, MANIFEST, Manifest,
-    REPOSITORIES, Source, TYPE_CONFIG, TYPE_INDEX, TYPE_LAYER, TYPE_MANIFEST, WirePlatform, blob_path,
+    REPOSITORIES, Source, TYPE_CONFIG, TYPE_INDEX, TYPE_LAYER, TYPE_MANIFEST, blob_path,
 };
 use crate::{
     Image, ImageError, Images, Reference, Result,
@@ -175,9 +175,7 @@ impl Images {
             layers: Some(blobs_of_layers),
         })?;
         let manifest_digest = digest(&manifest);
-        let mut listed = descriptor(TYPE_MANIFEST, &manifest_digest, manifest.len() as u64);
-        let p = image.config.platform();
-        listed.platform = Some(WirePlatform { architecture: p.architecture, os: p.os, variant: p.variant });
+        let listed = descriptor(TYPE_MANIFEST, &manifest_digest, manifest.len() as u64);
         blobs.insert(image.id.clone(), (File::Bytes(config.to_vec()), time));
         blobs.insert(manifest_digest, (File::Bytes(manifest), 0));
         let top = layers.last().map(|layer| layer.diff_id().hex().to_owned());

@@ -113,7 +113,6 @@ fn what_is_saved_is_both_dockers_and_an_oci_layout() {
     let first = &index["manifests"][0];
     assert_eq!(first["annotations"]["io.containerd.image.name"], "docker.io/library/x:1");
     assert_eq!(first["annotations"]["org.opencontainers.image.ref.name"], "1");
-    assert_eq!(first["platform"], json!({"architecture": "amd64", "os": "linux"}));
     for (name, content) in &files {
         if let Some(hex) = name.strip_prefix("blobs/sha256/") {
             assert_eq!(digest(content).hex(), hex);
