@@ -13,14 +13,81 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 /// The largest JSON body, bytes.
 const MOST_JSON: usize = 16 << 20;
+
+/// What of an unwanted body is read, bytes: a client that is cut off while it sends does not see the refusal.
+const MOST_UNWANTED: usize = 8 << 20;
+/// And how long.
+const UNWANTED_TIME: Duration = Duration::from_secs(2);
+
+/// A request's body: whoever wants it takes it; what nobody took can still be read away.
+#[derive(Clone)]
+pub(crate) struct Inbox {
+    body: Arc<Mutex<Option<Incoming>>>,
+    /// Its length, if the head says one.
+    pub(crate) length: Option<u64>,
+}
+
+impl Inbox {
+    /// Of a request.
+    pub(crate) fn new(body: Incoming) -> Self {
+        let length = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
+        Self { body: Arc::new(Mutex::new(Some(body))), length }
+    }
+
+    /// The body, once.
+    pub(crate) fn take(&self) -> Option<Incoming> {
+        self.body.lock().unwrap_or_else(|e| e.into_inner()).take()
+    }
+
+    /// All of it, if it fits in `most` bytes.
+    pub(crate) async fn read(&self, most: usize) -> Result<Bytes> {
+        let Some(body) = self.take() else { return Ok(Bytes::new()) };
+        match Limited::new(body, most).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(e) if e.is::<LengthLimitError>() => Err(ApiError::new(
+                http::StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body is larger than {most} bytes"),
+            )),
+            Err(e) => Err(ApiError::invalid(format!("cannot read the body: {e}"))),
+        }
+    }
+
+    /// Reads away what nobody took, within bounds.
+    pub(crate) async fn drain(&self) {
+        if let Some(body) = self.take().filter(|_| self.length != Some(0)) {
+            drain(body).await;
+        }
+    }
+}
+
+/// Reads away the rest of a body, within bounds.
+pub(crate) async fn drain(mut body: Incoming) {
+    let mut read = 0;
+    let all = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > MOST_UNWANTED {
+                return;
+            }
+        }
+    };
+    // A client that is too slow is cut off.
+    let _ = tokio::time::timeout(UNWANTED_TIME, all).await;
+}
 
 /// A request on its way through a handler.
 pub(crate) struct Ask {
     /// What it is for.
     pub(crate) endpoint: Endpoint,
+    /// Only the head of the answer is wanted.
+    pub(crate) head: bool,
     /// The name in its path.
     pub(crate) name: String,
     /// Its parameters, raised.
@@ -32,7 +99,7 @@ pub(crate) struct Ask {
     /// How its streams differ.
     pub(crate) dialect: Dialect,
     /// Its body.
-    pub(crate) body: Incoming,
+    pub(crate) body: Inbox,
     /// Takes its connection over; `None` in HTTP/2.
     pub(crate) takeover: Option<Takeover>,
 }
@@ -40,7 +107,7 @@ pub(crate) struct Ask {
 impl Ask {
     /// Whether there is no body at all.
     fn is_empty(&self) -> bool {
-        self.body.is_end_stream() || self.body.size_hint().exact() == Some(0)
+        self.body.length == Some(0)
     }
 
     fn field(&self, name: header::HeaderName) -> Option<&HeaderValue> {
@@ -81,26 +148,13 @@ impl Ask {
         }))
     }
 
-    /// All of a body that fits.
-    async fn bytes(&mut self) -> Result<Bytes> {
-        let collected = Limited::new(&mut self.body, MOST_JSON).collect().await;
-        match collected {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(e) if e.is::<LengthLimitError>() => Err(ApiError::new(
-                http::StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the body is larger than {MOST_JSON} bytes"),
-            )),
-            Err(e) => Err(ApiError::invalid(format!("cannot read the body: {e}"))),
-        }
-    }
-
     /// A JSON body, raised to the newest version; `None` when there is none.
-    pub(crate) async fn value(&mut self) -> Result<Option<Value>> {
+    pub(crate) async fn value(&self) -> Result<Option<Value>> {
         self.check_type()?;
         if self.is_empty() {
             return Ok(None);
         }
-        let bytes = self.bytes().await?;
+        let bytes = self.body.read(MOST_JSON).await?;
         let mut values = serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>();
         let mut value = match values.next() {
             None => return Err(ApiError::invalid("invalid JSON: got EOF while reading request body")),
@@ -116,7 +170,7 @@ impl Ask {
     }
 
     /// A JSON body of a shape; the shape's default when there is none, or `null`.
-    pub(crate) async fn json<T: DeserializeOwned + Default>(&mut self) -> Result<T> {
+    pub(crate) async fn json<T: DeserializeOwned + Default>(&self) -> Result<T> {
         match self.value().await? {
             None | Some(Value::Null) => Ok(T::default()),
             Some(value) => {

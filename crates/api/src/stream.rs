@@ -1,9 +1,12 @@
 //! Streams between a client and a process: what attach and exec make of a connection.
 //!
-//! Bytes are never changed: without a terminal the process's side is framed as Docker frames it already. A client may
-//! end its half; the process then sees the end of its input. When the process ends its half, all is over.
+//! Without a terminal the process's side is framed as Docker frames it already; only a client that asked for the other
+//! form gets its bytes changed. A client may end its half; the process then sees the end of its input. When the process ends its half, all is over.
 
-use crate::socket::Socket;
+use crate::{
+    frames::{self, Framer, Framing},
+    socket::Socket,
+};
 use minke_engine::container::Attachment;
 use std::{
     future::poll_fn,
@@ -70,8 +73,13 @@ pub(crate) enum End {
 }
 
 /// Carries bytes between the two until one ends, and lets the client notice.
-pub(crate) async fn run(mut socket: Socket, attachment: Attachment, takes_input: bool) -> End {
-    let end = carry(&mut socket, attachment, takes_input).await.unwrap_or(End::Client);
+pub(crate) async fn run(
+    mut socket: Socket,
+    attachment: Attachment,
+    takes_input: bool,
+    framing: Framing,
+) -> End {
+    let end = carry(&mut socket, attachment, takes_input, framing.framer()).await.unwrap_or(End::Client);
     if end != End::Client {
         farewell(&mut socket).await;
     }
@@ -80,7 +88,7 @@ pub(crate) async fn run(mut socket: Socket, attachment: Attachment, takes_input:
 
 /// Says a last text, framed unless the client has a terminal.
 pub(crate) async fn say(mut socket: Socket, tty: bool, text: &str) {
-    let mut message = if tty { Vec::new() } else { frame_head(1, text.len()).to_vec() };
+    let mut message = if tty { Vec::new() } else { frames::head(1, text.len()).to_vec() };
     message.extend_from_slice(text.as_bytes());
     // A client that is gone hears nothing.
     if socket.write_all(&message).await.is_ok() {
@@ -88,15 +96,14 @@ pub(crate) async fn say(mut socket: Socket, tty: bool, text: &str) {
     }
 }
 
-/// Docker's frame: stream number, three zeros, length.
-pub(crate) fn frame_head(stream: u8, length: usize) -> [u8; 8] {
-    let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
-    [stream, 0, 0, 0, length[0], length[1], length[2], length[3]]
-}
-
-async fn carry(socket: &mut Socket, attachment: Attachment, takes_input: bool) -> io::Result<End> {
+async fn carry(
+    socket: &mut Socket,
+    attachment: Attachment,
+    takes_input: bool,
+    framer: Framer,
+) -> io::Result<End> {
     let ended = attachment.ended.clone();
-    let end = carry_bytes(socket, attachment, takes_input).await?;
+    let end = carry_bytes(socket, attachment, takes_input, framer).await?;
     if let (End::Process, Some(mut ended)) = (&end, ended) {
         // An error is the follower's end: then the exit is known as well as it ever will be.
         tokio::select! {
@@ -119,13 +126,18 @@ async fn left(socket: &mut Socket) {
     }
 }
 
-async fn carry_bytes(socket: &mut Socket, attachment: Attachment, takes_input: bool) -> io::Result<End> {
+async fn carry_bytes(
+    socket: &mut Socket,
+    attachment: Attachment,
+    takes_input: bool,
+    mut framer: Framer,
+) -> io::Result<End> {
     let detach = attachment
         .detach
         .filter(|_| takes_input)
         .map(|mut keys| Box::new(move |typed: &[u8]| keys.feed(typed)) as Keys);
     let mut stream = attachment.stream;
-    let replay = std::mem::take(&mut stream.replay);
+    let replay = framer.pass(std::mem::take(&mut stream.replay));
     socket.write_all(&replay).await?;
     socket.flush().await?;
     let mut early = Early::default();
@@ -134,7 +146,7 @@ async fn carry_bytes(socket: &mut Socket, attachment: Attachment, takes_input: b
         () = early.read(socket) => return Ok(End::Client),
     };
     let Some(process) = opened else { return Ok(End::Process) };
-    pump(socket, Pump::new(process, takes_input, detach, early)).await
+    pump(socket, Pump::new(process, takes_input, detach, early, framer)).await
 }
 
 /// Both directions, until one side's end.
@@ -202,6 +214,7 @@ struct Pump {
     process: UnixStream,
     input: Pipe,
     output: Pipe,
+    framer: Framer,
     takes_input: bool,
     detach: Option<Keys>,
     /// The client ended its half, and it was told.
@@ -212,11 +225,18 @@ struct Pump {
 }
 
 impl Pump {
-    fn new(process: UnixStream, takes_input: bool, detach: Option<Keys>, early: Early) -> Self {
+    fn new(
+        process: UnixStream,
+        takes_input: bool,
+        detach: Option<Keys>,
+        early: Early,
+        framer: Framer,
+    ) -> Self {
         let mut pump = Self {
             process,
             input: Pipe::default(),
             output: Pipe::default(),
+            framer,
             takes_input,
             detach,
             client_ended: false,
@@ -256,7 +276,10 @@ impl Pump {
                 return Pin::new(socket).poll_flush(cx);
             }
             match self.output.poll_read(cx, Pin::new(&mut self.process)) {
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) => {
+                    let said = std::mem::take(&mut self.output.bytes);
+                    self.output.bytes = self.framer.pass(said);
+                }
                 // The shim cut us off, or went away.
                 Poll::Ready(Err(_)) => self.output.read_ended = true,
                 Poll::Pending => {

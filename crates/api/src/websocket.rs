@@ -44,9 +44,10 @@ pub(crate) async fn run(socket: Socket, attachment: Attachment, takes_input: boo
         true => Message::binary(bytes),
         false => Message::text(String::from_utf8_lossy(&bytes).into_owned()),
     };
-    let mut frames = Frames::new(attachment.tty);
+    let framing = if attachment.tty { Framing::Keep } else { Framing::Remove };
+    let mut framer = framing.framer();
     let mut stream = attachment.stream;
-    let replay = frames.payload(&std::mem::take(&mut stream.replay));
+    let replay = framer.pass(std::mem::take(&mut stream.replay));
     if !replay.is_empty() && to_client.send(message(replay)).await.is_err() {
         return;
     }
@@ -60,7 +61,7 @@ pub(crate) async fn run(socket: Socket, attachment: Attachment, takes_input: boo
         let say = async {
             let mut buffer = vec![0u8; CHUNK];
             while let Ok(n) = output.read(&mut buffer).await {
-                let payload = frames.payload(&buffer[..n]);
+                let payload = framer.pass(buffer[..n].to_vec());
                 if n == 0 || !payload.is_empty() && to_client.send(message(payload)).await.is_err() {
                     return;
                 }
@@ -90,62 +91,9 @@ pub(crate) async fn run(socket: Socket, attachment: Attachment, takes_input: boo
     let _ = to_client.close().await;
 }
 
-/// Takes Docker's frames apart; raw bytes pass.
-struct Frames {
-    raw: bool,
-    head: Vec<u8>,
-    left: usize,
-}
-
-impl Frames {
-    fn new(raw: bool) -> Self {
-        Self { raw, head: Vec::with_capacity(8), left: 0 }
-    }
-
-    /// What the frames in `bytes` hold; a frame may be spread over several calls.
-    fn payload(&mut self, mut bytes: &[u8]) -> Vec<u8> {
-        if self.raw {
-            return bytes.to_vec();
-        }
-        let mut out = Vec::with_capacity(bytes.len());
-        while !bytes.is_empty() {
-            if self.left > 0 {
-                let n = self.left.min(bytes.len());
-                out.extend_from_slice(&bytes[..n]);
-                self.left -= n;
-                bytes = &bytes[n..];
-                continue;
-            }
-            let n = (8 - self.head.len()).min(bytes.len());
-            self.head.extend_from_slice(&bytes[..n]);
-            bytes = &bytes[n..];
-            if let [_, _, _, _, a, b, c, d] = self.head[..] {
-                self.left = u32::from_be_bytes([a, b, c, d]) as usize;
-                self.head.clear();
-            }
-        }
-        out
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn frames_are_taken_apart_wherever_they_are_cut() {
-        let mut wire = Vec::new();
-        for (stream, text) in [(1u8, "out"), (2, ""), (2, "error")] {
-            wire.extend_from_slice(&crate::stream::frame_head(stream, text.len()));
-            wire.extend_from_slice(text.as_bytes());
-        }
-        for cut in 1..wire.len() {
-            let mut frames = Frames::new(false);
-            let got: Vec<u8> = wire.chunks(cut).flat_map(|c| frames.payload(c)).collect();
-            assert_eq!(got, b"outerror", "cut by {cut}");
-        }
-        assert_eq!(Frames::new(true).payload(b"raw"), b"raw");
-    }
 
     #[test]
     fn the_accept_key_is_the_one_of_rfc_6455() {

@@ -32,7 +32,7 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
                 no_overwrite_dir_non_dir: ask.query.flag("noOverwriteDirNonDir"),
                 copy_uid_gid: ask.query.flag("copyUIDGID"),
             };
-            let (name, tar) = (ask.name, feed(ask.body));
+            let (name, tar) = (ask.name, feed(&ask.body));
             to_its_end(async move { containers.archive_put(&name, &path, tar, options).await }).await?;
             Ok(response::empty(StatusCode::OK))
         }

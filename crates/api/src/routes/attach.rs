@@ -6,7 +6,7 @@ use crate::{
     request::Ask,
     response::{self, Answer},
     router::Endpoint as E,
-    stream::{self, End, Head},
+    stream::{self, End, Framing, Head},
     websocket,
 };
 use http::{HeaderValue, StatusCode, header};
@@ -53,7 +53,7 @@ async fn attach(routes: &Routes, ask: Ask) -> Result<Answer> {
             if socket.write_all(&head.to_bytes(&[])).await.is_err() {
                 return;
             }
-            if stream::run(socket, attachment, takes_input).await == End::Detached {
+            if stream::run(socket, attachment, takes_input, Framing::Keep).await == End::Detached {
                 containers.detached(&name);
             }
         })

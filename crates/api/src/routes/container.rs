@@ -90,7 +90,7 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
     }
 }
 
-async fn create_container(containers: Containers, mut ask: Ask) -> Result<Answer> {
+async fn create_container(containers: Containers, ask: Ask) -> Result<Answer> {
     let platform = platform_of(ask.query.get("platform"))?;
     let name = ask.query.filled("name");
     let Some(body) = ask.value().await? else {
@@ -106,8 +106,7 @@ async fn create_container(containers: Containers, mut ask: Ask) -> Result<Answer
 }
 
 async fn start(containers: Containers, ask: Ask) -> Result<Answer> {
-    use hyper::body::Body as _;
-    if ask.body.size_hint().exact().is_none_or(|length| length > 7) {
+    if ask.body.length.is_none_or(|length| length > 7) {
         return Err(ApiError::invalid(
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
         ));
@@ -123,7 +122,7 @@ fn stop_options(ask: &Ask) -> Result<StopOptions> {
     Ok(StopOptions { signal: ask.query.filled("signal"), timeout: ask.query.number("t")? })
 }
 
-async fn update(containers: Containers, mut ask: Ask) -> Result<Answer> {
+async fn update(containers: Containers, ask: Ask) -> Result<Answer> {
     let body: UpdateBody = ask.json().await?;
     let cpus = std::thread::available_parallelism().map_or(1, Into::into);
     body.resources.check(cpus, true)?;
@@ -175,7 +174,7 @@ async fn wait(containers: Containers, ask: Ask) -> Result<Answer> {
     Ok(response::chunks("application/json", stream::once(body)))
 }
 
-async fn commit(containers: Containers, mut ask: Ask) -> Result<Answer> {
+async fn commit(containers: Containers, ask: Ask) -> Result<Answer> {
     let config = match ask.value().await? {
         None | Some(Value::Null) => None,
         Some(body) => {

@@ -6,7 +6,7 @@ use crate::{
     request::Ask,
     response::{self, Answer},
     router::Endpoint as E,
-    stream::{self, Head},
+    stream::{self, Framing, Head},
     version::NEWEST,
     wire::exec::{CreateBody, Inspect, StartBody},
 };
@@ -28,7 +28,7 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
     }
 }
 
-async fn create(routes: &Routes, mut ask: Ask) -> Result<Answer> {
+async fn create(routes: &Routes, ask: Ask) -> Result<Answer> {
     let body: CreateBody = ask.json().await?;
     if body.cmd.as_ref().is_none_or(Vec::is_empty) {
         return Err(ApiError::invalid("No exec command specified"));
@@ -37,12 +37,13 @@ async fn create(routes: &Routes, mut ask: Ask) -> Result<Answer> {
     response::json(StatusCode::CREATED, &json!({ "Id": id.as_str() }))
 }
 
-async fn start(routes: &Routes, mut ask: Ask) -> Result<Answer> {
+async fn start(routes: &Routes, ask: Ask) -> Result<Answer> {
     let body: StartBody = ask.json().await?;
     let containers = routes.engine.containers.clone();
     let exec = containers.exec_check(&ask.name)?;
     let size = body.console_size.filter(|_| body.tty);
-    let wish = ExecStart { detach: body.detach, console_size: size };
+    let output_only = body.tty && !exec.spec.tty;
+    let wish = ExecStart { detach: body.detach, output_only, console_size: size };
     let id = ask.name.clone();
     if body.detach {
         to_its_end(async move { containers.exec_start(&id, wish).await }).await?;
@@ -52,13 +53,11 @@ async fn start(routes: &Routes, mut ask: Ask) -> Result<Answer> {
     let head = Head { upgrade: ask.upgrades(), multiplexed: !body.tty && ask.dialect.names_multiplexed };
     let server = routes.name.to_str().unwrap_or_default().to_owned();
     let takes_input = exec.spec.attach_stdin;
-    // Started before the connection is taken over: what the request itself has wrong is an answer of its own. Whoever
-    // asked may be gone before it runs; it runs all the same.
-    let started =
-        to_its_end(async move { Ok::<_, ApiError>(containers.exec_start(&id, wish).await) }).await?;
-    let started = match started {
-        Err(e) if !matches!(e, minke_engine::Error::Start { .. }) => return Err(e.into()),
-        other => other,
+    // Whether the client wants frames is its own word, whatever the exec has.
+    let framing = match (exec.spec.tty, body.tty) {
+        (true, false) => Framing::Add,
+        (false, true) => Framing::Remove,
+        _ => Framing::Keep,
     };
     takeover.claim(Box::new(move |mut socket| {
         Box::pin(async move {
@@ -68,12 +67,14 @@ async fn start(routes: &Routes, mut ask: Ask) -> Result<Answer> {
                 ("Ostype", "linux"),
                 ("Server", &server),
             ];
-            if socket.write_all(&head.to_bytes(&more)).await.is_err() {
-                return;
-            }
-            match started {
+            // Before the start, as dockerd does: clients lose what of the stream arrives together with its head. One
+            // that is gone already has asked for the start all the same.
+            let head = head.to_bytes(&more);
+            let _ = socket.write_all(&head).await;
+            let _ = socket.flush().await;
+            match to_its_end(async move { containers.exec_start(&id, wish).await }).await {
                 Ok(Some(attachment)) => {
-                    stream::run(socket, attachment, takes_input).await;
+                    stream::run(socket, attachment, takes_input, framing).await;
                 }
                 Ok(None) => {}
                 Err(e) => stream::say(socket, body.tty, &format!("{e}\r\n")).await,

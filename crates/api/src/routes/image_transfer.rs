@@ -136,7 +136,7 @@ async fn import(routes: &Routes, ask: Ask) -> Result<Answer> {
     }
     let message = query.filled("message").unwrap_or_else(|| format!("Imported from {source}"));
     let wish = Import { reference, message, changes: query.all("changes"), platform };
-    let id = routes.engine.images.import(feed(ask.body), wish).await?;
+    let id = routes.engine.images.import(feed(&ask.body), wish).await?;
     let line = Line::status("", id.as_str());
     Ok(response::chunks("application/json", stream::iter([Ok(line.to_bytes())])))
 }
@@ -147,7 +147,7 @@ async fn load(routes: &Routes, ask: Ask) -> Result<Answer> {
     let images = routes.engine.images.clone();
     let (teller, told) = progress();
     let told = if quiet { mpsc::channel(1).1 } else { told };
-    let body = feed(ask.body);
+    let body = feed(&ask.body);
     let verb = async move {
         let lines = match images.load(body, platform, teller).await {
             Ok(loaded) => loaded.iter().map(said).collect(),

@@ -18,7 +18,7 @@ use crate::{
     ServerOptions,
     error::{ApiError, Result},
     query::Query,
-    request::Ask,
+    request::{Ask, Inbox, drain},
     response::{self, Answer},
     router::{self, Endpoint, Route},
     server::{Handler, identify},
@@ -139,17 +139,34 @@ impl Routes {
         let mut query = Query::parse(parts.uri.query().unwrap_or_default());
         version::raise_query(&version, endpoint, &mut query);
         let dialect = Dialect::of(&version);
-        let ask = Ask { endpoint, name, query, headers: parts.headers, version, dialect, body, takeover };
-        let mut answer = self.dispatch(ask).await.unwrap_or_else(|e| {
-            if e.status.is_server_error() {
-                tracing::error!("{} {}: {e}", parts.method, parts.uri.path());
+        let waits = parts.headers.contains_key(header::EXPECT);
+        let body = Inbox::new(body);
+        let head = parts.method == Method::HEAD;
+        let ask = Ask {
+            endpoint,
+            head,
+            name,
+            query,
+            headers: parts.headers,
+            version,
+            dialect,
+            body: body.clone(),
+            takeover,
+        };
+        let mut answer = match self.dispatch(ask).await {
+            Ok(answer) => answer,
+            Err(e) => {
+                if e.status.is_server_error() {
+                    tracing::error!("{} {}: {e}", parts.method, parts.uri.path());
+                }
+                // A client that waits to be told to send is told not to.
+                if !waits {
+                    body.drain().await;
+                }
+                response::error(&e)
             }
-            response::error(&e)
-        });
+        };
         identify(answer.headers_mut(), &self.name, true);
-        if parts.method == Method::HEAD && answer.status().is_client_error() {
-            answer.headers_mut().remove(header::CONTENT_LENGTH);
-        }
         answer
     }
 }
@@ -215,11 +232,11 @@ fn body_chunks(
 }
 
 /// A request's body on its way to the engine; dropped with its request.
-fn feed(body: Incoming) -> minke_engine::body::Body {
+fn feed(body: &Inbox) -> minke_engine::body::Body {
     use http_body_util::BodyExt as _;
     let (sender, fed) = minke_engine::body::feed();
+    let Some(mut body) = body.take() else { return fed };
     tokio::spawn(async move {
-        let mut body = body;
         while let Some(frame) = body.frame().await {
             let chunk = match frame.map(http_body::Frame::into_data) {
                 Ok(Ok(data)) => Ok(data),
@@ -228,8 +245,11 @@ fn feed(body: Incoming) -> minke_engine::body::Body {
                 Err(e) => Err(std::io::Error::other(e)),
             };
             let failed = chunk.is_err();
-            // A receiver that is gone wants no more.
-            if sender.send(chunk).await.is_err() || failed {
+            if sender.send(chunk).await.is_err() {
+                // Nobody wants the rest; the client may still be sending it.
+                return drain(body).await;
+            }
+            if failed {
                 return;
             }
         }

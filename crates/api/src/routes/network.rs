@@ -15,7 +15,7 @@ use http::StatusCode;
 use minke_engine::network::NetworkInspection;
 use serde_json::json;
 
-pub(super) async fn handle(routes: &Routes, mut ask: Ask) -> Result<Answer> {
+pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
     let networks = routes.engine.networks.clone();
     match ask.endpoint {
         E::NetworkList => {

@@ -15,13 +15,12 @@ use crate::{
     },
 };
 use http::{HeaderValue, StatusCode};
-use http_body_util::BodyExt as _;
 use minke_engine::{events::EventStream, registry::RegistryAuth};
 use minke_model::{Timestamp, event::Noun};
 
 pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
     match ask.endpoint {
-        E::Ping => Ok(ping()),
+        E::Ping => Ok(ping(&ask)),
         E::Version => ok(&system::version(&routes.options.version, &routes.engine.machine.info().kernel)),
         E::Info => {
             let machine = routes.engine.machine.clone();
@@ -36,10 +35,17 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
     }
 }
 
-fn ping() -> Answer {
+fn ping(ask: &Ask) -> Answer {
     let mut answer = response::whole(StatusCode::OK, "text/plain; charset=utf-8", "OK");
     let headers = answer.headers_mut();
+    if ask.head {
+        // As dockerd says it.
+        headers.insert("Content-Length", HeaderValue::from_static("0"));
+    }
     headers.insert("Cache-Control", HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+    if ask.head {
+        headers.insert("Content-Length", HeaderValue::from_static("0"));
+    }
     headers.insert("Pragma", HeaderValue::from_static("no-cache"));
     // 2 would make clients send builds as BuildKit's.
     headers.insert("Builder-Version", HeaderValue::from_static("1"));
@@ -127,11 +133,8 @@ async fn disk_usage(routes: &Routes, ask: &Ask) -> Result<Answer> {
 
 /// `POST /auth`: whatever its type, its body is JSON.
 async fn auth(routes: &Routes, ask: Ask) -> Result<Answer> {
-    let limited = http_body_util::Limited::new(ask.body, 1 << 20);
-    let body =
-        limited.collect().await.map_err(|e| ApiError::invalid(format!("cannot read the body: {e}")))?;
-    let config: AuthConfig =
-        serde_json::from_slice(&body.to_bytes()).map_err(|e| ApiError::internal(e.to_string()))?;
+    let body = ask.body.read(1 << 20).await?;
+    let config: AuthConfig = serde_json::from_slice(&body).map_err(|e| ApiError::internal(e.to_string()))?;
     let status = routes.engine.images.login(RegistryAuth::from(config)).await?;
     ok(&AuthAnswer { status: status.status, identity_token: status.identity_token })
 }

@@ -18,7 +18,7 @@ pub(super) fn show(found: &VolumeInspection) -> Volume {
     Volume::new(&found.volume, found.mountpoint.display().to_string())
 }
 
-pub(super) async fn handle(routes: &Routes, mut ask: Ask) -> Result<Answer> {
+pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
     let volumes = routes.engine.volumes.clone();
     match ask.endpoint {
         E::VolumeList => {
