@@ -46,6 +46,7 @@ impl Containers {
         merge::health_defaults(&mut spec);
         let args = merge::command(&spec)?;
         self.check(&spec, &mut warnings)?;
+        warnings.extend(self.inner.networks.port_warnings(&spec).await);
         self.fill_defaults(&mut spec);
 
         let id = ContainerId::random();

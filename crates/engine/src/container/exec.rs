@@ -46,6 +46,8 @@ pub struct ExecSpec {
 pub struct ExecStart {
     /// Nobody listens.
     pub detach: bool,
+    /// Who listens takes no errors: it cannot tell them from output.
+    pub output_only: bool,
     /// Rows and columns at start.
     pub console_size: Option<(u16, u16)>,
 }
@@ -132,9 +134,9 @@ impl Execs {
                 Ok(())
             }
             State::Running { .. } => {
-                Err(Error::Conflict(format!("Error: Exec command {id} is already running")))
+                Err(Error::Conflict(format!("exec command {id} is already running")))
             }
-            State::Exited { .. } => Err(Error::Conflict(format!("Error: Exec command {id} has already run"))),
+            State::Exited { .. } => Err(Error::Conflict(format!("exec command {id} has already run"))),
         }
     }
 
@@ -184,15 +186,15 @@ impl Containers {
         Ok(id)
     }
 
-    /// Refuses an exec that cannot be started now, before its client's connection is taken over.
+    /// Refuses an exec whose container cannot run it now, before its client's connection is taken over.
     pub fn exec_check(&self, id: &str) -> Result<ExecInspection> {
         let inspection = self.exec_inspect(id)?;
-        if inspection.running {
-            return Err(Error::Conflict(format!("Error: Exec command {id} is already running")));
-        }
         let (cell, _) = self.exec_of(id)?;
-        may_exec(&cell)?;
-        Ok(inspection)
+        match may_exec(&cell) {
+            // For who wants to start them, execs go with their container's process.
+            Err(Error::NotRunning(_)) => Err(Error::NoSuchExec(id.to_owned())),
+            other => other.map(|()| inspection),
+        }
     }
 
     /// Runs it; the client's streams unless detached.
@@ -207,7 +209,7 @@ impl Containers {
         let streams = AttachStreams {
             stdin: spec.attach_stdin,
             stdout: spec.attach_stdout,
-            stderr: spec.attach_stderr,
+            stderr: spec.attach_stderr && !start.output_only,
         };
         let request = ExecRequest {
             id: exec.clone(),

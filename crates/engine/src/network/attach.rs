@@ -3,13 +3,13 @@
 use super::{Member, Networks};
 use crate::{Error, error::Result};
 use minke_model::{
-    Container, ContainerId, EndpointId,
+    Container, ContainerId, ContainerSpec, EndpointId,
     network::{Endpoint, EndpointSpec, Network, NetworkDriver},
-    port::{Port, PortBinding},
+    port::{Port, PortBinding, PublishedPort},
 };
 use minke_network::{
     EndpointPlan, Mac, NetworkError, PortRequest, Target,
-    dns::{Member as Named, ResolverConfig},
+    dns::{Member as Named, Prepared, ResolverConfig},
 };
 use std::{
     collections::BTreeMap,
@@ -182,15 +182,12 @@ impl Networks {
                 Ok((network.clone(), self.plan(network, endpoint, *is_gateway, record)?))
             })
             .collect::<Result<_>>()?;
-        let kernel = self.inner.kernel.clone();
-        let netns = crate::blocking(move || -> std::result::Result<OwnedFd, NetworkError> {
-            if plans.is_empty() {
-                kernel.loopback_up(netns.as_fd())?;
-            }
-            for (network, plan) in &plans {
-                kernel.connect(netns.as_fd(), network, plan)?;
-            }
-            Ok(netns)
+        let (kernel, id, embedded) = (self.inner.kernel.clone(), record.id.clone(), self.embedded_dns(record));
+        let (netns, prepared) = crate::blocking(move || -> std::result::Result<_, NetworkError> {
+            let interfaces: Vec<(&Network, &EndpointPlan)> = plans.iter().map(|(n, p)| (n.as_ref(), p)).collect();
+            let prepared =
+                kernel.connect_all(netns.as_fd(), &interfaces, || embedded.then(|| Prepared::here(&id)))?;
+            Ok((netns, prepared))
         })
         .await??;
         let mut endpoints = BTreeMap::new();
@@ -203,8 +200,14 @@ impl Networks {
             self.tell(&network, "connect", Some(&record.id));
             endpoints.insert(network.spec.name.clone(), endpoint);
         }
-        if self.embedded_dns(record) {
-            self.resolve(record, netns, resolver).await?;
+        let served = match prepared {
+            Some(Ok(prepared)) => self.inner.dns.serve(&record.id, prepared, netns.as_fd(), resolver),
+            Some(Err(e)) => Err(e),
+            None => Ok(()),
+        };
+        if let Err(e) = served {
+            // Better without names than not at all, as dockerd holds it.
+            tracing::warn!("container {} starts without a resolver: {e}", record.name);
         }
         Ok(endpoints)
     }
@@ -286,7 +289,8 @@ impl Networks {
 
     /// Ports, names and addresses of a container that ended. Its links go with its namespace.
     pub(crate) async fn detach_all(&self, record: &Container) {
-        if record.status.endpoints.values().any(|e| !e.published.is_empty()) {
+        // Asked for, not what the record knows of: a start may have failed in between.
+        if !port_requests(record).is_empty() {
             self.unpublish(&record.id).await;
         }
         self.inner.dns.detach(&record.id);
@@ -310,6 +314,23 @@ impl Networks {
         }
         drop(state);
         self.tell(network, "disconnect", Some(&record.id));
+    }
+
+    /// What the host's own firewall will do to the ports that a container asks for, and the command against it.
+    pub(crate) async fn port_warnings(&self, spec: &ContainerSpec) -> Vec<String> {
+        let host_ip = self.inner.config.default_host_ip;
+        let asked = spec.networking.port_bindings.iter().flat_map(|(port, bindings)| {
+            bindings.iter().filter_map(|b| {
+                let (host_port, _) = b.host_ports?;
+                Some(PublishedPort { container: *port, host_ip: b.host_ip.unwrap_or(host_ip), host_port })
+            })
+        });
+        let asked: Vec<PublishedPort> = asked.collect();
+        if asked.is_empty() || !spec.networking.mode.is_private() {
+            return Vec::new();
+        }
+        let kernel = self.inner.kernel.clone();
+        crate::blocking(move || kernel.warnings(&asked)).await.unwrap_or_default()
     }
 
     async fn publish(
