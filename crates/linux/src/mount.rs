@@ -106,7 +106,8 @@ pub fn make_file_in_root(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd
 /// Whether a descriptor is the root of a mount (5.8; false before).
 pub fn is_root(fd: BorrowedFd<'_>) -> bool {
     use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
-    statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::empty()).is_ok_and(|s| s.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::empty())
+        .is_ok_and(|s| s.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// Whether a descriptor is a directory.

@@ -2,7 +2,9 @@
 //!
 //! `Runtime` makes, finds and forgets; `Process` is one container's process. Never: records, images, networks.
 
+mod bundle;
 pub mod error;
+pub mod external;
 pub mod health;
 pub mod logs;
 pub mod process;

@@ -7,6 +7,7 @@ pub mod defaults;
 mod devices;
 mod host;
 mod mounts;
+pub mod oci;
 mod resources;
 mod seccomp;
 mod seccomp_default;

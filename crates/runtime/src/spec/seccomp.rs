@@ -261,9 +261,7 @@ impl Filters {
     /// # Errors
     /// When its profile is wrong.
     pub fn get(&self, spec: &SecuritySpec, capabilities: u64) -> Result<Arc<[u8]>, SpecError> {
-        let choice =
-            security::seccomp_choice(spec).or_else(|| self.daemon.clone()).unwrap_or(SeccompChoice::Builtin);
-        let key = match choice {
+        let key = match self.choice(spec) {
             SeccompChoice::Unconfined => return Ok(Arc::from([])),
             SeccompChoice::Builtin => (None, capabilities),
             SeccompChoice::Profile(json) => (Some(json), capabilities),
@@ -272,12 +270,8 @@ impl Filters {
         if let Some(found) = lock().get(&key) {
             return Ok(Arc::clone(found));
         }
-        let source = match &key.0 {
-            None => seccomp_default::source(),
-            Some(json) => parse(json).map_err(SpecError::Seccomp)?,
-        };
-        let program = compile(&source.resolve(capabilities, self.kernel))
-            .map_err(|e| SpecError::Seccomp(e.to_string()))?;
+        let profile = self.resolve(key.0.as_deref(), capabilities)?;
+        let program = compile(&profile).map_err(|e| SpecError::Seccomp(e.to_string()))?;
         let bytes: Arc<[u8]> = program.to_bytes().into();
         let mut kept = lock();
         if kept.len() >= MOST {
@@ -285,6 +279,32 @@ impl Filters {
         }
         kept.insert(key, Arc::clone(&bytes));
         Ok(bytes)
+    }
+
+    /// The same filter in words, for another runtime to compile; `None` is none.
+    ///
+    /// # Errors
+    /// When its profile is wrong.
+    pub fn profile(&self, spec: &SecuritySpec, capabilities: u64) -> Result<Option<Profile>, SpecError> {
+        match self.choice(spec) {
+            SeccompChoice::Unconfined => Ok(None),
+            SeccompChoice::Builtin => self.resolve(None, capabilities).map(Some),
+            SeccompChoice::Profile(json) => self.resolve(Some(&json), capabilities).map(Some),
+        }
+    }
+
+    /// The container's choice, else the daemon's.
+    fn choice(&self, spec: &SecuritySpec) -> SeccompChoice {
+        security::seccomp_choice(spec).or_else(|| self.daemon.clone()).unwrap_or(SeccompChoice::Builtin)
+    }
+
+    /// A profile's JSON, or the built-in one, for one set of capabilities.
+    fn resolve(&self, json: Option<&str>, capabilities: u64) -> Result<Profile, SpecError> {
+        let source = match json {
+            None => seccomp_default::source(),
+            Some(json) => parse(json).map_err(SpecError::Seccomp)?,
+        };
+        Ok(source.resolve(capabilities, self.kernel))
     }
 }
 

@@ -221,16 +221,20 @@ fn tell(plan: &Plan) -> String {
 
 /// Holds a plan to `scenarios/NAME.txt`; with `UPDATE=1` in the environment, writes it.
 fn check(name: &str, request: &CreateRequest, host: &Host) {
-    let told = tell(&plan(request, host, &FakeDevices).unwrap());
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/spec/scenarios/{name}.txt"));
+    hold(&format!("{name}.txt"), &tell(&plan(request, host, &FakeDevices).unwrap()));
+}
+
+/// Holds a text to a file of scenarios.
+fn hold(name: &str, told: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/spec/scenarios").join(name);
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, &told).unwrap();
+        std::fs::write(&path, told).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap();
     for (number, (told, expected)) in told.lines().zip(expected.lines()).enumerate() {
-        assert_eq!(told, expected, "{name}.txt:{}", number + 1);
+        assert_eq!(told, expected, "{name}:{}", number + 1);
     }
-    assert_eq!(told.lines().count(), expected.lines().count(), "{name}.txt");
+    assert_eq!(told.lines().count(), expected.lines().count(), "{name}");
 }
 
 const V1: &str = "30 20 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
@@ -276,6 +280,37 @@ fn a_container_that_shares_all_it_can() {
 
 #[test]
 fn a_container_with_many_wishes() {
+    check("wishes", &wishes(), &host(V2));
+}
+
+#[test]
+fn many_wishes_in_the_words_of_an_oci_runtime() {
+    let request = wishes();
+    let (host, ids) = (host(V2), oci::Ids { uid: 33, gid: 34, groups: vec![10], home: "/home/web".into() });
+    let plan = plan(&request, &host, &FakeDevices).unwrap();
+    let mut config = oci::config(&plan, &ids, None, &BTreeMap::from([("org.example".into(), "yes".into())]));
+    let told = serde_json::to_string_pretty(&config).unwrap() + "\n";
+    hold("wishes.json", &told);
+
+    let profile = host.filters.profile(&Default::default(), 0).unwrap();
+    config = oci::config(&plan, &ids, profile.as_ref(), &BTreeMap::new());
+    // What was written is read back as the same filter.
+    let text = config["linux"]["seccomp"].to_string();
+    let read = Filters::new(&text, (6, 1)).unwrap();
+    assert_eq!(read.get(&Default::default(), 0).unwrap(), host.filters.get(&Default::default(), 0).unwrap());
+}
+
+#[test]
+fn v1_s_trees_are_one_mount_for_an_oci_runtime() {
+    let plan = plan(&request(container_spec()), &host(V1), &FakeDevices).unwrap();
+    let config = oci::config(&plan, &oci::Ids::default(), None, &BTreeMap::new());
+    let targets = config["mounts"].as_array().unwrap().iter().map(|m| m["destination"].as_str().unwrap());
+    assert_eq!(targets.filter(|t| t.starts_with("/sys/fs/cgroup")).collect::<Vec<_>>(), ["/sys/fs/cgroup"]);
+    assert!(config["linux"]["readonlyPaths"].as_array().unwrap().iter().all(|path| path != "/sys/fs/cgroup"));
+}
+
+/// A request with something of everything.
+fn wishes() -> CreateRequest {
     use crate::request::{MountSource, ResolvedMount};
     use minke_model::{
         mount::{MountKind, Propagation, ReadOnlyRecursion},
@@ -330,7 +365,7 @@ fn a_container_with_many_wishes() {
         mount("/etc/hosts", MountSource::Path("/my/hosts".into())),
     ];
     request.log.options.insert("max-size".into(), "10m".into());
-    check("wishes", &request, &host(V2));
+    request
 }
 
 #[test]
