@@ -389,3 +389,6 @@ impl WireDefaults {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,3 +85,6 @@ pub(crate) fn sniff<R: Read>(
     let compression = Compression::of(&head);
     Ok((compression, BufReader::with_capacity(128 * 1024, Cursor::new(head).chain(stream))))
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,9 @@ use rustix::{
     io::Errno,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map},
     ffi::{CStr, CString},
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
@@ -24,77 +25,105 @@ impl Images {
     pub fn changes(&self, container: &ContainerId) -> Result<Vec<Change>> {
         let upper = disk::open_dir(&self.rootfs(container)?.upper)?;
         let base = self.open_base(container)?;
-        let mut changes = Vec::new();
-        compare(upper.as_fd(), Some(base.as_fd()), b"/", 0, &mut changes)
-            .map_err(|e| ImageError::io("compare the root of container", container.as_str(), e))?;
-        Ok(changes)
+        compare(upper, base)
+            .map_err(|e| ImageError::io("compare the root of container", container.as_str(), e))
     }
 }
 
-fn compare(
-    upper: BorrowedFd<'_>,
-    base: Option<BorrowedFd<'_>>,
-    path: &[u8],
-    depth: usize,
-    changes: &mut Vec<Change>,
-) -> std::result::Result<(), Errno> {
-    if depth > MAX_DEPTH {
-        return Err(Errno::NAMETOOLONG);
-    }
-    // Names here, and those below that an opaque directory hides.
-    let mut names: BTreeMap<CString, bool> =
-        disk::list(upper)?.into_iter().map(|(name, _)| (name, true)).collect();
-    if let Some(base) = base.filter(|_| whiteout::is_opaque(upper)) {
-        for (name, _) in disk::list(base)? {
-            names.entry(name).or_insert(false);
+/// A directory that is being compared.
+struct Open {
+    upper: OwnedFd,
+    /// The same directory before; `None` when there was none.
+    base: Option<OwnedFd>,
+    path: Vec<u8>,
+    /// Names here, and, by `false`, those that an opaque directory hides.
+    names: btree_map::IntoIter<CString, bool>,
+    /// It is changed itself; else it is told only for what is in it.
+    told: bool,
+    /// How many changes there were with its own, before those in it.
+    from: usize,
+}
+
+impl Open {
+    fn new(
+        upper: OwnedFd,
+        base: Option<OwnedFd>,
+        path: Vec<u8>,
+        told: bool,
+        from: usize,
+    ) -> io::Result<Self> {
+        let mut names: BTreeMap<CString, bool> =
+            disk::list(upper.as_fd())?.into_iter().map(|(name, _)| (name, true)).collect();
+        if let Some(base) = base.as_ref().filter(|_| whiteout::is_opaque(upper.as_fd())) {
+            for (name, _) in disk::list(base.as_fd())? {
+                names.entry(name).or_insert(false);
+            }
         }
+        Ok(Self { upper, base, path, names: names.into_iter(), told, from })
     }
-    for (name, is_here) in names {
-        let at =
-            if path == b"/" { [b"/", name.to_bytes()].concat() } else { path::join(path, name.to_bytes()) };
-        let mut tell = |kind| changes.push(Change { path: String::from_utf8_lossy(&at).into_owned(), kind });
+}
+
+/// Directories that are open wait on a list of their own: a container decides how deep they are, and a thread's stack
+/// is small.
+fn compare(upper: OwnedFd, base: OwnedFd) -> io::Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    let mut open = vec![Open::new(upper, Some(base), b"/".to_vec(), true, 0)?];
+    while let Some(present) = open.last_mut() {
+        let Some((name, is_here)) = present.names.next() else {
+            if !present.told && changes.len() == present.from {
+                changes.pop();
+            }
+            open.pop();
+            continue;
+        };
+        let at = match &present.path[..] {
+            b"/" => [b"/", name.to_bytes()].concat(),
+            path => path::join(path, name.to_bytes()),
+        };
         if !is_here {
-            tell(ChangeKind::Deleted);
+            changes.push(change(&at, ChangeKind::Deleted));
             continue;
         }
-        let new = match rustix::fs::statat(upper, &*name, AtFlags::SYMLINK_NOFOLLOW) {
-            // A running container took it away.
-            Err(Errno::NOENT) => continue,
-            other => other?,
-        };
+        let (upper, base) = (present.upper.as_fd(), present.base.as_ref().map(|base| base.as_fd()));
+        // A running container may have taken it away.
+        let Some(new) = lstat(upper, &name)? else { continue };
         let old = base.map(|base| lstat(base, &name)).transpose()?.flatten();
         if whiteout::is_whiteout(&new) {
             if old.is_some() {
-                tell(ChangeKind::Deleted);
+                changes.push(change(&at, ChangeKind::Deleted));
             }
             continue;
         }
-        let told = match &old {
+        let kind = match &old {
             None => Some(ChangeKind::Added),
             Some(old) => differ((base, old), (upper, &new), &name).then_some(ChangeKind::Modified),
         };
-        if let Some(kind) = told {
-            tell(kind);
-        }
+        changes.extend(kind.map(|kind| change(&at, kind)));
         if !is_dir(&new) {
             continue;
         }
-        let from = changes.len();
-        let inner = match open(upper, &name) {
+        let inner = match open_dir(upper, &name) {
             Err(Errno::NOENT | Errno::NOTDIR) => continue,
             other => other?,
         };
         let below = match (base, &old) {
-            (Some(base), Some(old)) if is_dir(old) => Some(open(base, &name)?),
+            (Some(base), Some(old)) if is_dir(old) => Some(open_dir(base, &name)?),
             _ => None,
         };
-        compare(inner.as_fd(), below.as_ref().map(|fd| fd.as_fd()), &at, depth + 1, changes)?;
-        if told.is_none() && changes.len() > from {
-            let path = String::from_utf8_lossy(&at).into_owned();
-            changes.insert(from, Change { path, kind: ChangeKind::Modified });
+        if open.len() > MAX_DEPTH {
+            return Err(Errno::NAMETOOLONG.into());
         }
+        if kind.is_none() {
+            // Taken back when nothing in it is changed.
+            changes.push(change(&at, ChangeKind::Modified));
+        }
+        open.push(Open::new(inner, below, at, kind.is_some(), changes.len())?);
     }
-    Ok(())
+    Ok(changes)
+}
+
+fn change(path: &[u8], kind: ChangeKind) -> Change {
+    Change { path: String::from_utf8_lossy(path).into_owned(), kind }
 }
 
 fn lstat(dir: BorrowedFd<'_>, name: &CStr) -> std::result::Result<Option<Stat>, Errno> {
@@ -105,7 +134,7 @@ fn lstat(dir: BorrowedFd<'_>, name: &CStr) -> std::result::Result<Option<Stat>, 
     }
 }
 
-fn open(dir: BorrowedFd<'_>, name: &CStr) -> std::result::Result<OwnedFd, Errno> {
+fn open_dir(dir: BorrowedFd<'_>, name: &CStr) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(dir, name, flags, Mode::empty())
 }

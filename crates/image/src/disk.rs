@@ -94,7 +94,7 @@ pub(crate) fn remove_dir(path: &Path) -> Result<()> {
 }
 
 /// Removes `name` below `parent` with all that is in it. Never follows a link; a tree that others change meanwhile
-/// may stay in part. Trees deeper than 1000 directories are refused.
+/// may stay in part. Trees deeper than 256 directories are refused.
 pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &CStr) -> std::result::Result<(), Errno> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
@@ -102,7 +102,7 @@ pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &CStr) -> std::result::Res
         Err(e) => return Err(e),
     }
     let dir = rustix::fs::openat(parent, name, dir_flags(), Mode::empty())?;
-    empty(dir.as_fd(), 1000, &mut |_, _| Err(Errno::NAMETOOLONG))?;
+    empty(dir.as_fd(), 256, &mut |_, _| Err(Errno::NAMETOOLONG))?;
     rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 

@@ -49,3 +49,6 @@ impl Images {
         self.register_new(config, None, layers, wish.reference)
     }
 }
+
+#[cfg(test)]
+mod tests;

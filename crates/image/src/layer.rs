@@ -11,19 +11,22 @@ use crate::{
     ImageError, Result,
     content::Copying,
     decompress::{self, Compression},
-    disk,
+    disk, path, pipe,
     recipe::{self, RecipeWriter},
     unpack::{self, Limits, Options},
 };
 use minke_model::id::Digest;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags},
+    io::Errno,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::HashSet,
     fs::File,
     io::{self, BufWriter, Read, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -213,9 +216,12 @@ impl Pending {
         // What is not compressed is hashed once.
         let diff_id = match compression {
             Compression::None => self.unpack_tar(head, limits).map(|()| None),
-            _ => compression.inflate(head).map(HashReader::new).and_then(|mut tar| {
-                self.unpack_tar(&mut tar, limits)?;
-                Ok(Some(tar.finish().0))
+            _ => compression.inflate(head).and_then(|inflated| {
+                pipe::read_ahead(inflated, |inflated| {
+                    let mut tar = HashReader::new(inflated);
+                    self.unpack_tar(&mut tar, limits)?;
+                    Ok(Some(tar.finish().0))
+                })
             }),
         };
         // Also after a failure: whether the blob was the right one is known at its end only.
@@ -296,41 +302,31 @@ pub(crate) fn write_record(dir: &Path, record: &LayerRecord) -> Result<()> {
 }
 
 /// Bytes of all files and symbolic links below `path`, each inode once, as Docker counts.
+///
+/// What a container hides deeper than a path can name is not counted, as by Docker.
 pub(crate) fn tree_size(path: &Path) -> Result<u64> {
-    let fail = |e| ImageError::io("measure", path, e);
+    let fail = |e: Errno| ImageError::io("measure", path, e);
+    let root = disk::open_dir(path)?;
     let mut seen = HashSet::new();
     let mut size = 0;
-    let mut queue: Vec<OwnedFd> = vec![disk::open_dir(path)?];
-    while let Some(dir) = queue.pop() {
-        size += dir_size(dir.as_fd(), &mut seen, &mut queue).map_err(fail)?;
-    }
-    Ok(size)
-}
-
-/// Directories of a tree that are open while it is measured; the rest is measured in depth.
-const MAX_QUEUE: usize = 128;
-
-fn dir_size(
-    dir: BorrowedFd<'_>,
-    seen: &mut HashSet<u64>,
-    queue: &mut Vec<OwnedFd>,
-) -> std::result::Result<u64, rustix::io::Errno> {
-    let mut size = 0;
-    for (name, _) in disk::list(dir)? {
-        let stat = match rustix::fs::statat(dir, &*name, AtFlags::SYMLINK_NOFOLLOW) {
-            // A container removes files while its root is measured.
-            Err(rustix::io::Errno::NOENT) => continue,
-            other => other?,
-        };
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match rustix::fs::openat(dir, &*name, flags, Mode::empty()) {
-                Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
-                opened if queue.len() < MAX_QUEUE => queue.push(opened?),
-                opened => size += dir_size(opened?.as_fd(), seen, queue)?,
+    let mut queue: Vec<Vec<u8>> = vec![Vec::new()];
+    while let Some(at) = queue.pop() {
+        let dir =
+            match path::open_beneath(root.as_fd(), &at, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
+                // A container moves things while its root is measured.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => continue,
+                other => other.map_err(fail)?,
+            };
+        for (name, _) in disk::list(dir.as_fd()).map_err(fail)? {
+            let stat = match rustix::fs::statat(&dir, &*name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => continue,
+                other => other.map_err(fail)?,
+            };
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                queue.push(path::join(&at, name.to_bytes()));
+            } else if stat.st_nlink == 1 || seen.insert(stat.st_ino) {
+                size += stat.st_size as u64;
             }
-        } else if stat.st_nlink == 1 || seen.insert(stat.st_ino) {
-            size += stat.st_size as u64;
         }
     }
     Ok(size)

@@ -23,6 +23,7 @@ mod ingest;
 mod layer;
 mod manifest;
 mod path;
+mod pipe;
 pub mod platform;
 pub mod progress;
 pub mod pull;

@@ -16,7 +16,7 @@ use rustix::{
 };
 use std::{
     collections::HashMap,
-    ffi::CStr,
+    ffi::{CStr, CString},
     fs::File,
     io::{self, Read, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -92,7 +92,7 @@ pub fn write_tar(
     out: &mut dyn Write,
     options: &WriteOptions,
 ) -> Result<()> {
-    let mut walk = Walk { tar: TarWriter::new(out), links: HashMap::new(), options: *options, keep: None };
+    let mut walk = Walk { tar: TarWriter::new(out), links: HashMap::new(), options: *options };
     walk.start(root, path)?;
     walk.tar.finish().map(drop)
 }
@@ -191,15 +191,27 @@ fn link_target(root: BorrowedFd<'_>, link: &OwnedFd, path: &str) -> Result<Strin
     Ok(format!("/{}", String::from_utf8_lossy(&target)))
 }
 
-/// Which files of a walk are written; all without one.
-pub(crate) type Keep<'a> = &'a mut dyn FnMut(&[u8], &Stat) -> bool;
+/// A directory whose names are being gone through.
+struct Open {
+    dir: OwnedFd,
+    path: Vec<u8>,
+    names: std::vec::IntoIter<CString>,
+}
+
+impl Open {
+    fn new(dir: OwnedFd, path: Vec<u8>) -> Result<Self> {
+        let names = disk::list(dir.as_fd())
+            .map_err(|e| ImageError::io("read", String::from_utf8_lossy(&path).as_ref(), e))?;
+        let names = names.into_iter().map(|(name, _)| name).collect::<Vec<_>>().into_iter();
+        Ok(Self { dir, path, names })
+    }
+}
 
 struct Walk<'a> {
     tar: TarWriter<&'a mut dyn Write>,
     /// First names of files with several.
     links: HashMap<(u64, u64), Vec<u8>>,
     options: WriteOptions,
-    keep: Option<Keep<'a>>,
 }
 
 impl Walk<'_> {
@@ -213,33 +225,34 @@ impl Walk<'_> {
                 let name = if self.options.named { name } else { b"." };
                 self.dir_entry(dir.as_fd(), name, &stat)?;
             }
-            return self.dir(dir.as_fd(), name, 0);
+            return self.dir(dir, name);
         }
         self.node(&found, None, name, &stat)
     }
 
-    fn dir(&mut self, dir: BorrowedFd<'_>, path: &[u8], depth: usize) -> Result<()> {
-        let fail = |e: Errno| ImageError::io("read", String::from_utf8_lossy(path).as_ref(), e);
-        if depth > MAX_DEPTH {
-            return Err(fail(Errno::NAMETOOLONG));
-        }
-        for (name, _) in disk::list(dir).map_err(fail)? {
-            let at = match path {
-                b"/" => [b"/", name.to_bytes()].concat(),
-                _ => path::join(path, name.to_bytes()),
+    /// All below a directory. Directories that are open wait on a list of their own: a container decides how deep
+    /// they are, and a thread's stack is small.
+    fn dir(&mut self, dir: OwnedFd, path: &[u8]) -> Result<()> {
+        let mut open = vec![Open::new(dir, path.to_vec())?];
+        while let Some(present) = open.last_mut() {
+            let Some(name) = present.names.next() else {
+                open.pop();
+                continue;
             };
+            let at = match &present.path[..] {
+                b"/" => [b"/", name.to_bytes()].concat(),
+                path => path::join(path, name.to_bytes()),
+            };
+            let fail = |e: Errno| ImageError::io("read", String::from_utf8_lossy(&at).as_ref(), e);
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let found = match rustix::fs::openat(dir, &*name, flags, Mode::empty()) {
+            let found = match rustix::fs::openat(&present.dir, &*name, flags, Mode::empty()) {
                 // It is gone meanwhile.
                 Err(Errno::NOENT) => continue,
                 other => other.map_err(fail)?,
             };
             let stat = rustix::fs::fstat(&found).map_err(fail)?;
-            if self.keep.as_mut().is_some_and(|keep| !keep(&at, &stat)) {
-                continue;
-            }
             if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-                self.node(&found, Some((dir, &name)), &at, &stat)?;
+                self.node(&found, Some((present.dir.as_fd(), &name)), &at, &stat)?;
                 continue;
             }
             let inner = reopen(&found, OFlags::RDONLY | OFlags::DIRECTORY).map_err(fail)?;
@@ -247,7 +260,10 @@ impl Walk<'_> {
             if self.options.whiteouts && whiteout::is_opaque(inner.as_fd()) {
                 self.marker(whiteout::opaque_path(&at))?;
             }
-            self.dir(inner.as_fd(), &at, depth + 1)?;
+            if open.len() > MAX_DEPTH {
+                return Err(fail(Errno::NAMETOOLONG));
+            }
+            open.push(Open::new(inner, at)?);
         }
         Ok(())
     }

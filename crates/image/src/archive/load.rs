@@ -13,15 +13,16 @@ use crate::{
     config::{ImageConfig, MAX_BYTES},
     decompress::{self, Compression},
     layer::{LayerLease, Pending},
-    path, platform,
+    path,
+    pipe::{self, CHUNK, Chunks},
+    platform,
     state::ImageRecord,
     tarball::{BLOCK, Entry, EntryKind, NoTap, TarReader},
 };
 use minke_model::{ImageId, id::Digest, image::Platform};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    io::{self, Read},
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    io::Read,
     thread::{Scope, ScopedJoinHandle},
 };
 
@@ -30,9 +31,6 @@ const MAX_FILES: usize = 100_000;
 
 /// JSON of one archive that is kept in memory.
 const MAX_JSON: u64 = 64 << 20;
-
-/// Bytes that are handed from the reading to an unpacking thread at once.
-const CHUNK: usize = 256 * 1024;
 
 /// Chunks that wait for one unpacking thread. What is read ahead lets the next layer's thread begin.
 const CHUNKS: usize = 32;
@@ -137,8 +135,7 @@ impl Images {
                         {
                             parts.insert(name, Part::Layer(joined(worker)));
                         }
-                        let (chunks, from) = sync_channel(CHUNKS);
-                        let stream = Chunks { from, chunk: Vec::new(), at: 0 };
+                        let (chunks, stream) = pipe::channel(CHUNKS);
                         let size = entry.size;
                         workers
                             .push_back((name, scope.spawn(move || self.unpack_part(stream, size, progress))));
@@ -296,7 +293,7 @@ fn read_all<R: Read>(reader: &mut TarReader<R>) -> Result<Vec<u8>> {
 }
 
 /// Hands the present entry's payload to a thread.
-fn feed<R: Read>(reader: &mut TarReader<R>, chunks: &SyncSender<Vec<u8>>) -> Result<()> {
+fn feed<R: Read>(reader: &mut TarReader<R>, chunks: &pipe::Sender) -> Result<()> {
     let mut gathered = Vec::with_capacity(CHUNK);
     loop {
         let chunk = reader.payload()?;
@@ -308,37 +305,9 @@ fn feed<R: Read>(reader: &mut TarReader<R>, chunks: &SyncSender<Vec<u8>>) -> Res
         }
         // A thread that has ended has its own error to tell.
         let full = std::mem::replace(&mut gathered, Vec::with_capacity(CHUNK));
-        if chunks.send(full).is_err() || length == 0 {
+        if chunks.send(Ok(full)).is_err() || length == 0 {
             return Ok(());
         }
-    }
-}
-
-/// A stream of chunks from another thread.
-struct Chunks {
-    from: Receiver<Vec<u8>>,
-    chunk: Vec<u8>,
-    at: usize,
-}
-
-impl Chunks {
-    fn drain(&mut self) {
-        while self.from.recv().is_ok() {}
-    }
-}
-
-impl Read for Chunks {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.chunk.len() {
-            match self.from.recv() {
-                Ok(chunk) => (self.chunk, self.at) = (chunk, 0),
-                Err(_) => return Ok(0),
-            }
-        }
-        let count = buffer.len().min(self.chunk.len() - self.at);
-        buffer[..count].copy_from_slice(&self.chunk[self.at..self.at + count]);
-        self.at += count;
-        Ok(count)
     }
 }
 

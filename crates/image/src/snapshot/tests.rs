@@ -295,6 +295,8 @@ fn a_deep_tree_of_a_container_goes_too() {
         dir = rustix::fs::openat(&dir, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
     }
     drop(dir);
+    let error = images.changes(&id).unwrap_err();
+    assert!(matches!(error, ImageError::Io { .. }), "told, and no stack overflows: {error}");
     images.discard(&id).unwrap();
     assert!(!upper.exists());
     images.0.trash.wait();

@@ -149,3 +149,26 @@ fn sockets_are_left_out_and_devices_are_not_opened() {
     assert!(all.contains(&"srv/pipe".to_owned()) && all.contains(&"srv/null".to_owned()));
     assert!(!all.contains(&"srv/socket".to_owned()));
 }
+
+#[test]
+fn deep_trees_fit_on_a_small_stack_or_are_refused() {
+    let temp = Temp::new();
+    let deep = |name: &str, depth: usize| {
+        fs::create_dir(temp.path(name)).unwrap();
+        let mut dir = disk::open_dir(&temp.path(name)).unwrap();
+        for _ in 0..depth {
+            rustix::fs::mkdirat(&dir, "d", Mode::RWXU).unwrap();
+            dir = rustix::fs::openat(&dir, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        }
+        disk::open_dir(&temp.path(name)).unwrap()
+    };
+    let (some, many) = (deep("some", 400), deep("many", 2000));
+    // As large as the stack of a thread for blocking work.
+    let worker = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
+        let write = |root: &OwnedFd| write_tar(root.as_fd(), "/", &mut io::sink(), &WriteOptions::default());
+        write(&some).unwrap();
+        assert!(matches!(write(&many), Err(ImageError::Io { .. })));
+    });
+    worker.unwrap().join().unwrap();
+    assert_eq!(crate::layer::tree_size(&temp.path("many")).unwrap(), 0);
+}
