@@ -54,10 +54,7 @@ pub(crate) fn confirm(question: &str) -> Result<bool, Failure> {
     show(&format!("{question} [y/N] "))?;
     std::io::stdout().flush()?;
     let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer)?;
-    if read == 0 {
-        show("\n")?;
-    }
+    std::io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y"))
 }
 

@@ -50,45 +50,17 @@ pub(crate) fn parse(text: &str) -> Result<i64, String> {
     Ok((sign * total).round() as i64)
 }
 
-/// Writes nanoseconds as Go does.
-pub(crate) fn show(nanos: i64) -> String {
-    let (sign, n) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
-    let fraction = |value: u64, scale: u64| {
-        let text = format!("{}.{:0width$}", value / scale, value % scale, width = scale.ilog10() as usize);
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    };
-    let text = match n {
-        0 => "0s".to_owned(),
-        1..1_000 => format!("{n}ns"),
-        1_000..1_000_000 => format!("{}µs", fraction(n, 1_000)),
-        1_000_000..1_000_000_000 => format!("{}ms", fraction(n, 1_000_000)),
-        _ => {
-            let minutes = n / 60_000_000_000;
-            let seconds = fraction(n % 60_000_000_000, 1_000_000_000);
-            match (minutes / 60, minutes % 60) {
-                (0, 0) => format!("{seconds}s"),
-                (0, m) => format!("{m}m{seconds}s"),
-                (h, m) => format!("{h}h{m}m{seconds}s"),
-            }
-        }
-    };
-    format!("{sign}{text}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_read_and_written_as_go_does() {
+    fn spans_are_read_as_go_reads_them() {
         assert_eq!(parse("1m30s"), Ok(90_000_000_000));
         assert_eq!(parse("1.5h"), Ok(5_400_000_000_000));
         assert_eq!(parse("-2ms"), Ok(-2_000_000));
         assert_eq!(parse("x").unwrap_err(), "time: invalid duration \"x\"");
         assert_eq!(parse("5").unwrap_err(), "time: missing unit in duration \"5\"");
         assert_eq!(parse("5d").unwrap_err(), "time: unknown unit \"d\" in duration \"5d\"");
-        for text in ["0s", "1ns", "1.5µs", "300ms", "1m30s", "2h0m0.5s", "-1s"] {
-            assert_eq!(show(parse(text).unwrap()), text);
-        }
     }
 }

@@ -116,7 +116,7 @@ fn run(words: &[String]) -> Outcome {
         Ok(parsed) => parsed,
         Err(wrong) => {
             if matches!(wrong, Wrong::ShortHelp) {
-                eprintln!("Flag shorthand -h has been deprecated, use --help");
+                show("Flag shorthand -h has been deprecated, use --help\n")?;
             }
             return match wrong {
                 Wrong::Help | Wrong::ShortHelp => show(&help::root(program, tree, Globals::FLAGS, help::width())),
@@ -143,7 +143,7 @@ fn dispatch(mut cli: Cli, tree: &'static [Entry], words: &[String]) -> Outcome {
         let word = match words.get(at).map(String::as_str) {
             None | Some("--help") => return show(&overview(&cli.path, tree, group)),
             Some("-h") => {
-                eprintln!("Flag shorthand -h has been deprecated, use --help");
+                show("Flag shorthand -h has been deprecated, use --help\n")?;
                 return show(&overview(&cli.path, tree, group));
             }
             Some("help") if group.is_none() => return help_on(tree, &words[at + 1..]),
@@ -211,6 +211,11 @@ pub(crate) fn show(text: &str) -> Outcome {
     }
 }
 
+/// No address could be made of what was said.
+fn unresolved(why: String) -> Failure {
+    Failure::new(format!("Failed to initialize: unable to resolve docker endpoint: {why}"))
+}
+
 impl Cli {
     /// Parses the words of `command` and checks how many arguments there are.
     pub(crate) fn parse<F: Flags>(&self, command: &Command, words: &[String]) -> Result<(F, Vec<String>), Failure> {
@@ -218,7 +223,7 @@ impl Cli {
         match parse::parse::<F>(words, command.interspersed) {
             Ok(parsed) => {
                 for notice in parsed.notices {
-                    eprintln!("{notice}");
+                    show(&format!("{notice}\n"))?;
                 }
                 if let Some(complaint) = command.arity.complaint(parsed.args.len()) {
                     let lead = if complaint.contains("at least") && !complaint.contains(" and ") { "See" } else { "Run" };
@@ -234,7 +239,7 @@ impl Cli {
             Err(Wrong::Sentence(text)) => Err(Failure { code: 125, text: format!("{text}\n\n{}\n\nRun '{program} {} --help' for more information", help::usage(program, &self.path, command), self.path) }),
             Err(wrong) => {
                 if matches!(wrong, Wrong::ShortHelp) {
-                    eprintln!("Flag shorthand -h has been deprecated, use --help");
+                    show("Flag shorthand -h has been deprecated, use --help\n")?;
                 }
                 show(&help::command(program, &self.path, command, help::width()))?;
                 Err(Failure::silent(0))
@@ -308,11 +313,11 @@ impl Cli {
         }
         let name = self.context_name();
         if name != context::DEFAULT {
-            let context = self.contexts().get(&name).map_err(Failure::new)?;
-            return Ok(Host::parse(&context.host)?);
+            let context = self.contexts().get(&name).map_err(unresolved)?;
+            return Host::parse(&context.host).map_err(unresolved);
         }
         match self.explicit_host() {
-            Some(text) => Ok(Host::parse(&text)?),
+            Some(text) => Host::parse(&text).map_err(unresolved),
             None => Ok(Host::Unix(host::default_socket())),
         }
     }

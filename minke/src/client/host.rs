@@ -62,7 +62,7 @@ impl Host {
                 arguments.push(machine.to_owned());
                 Ok(Host::Ssh { arguments, program: crate::cli::program() })
             }
-            _ => Err(wrong(&format!("unsupported scheme `{scheme}`"))),
+            _ => Err(format!("invalid bind address format: {text}")),
         }
     }
 }

@@ -52,8 +52,6 @@ pub(crate) struct Stream {
     pub(crate) reader: Box<dyn Read + Send>,
     /// What it gets.
     pub(crate) writer: connection::Sender,
-    /// Its content type; tells multiplexed streams from raw ones.
-    pub(crate) content_type: Option<String>,
 }
 
 impl Client {
@@ -125,8 +123,7 @@ impl Client {
             let body = Body::new(connection, Framing::of(&head, "POST"), Arc::clone(&self.idle));
             return Err(refusal(Response { status: head.status, head, body }, &target));
         }
-        let content_type = head.get("content-type").map(str::to_owned);
-        Ok(Stream { reader: Box::new(connection.reader), writer: connection.writer, content_type })
+        Ok(Stream { reader: Box::new(connection.reader), writer: connection.writer })
     }
 
     /// A fresh connection, for who speaks on it by himself.

@@ -55,15 +55,8 @@ pub(crate) fn all(names: &[String], format: &str, mut get: impl FnMut(&str) -> R
         };
         let value: Value = serde_json::from_str(&json).map_err(|error| Failure::new(format!("unable to read inspect data: {error}")))?;
         match template.render_value(&value) {
-            Ok(line) => text.push_str(&line),
-            Err(why) => {
-                // What came before the mistake is shown, as docker does.
-                failures.push(Failure::new(format!("template parsing error: {why}")));
-            }
-        }
-        text.push('\n');
-        if !failures.is_empty() && failures.iter().any(|failure| failure.text.starts_with("template parsing error")) {
-            break;
+            Ok(line) => text.push_str(&(line + "\n")),
+            Err(why) => failures.push(Failure::new(format!("template parsing error: {why}"))),
         }
     }
     if template.is_none() {

@@ -157,11 +157,6 @@ impl Value {
             }
         }
     }
-
-    /// JSON over several lines, each level indented by `unit`.
-    pub(crate) fn to_pretty_json(&self, unit: &str, escape: bool) -> String {
-        indent(&self.to_json(escape), unit)
-    }
 }
 
 /// A JSON string, escaped as Go's encoder does.

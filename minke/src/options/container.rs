@@ -73,6 +73,18 @@ impl FlagValue for Networks {
     }
 }
 
+/// `--env`
+#[derive(Default)]
+pub(crate) struct Environment(pub(crate) Vec<String>);
+
+impl FlagValue for Environment {
+    const WORD: &'static str = "list";
+    fn set(&mut self, text: &str) -> Result<(), String> {
+        self.0.push(env::validate(text)?);
+        Ok(())
+    }
+}
+
 /// `--attach`: streams by name.
 #[derive(Default)]
 pub(crate) struct Streams(pub(crate) Vec<String>);
@@ -108,7 +120,7 @@ pub(crate) struct Sysctls(pub(crate) Pairs);
 impl FlagValue for Sysctls {
     const WORD: &'static str = "map";
     fn set(&mut self, text: &str) -> Result<(), String> {
-        security::check_sysctl(text.split('=').next().unwrap_or_default())?;
+        security::check_sysctl(text)?;
         self.0.set(text)
     }
 }
@@ -149,7 +161,7 @@ flags! {
         dns_search: DnsSearch ["dns-search"], "Set DNS search domains";
         domainname: String ["domainname"], "The container's NIS domain name";
         entrypoint: Option<String> ["entrypoint"], "Replace the image's entry point";
-        env: Vec<String> ["env" 'e'], "Set environment variables";
+        env: Environment ["env" 'e'], "Set environment variables";
         env_file: Vec<String> ["env-file"], "Read environment variables from a file";
         expose: Vec<String> ["expose"], "Expose a port or a range of ports";
         gpus: Gpus ["gpus"], "Add GPUs ('all' for every one)";
@@ -251,7 +263,6 @@ fn check_mode(flag: &str, what: &str, mode: &str, words: &[&str]) -> Result<(), 
 
 /// Makes the request. `args` are the image and the command; `proxies` come from the user's configuration.
 pub(crate) fn request(flags: ContainerFlags, args: &[String], proxies: Vec<(String, String)>) -> Result<Request, String> {
-    refuse_foreign(&flags)?;
     let image = args[0].clone();
     let streams = streams(&flags);
     let mut config = config(&flags, args, proxies)?;
@@ -276,8 +287,8 @@ pub(crate) fn request(flags: ContainerFlags, args: &[String], proxies: Vec<(Stri
     Ok(Request { image, body: config.into(), streams })
 }
 
-/// Flags that no Linux daemon takes.
-fn refuse_foreign(flags: &ContainerFlags) -> Result<(), String> {
+/// Refuses flags that no Linux daemon takes, or that are not supported, with the reason.
+pub(crate) fn refuse_foreign(flags: &ContainerFlags) -> Result<(), String> {
     let windows = [("cpu-count", flags.cpu_count.is_some()), ("cpu-percent", flags.cpu_percent.is_some()), ("io-maxbandwidth", flags.io_maxbandwidth.is_some()), ("io-maxiops", flags.io_maxiops.is_some())];
     if let Some((name, _)) = windows.iter().find(|(_, given)| *given) {
         return Err(format!("\"--{name}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux"));
@@ -299,10 +310,10 @@ fn streams(flags: &ContainerFlags) -> StreamSet {
 }
 
 fn config(flags: &ContainerFlags, args: &[String], proxies: Vec<(String, String)>) -> Result<Map<String, Value>, String> {
-    let mut environment = env::environment(&flags.env_file, &flags.env)?;
+    let mut environment = env::environment(&flags.env_file, &flags.env.0)?;
     for (name, value) in proxies {
         let set = |entry: &String| entry.split('=').next() == Some(&name);
-        if !flags.env.iter().any(set) {
+        if !flags.env.0.iter().any(set) {
             environment.push(format!("{name}={value}"));
         }
     }
@@ -324,7 +335,7 @@ fn config(flags: &ContainerFlags, args: &[String], proxies: Vec<(String, String)
     put("User", flags.user.clone().into());
     put("Tty", flags.tty.into());
     put("OpenStdin", flags.interactive.into());
-    put("Env", environment.into());
+    put("Env", or_null(environment));
     put("Cmd", if args.len() > 1 { args[1..].to_vec().into() } else { Value::Null });
     put("Volumes", volumes.into());
     put("WorkingDir", flags.workdir.clone().into());
@@ -394,6 +405,11 @@ pub(crate) fn restart_policy(text: &str) -> Result<Value, String> {
     Ok(json!({"Name": name, "MaximumRetryCount": count}))
 }
 
+/// Lists that docker sends as null when nothing was said: `inspect` shows them as they were sent.
+fn or_null<T: Into<Value>>(list: Vec<T>) -> Value {
+    if list.is_empty() { Value::Null } else { list.into() }
+}
+
 fn host_config(flags: &ContainerFlags) -> Result<Map<String, Value>, String> {
     if flags.memory_swappiness != -1 && !(0..=100).contains(&flags.memory_swappiness) {
         return Err(format!("invalid value: {}. Valid memory swappiness range is 0-100", flags.memory_swappiness));
@@ -434,30 +450,32 @@ fn host_config(flags: &ContainerFlags) -> Result<Map<String, Value>, String> {
         storage.insert(name.to_owned(), value.into());
     }
     let security = security::parse(&flags.security_opt)?;
-    put("Binds", binds.into());
+    put("Binds", or_null(binds));
     put("PortBindings", bindings.into());
     put("LogConfig", json!({"Type": flags.log_driver, "Config": log_options}));
     put("RestartPolicy", restart_policy(&flags.restart)?);
     put("AutoRemove", flags.rm.into());
     put("VolumeDriver", flags.volume_driver.clone().into());
-    put("VolumesFrom", flags.volumes_from.clone().into());
-    put("CapAdd", flags.cap_add.clone().into());
-    put("CapDrop", flags.cap_drop.clone().into());
+    put("VolumesFrom", or_null(flags.volumes_from.clone()));
+    put("CapAdd", or_null(flags.cap_add.clone()));
+    put("CapDrop", or_null(flags.cap_drop.clone()));
     put("CgroupnsMode", flags.cgroupns.clone().into());
     put("Dns", flags.dns.0.clone().into());
     put("DnsOptions", [flags.dns_option.clone(), flags.dns_opt.clone()].concat().into());
     put("DnsSearch", flags.dns_search.0.clone().into());
-    put("ExtraHosts", flags.add_host.0.clone().into());
-    put("GroupAdd", flags.group_add.clone().into());
+    put("ExtraHosts", or_null(flags.add_host.0.clone()));
+    put("GroupAdd", or_null(flags.group_add.clone()));
     put("IpcMode", flags.ipc.clone().into());
-    put("Links", flags.link.clone().into());
+    put("Links", or_null(flags.link.clone()));
     put("OomScoreAdj", flags.oom_score_adj.into());
     put("PidMode", flags.pid.clone().into());
     put("Privileged", flags.privileged.into());
     put("PublishAllPorts", flags.publish_all.into());
     put("ReadonlyRootfs", flags.read_only.into());
-    put("SecurityOpt", security.options.into());
-    put("StorageOpt", storage.into());
+    put("SecurityOpt", or_null(security.options));
+    if !storage.is_empty() {
+        put("StorageOpt", storage.into());
+    }
     put("UTSMode", flags.uts.clone().into());
     put("UsernsMode", flags.userns.clone().into());
     put("ShmSize", flags.shm_size.0.into());
@@ -484,9 +502,8 @@ fn host_config(flags: &ContainerFlags) -> Result<Map<String, Value>, String> {
         put("MaskedPaths", json!([]));
         put("ReadonlyPaths", json!([]));
     }
-    if let Some((rows, columns)) = crate::stream::terminal::size() {
-        put("ConsoleSize", json!([rows, columns]));
-    }
+    let (rows, columns) = crate::stream::terminal::size().unwrap_or_default();
+    put("ConsoleSize", json!([rows, columns]));
     Ok(host)
 }
 
@@ -520,8 +537,8 @@ fn resources(flags: &ContainerFlags) -> Result<Map<String, Value>, String> {
         "CpusetCpus": flags.cpuset_cpus,
         "CpusetMems": flags.cpuset_mems,
         "Devices": nodes,
-        "DeviceCgroupRules": flags.device_cgroup_rule.0,
-        "DeviceRequests": requests,
+        "DeviceCgroupRules": or_null(flags.device_cgroup_rule.0.clone()),
+        "DeviceRequests": or_null(requests),
         "MemoryReservation": flags.memory_reservation.0,
         "MemorySwap": flags.memory_swap.0,
         "MemorySwappiness": flags.memory_swappiness,
@@ -546,6 +563,7 @@ mod tests {
     fn make(line: &str) -> Result<Request, String> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let parsed = crate::cli::parse::parse::<ContainerFlags>(&words, false).unwrap_or_else(|wrong| panic!("{line}: {wrong:?}"));
+        refuse_foreign(&parsed.flags)?;
         request(parsed.flags, &parsed.args, vec![("HTTP_PROXY".into(), "p".into())])
     }
 

@@ -1,6 +1,5 @@
 //! Devices: `--device`, `--gpus`, block I/O rates and weights, `--cpus`.
 
-use crate::cli::flag::quote;
 use crate::human::parse_ram;
 use serde_json::{Value, json};
 
@@ -95,7 +94,7 @@ pub(crate) fn gpus(text: &str) -> Result<Value, String> {
         match key.as_str() {
             "driver" => driver = value,
             "count" if value == "all" => count = Some(-1),
-            "count" => count = Some(value.parse().map_err(|_| format!("invalid count ({value}): value must be either \"all\" or an integer: strconv.Atoi: parsing {}: invalid syntax", quote(&value)))?),
+            "count" => count = Some(value.parse().map_err(|_| format!("invalid count ({value}): value must be either \"all\" or an integer: invalid syntax"))?),
             "device" => ids = list(),
             "capabilities" => capabilities.extend(list()),
             "options" => options.extend(list().iter().map(|option| option.split_once('=').unwrap_or((option, ""))).map(|(name, value)| (name.to_owned(), value.into()))),

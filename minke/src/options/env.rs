@@ -6,9 +6,7 @@ pub(crate) fn environment(files: &[String], given: &[String]) -> Result<Vec<Stri
     for file in files {
         all.extend(read_file(file, true)?);
     }
-    for entry in given {
-        all.push(validate(entry)?);
-    }
+    all.extend_from_slice(given);
     Ok(all)
 }
 
@@ -28,7 +26,7 @@ pub(crate) fn labels(files: &[String], given: &[String]) -> Result<Vec<(String, 
 }
 
 /// One `--env`: a name without a value takes it from our own environment.
-fn validate(entry: &str) -> Result<String, String> {
+pub(crate) fn validate(entry: &str) -> Result<String, String> {
     if entry.is_empty() || entry.starts_with('=') {
         return Err(format!("invalid environment variable: {entry}"));
     }
@@ -88,7 +86,7 @@ mod tests {
         assert_eq!(environment(&[path.clone()], &[]).unwrap_err(), "poorly formatted environment: variable 'A B' contains whitespaces");
         std::fs::remove_file(file).unwrap();
         assert_eq!(environment(&[path.clone()], &[]).unwrap_err(), format!("open {path}: no such file or directory"));
-        assert_eq!(environment(&[], &["=x".into()]).unwrap_err(), "invalid environment variable: =x");
+        assert_eq!(validate("=x").unwrap_err(), "invalid environment variable: =x");
     }
 
     #[test]

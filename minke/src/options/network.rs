@@ -174,9 +174,6 @@ pub(crate) fn endpoint(attachment: Attachment) -> Result<Value, String> {
         ipam.insert("IPv6Address".into(), attachment.ip6.into());
     }
     if !attachment.link_local.is_empty() {
-        if let Some(wrong) = attachment.link_local.iter().find(|ip| ip.parse::<std::net::IpAddr>().is_err()) {
-            return Err(format!("invalid link-local IP address: {wrong}"));
-        }
         ipam.insert("LinkLocalIPs".into(), attachment.link_local.into());
     }
     if !ipam.is_empty() {

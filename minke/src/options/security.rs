@@ -26,7 +26,7 @@ pub(crate) fn parse(given: &[String]) -> Result<Security, String> {
         }
         let pair = option.split_once('=').or_else(|| option.split_once(':'));
         let Some((name, value)) = pair.filter(|(_, value)| !value.is_empty()) else {
-            return Err(format!("invalid --security-opt: {}", quote(option)));
+            return Err(format!("Invalid --security-opt: {}", quote(option)));
         };
         if name == "seccomp" && value != "builtin" && value != "unconfined" {
             let bytes = std::fs::read(value).map_err(|error| format!("opening seccomp profile ({value}) failed: open {value}: {}", go_error(&error)))?;
@@ -40,11 +40,12 @@ pub(crate) fn parse(given: &[String]) -> Result<Security, String> {
     Ok(security)
 }
 
-/// Whether `--sysctl` may set that name: what is namespaced.
-pub(crate) fn check_sysctl(name: &str) -> Result<(), String> {
+/// Whether `--sysctl name=value` may be: only what is namespaced.
+pub(crate) fn check_sysctl(setting: &str) -> Result<(), String> {
+    let name = setting.split('=').next().unwrap_or_default();
     const KERNEL: &[&str] = &["kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced"];
     let namespaced = KERNEL.contains(&name) || name.starts_with("net.") || name.starts_with("fs.mqueue.") || name == "kernel.domainname" || name == "kernel.hostname";
-    if namespaced { Ok(()) } else { Err(format!("sysctl '{name}' is not allowed")) }
+    if namespaced { Ok(()) } else { Err(format!("sysctl '{setting}' is not allowed")) }
 }
 
 #[cfg(test)]
@@ -59,13 +60,13 @@ mod tests {
         assert_eq!(security.options, ["seccomp={\"defaultAction\":\"SCMP_ACT_ALLOW\"}", "no-new-privileges", "apparmor:x"]);
         assert!(security.open_paths);
         std::fs::remove_file(file).unwrap();
-        assert_eq!(parse(&["foo".into()]).unwrap_err(), "invalid --security-opt: \"foo\"");
+        assert_eq!(parse(&["foo".into()]).unwrap_err(), "Invalid --security-opt: \"foo\"");
         assert_eq!(parse(&["seccomp=/no".into()]).unwrap_err(), "opening seccomp profile (/no) failed: open /no: no such file or directory");
     }
 
     #[test]
     fn only_namespaced_sysctls_are_set() {
         assert!(check_sysctl("net.core.somaxconn").is_ok() && check_sysctl("kernel.shmmax").is_ok());
-        assert_eq!(check_sysctl("vm.swappiness").unwrap_err(), "sysctl 'vm.swappiness' is not allowed");
+        assert_eq!(check_sysctl("vm.swappiness=1").unwrap_err(), "sysctl 'vm.swappiness=1' is not allowed");
     }
 }

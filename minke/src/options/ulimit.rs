@@ -19,8 +19,7 @@ pub(crate) fn parse(text: &str) -> Result<Value, String> {
         }
     };
     if hard != -1 && (soft > hard || soft == -1) {
-        let show = |limit: i64| if limit == -1 { "-1 (unlimited)".to_owned() } else { limit.to_string() };
-        return Err(format!("ulimit soft limit must be less than or equal to hard limit: soft: {}, hard: {}", show(soft), show(hard)));
+        return Err(format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"));
     }
     Ok(json!({"Name": name, "Soft": soft, "Hard": hard}))
 }
@@ -39,6 +38,6 @@ mod tests {
         assert_eq!(parse("core=-1").unwrap(), json!({"Name": "core", "Soft": -1, "Hard": -1}));
         assert_eq!(parse("foo=1").unwrap_err(), "invalid ulimit type: foo");
         assert_eq!(parse("nofile").unwrap_err(), "invalid ulimit argument: nofile");
-        assert!(parse("nofile=2:1").unwrap_err().starts_with("ulimit soft limit must be less than or equal to hard limit"));
+        assert_eq!(parse("nofile=2:1").unwrap_err(), "ulimit soft limit must be less than or equal to hard limit: 2 > 1");
     }
 }

@@ -19,13 +19,13 @@ pub(crate) fn check(path: &str) -> Result<(), String> {
 }
 
 /// Whether a file may be written at `path`.
-pub(crate) fn check_output_path(path: &str) -> Result<(), String> {
+fn check_output_path(path: &str) -> Result<(), String> {
     let parent = Path::new(path).parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !parent.exists() {
-        return Err(format!("invalid output path: directory \"{}\" does not exist", parent.display()));
+    if let Err(error) = std::fs::metadata(parent) {
+        return Err(format!("invalid output path: stat {}: {}", parent.display(), go_error(&error)));
     }
     match std::fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => Err(format!("invalid output path: \"{path}\" must be a regular file")),
+        Ok(meta) if meta.is_dir() => Err("cannot write to a directory".into()),
         _ => Ok(()),
     }
 }

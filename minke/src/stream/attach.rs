@@ -31,7 +31,7 @@ pub(crate) enum End {
 
 /// Copies both ways until the output ends, or the user detaches.
 pub(crate) fn run(stream: Stream, attached: Attached) -> io::Result<End> {
-    let Stream { reader, mut writer, .. } = stream;
+    let Stream { reader, mut writer } = stream;
     let (tell, ended) = mpsc::channel();
     // Raw only while attached: it is restored on every way out of here.
     let raw = if attached.stdin && attached.tty { terminal::Raw::enter()? } else { None };

@@ -31,13 +31,13 @@ fn attach(cli: &Cli, flags: AttachFlags, args: Vec<String>) -> Outcome {
     let client = cli.client()?;
     let container = get(client, name)?;
     if !container.bool("State.Running") {
-        return Err(Failure::new("cannot attach to a stopped container, start it first"));
+        return Err(Failure::new("You cannot attach to a stopped container, start it first"));
     }
     if container.bool("State.Paused") {
-        return Err(Failure::new("cannot attach to a paused container, unpause it first"));
+        return Err(Failure::new("You cannot attach to a paused container, unpause it first"));
     }
     if container.bool("State.Restarting") {
-        return Err(Failure::new("cannot attach to a restarting container, wait until it is running"));
+        return Err(Failure::new("You cannot attach to a restarting container, wait until it is running"));
     }
     let (id, tty) = (container.text("Id"), container.bool("Config.Tty"));
     let stdin = !flags.no_stdin && container.bool("Config.OpenStdin");

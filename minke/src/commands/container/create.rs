@@ -23,6 +23,7 @@ pub(crate) static COMMAND: Command = command!(ContainerFlags, create_only, {
 });
 
 fn create_only(cli: &Cli, flags: ContainerFlags, args: Vec<String>) -> Outcome {
+    crate::options::container::refuse_foreign(&flags)?;
     let wish = Wish::of(&flags).map_err(|why| cli.with_help(125, why))?;
     let proxies = cli.config().proxies(&cli.host()?.to_string());
     let request = crate::options::container::request(flags, &args, proxies).map_err(|why| cli.with_help(125, why))?;
@@ -44,6 +45,9 @@ impl Wish {
     pub(crate) fn of(flags: &ContainerFlags) -> Result<Self, String> {
         if !matches!(flags.pull.as_str(), "always" | "missing" | "never") {
             return Err(format!("invalid pull option: '{}': must be one of \"always\", \"missing\" or \"never\"", flags.pull));
+        }
+        if !flags.platform.is_empty() {
+            minke_image::platform::parse(&flags.platform).map_err(|error| format!("error parsing specified platform: {error}"))?;
         }
         Ok(Self { name: flags.name.clone(), platform: flags.platform.clone(), pull: flags.pull.clone(), quiet: flags.quiet, cidfile: flags.cidfile.clone() })
     }
@@ -88,11 +92,8 @@ impl Drop for CidFile {
 pub(crate) fn create(cli: &Cli, wish: &Wish, request: &Request) -> Result<String, Failure> {
     let failed = |why: String| cli.with_help(125, why);
     let host = &request.body["HostConfig"];
-    if host["OomKillDisable"] == true && host["Memory"] == 0 {
-        warn("WARNING: Disabling the OOM killer on containers without setting a '-m/--memory' limit may be dangerous.");
-    }
     if let Some(address) = host["Dns"].as_array().into_iter().flatten().filter_map(|dns| dns.as_str()).find(|dns| dns.starts_with("127.") || *dns == "::1") {
-        warn(format!("WARNING: Localhost DNS setting (--dns={address}) may fail in containers."));
+        warn(format!("WARNING: Localhost DNS ({address}) may fail in containers."));
     }
     let mut cidfile = CidFile::new(&wish.cidfile).map_err(|failure| failed(failure.text))?;
     let reference = reference(&request.image).map_err(failed)?;

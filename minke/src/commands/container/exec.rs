@@ -5,6 +5,7 @@ use crate::cli::command::{Arity, Command, Offer, command};
 use crate::cli::flag::flags;
 use crate::cli::{Cli, Failure, Outcome};
 use crate::client::http::Payload;
+use crate::options::container::Environment;
 use crate::options::env;
 use crate::stream::attach::{Attached, End, run as copy};
 use crate::stream::terminal;
@@ -26,7 +27,7 @@ flags! {
     struct ExecFlags {
         detach: bool ["detach" 'd'], "Run the command in the background";
         detach_keys: String ["detach-keys"], "Keys that detach from the container";
-        env: Vec<String> ["env" 'e'], "Set environment variables";
+        env: Environment ["env" 'e'], "Set environment variables";
         env_file: Vec<String> ["env-file"], "Read environment variables from a file";
         interactive: bool ["interactive" 'i'], "Keep stdin open even if not attached";
         privileged: bool ["privileged"], "Give the command all privileges";
@@ -38,7 +39,7 @@ flags! {
 
 fn exec(cli: &Cli, flags: ExecFlags, args: Vec<String>) -> Outcome {
     check_name(&args[0])?;
-    let environment = env::environment(&flags.env_file, &flags.env)?;
+    let environment = env::environment(&flags.env_file, &flags.env.0)?;
     let (key_text, keys) = detach_keys(cli, &flags.detach_keys)?;
     let stdin = flags.interactive && !flags.detach;
     if !flags.detach {

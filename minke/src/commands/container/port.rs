@@ -29,7 +29,7 @@ fn port(cli: &Cli, _: NoFlags, args: Vec<String>) -> Outcome {
         let (number, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
         let protocol = if protocol.is_empty() { "tcp" } else { protocol };
         if number.parse::<u16>().is_err() {
-            return Err(Failure::new(format!("Error: invalid port ({number}): invalid syntax")));
+            return Err(Failure::new(format!("Error: invalid port ({number}): strconv.ParseUint: parsing {}: invalid syntax", crate::cli::flag::quote(number))));
         }
         let bindings = ports.at_key(&format!("{number}/{protocol}")).items();
         if bindings.is_empty() {

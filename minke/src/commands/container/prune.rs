@@ -63,7 +63,7 @@ pub(crate) fn with_configured(cli: &Cli, mut filters: Filters) -> Filters {
 fn prune(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     let filters = with_configured(cli, flags.filter);
     if !flags.force && !confirm("WARNING! This will remove all stopped containers.\nAre you sure you want to continue?")? {
-        return Err(Failure::new("container prune has been cancelled"));
+        return Ok(());
     }
     report(containers(cli, &filters)?)
 }

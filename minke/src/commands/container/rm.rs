@@ -1,9 +1,9 @@
 //! `rm`
 
-use super::{check_name, path};
+use super::path;
 use crate::cli::command::{Arity, Command, Offer, command};
 use crate::cli::flag::flags;
-use crate::cli::{Cli, Outcome};
+use crate::cli::{Cli, Failure, Outcome};
 use crate::client::http::Payload;
 use crate::output::{each_at_once, warn};
 
@@ -36,7 +36,9 @@ fn rm(cli: &Cli, flags: RmFlags, args: Vec<String>) -> Outcome {
     }
     let client = cli.client()?;
     each_at_once(&args, |name| {
-        check_name(name)?;
+        if name.is_empty() {
+            return Err(Failure::new("container name cannot be empty"));
+        }
         let name = name.trim_start_matches('/');
         match client.call("DELETE", &path(name, ""), &query, Payload::None) {
             Ok(answer) => answer.drain()?,

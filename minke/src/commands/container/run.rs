@@ -6,7 +6,7 @@ use crate::cli::command::{Arity, Command, Offer, command};
 use crate::cli::flag::{Flag, Flags, flags, joined};
 use crate::cli::{Cli, Failure, Outcome, show};
 use crate::client::http::Payload;
-use crate::options::container::{ContainerFlags, StreamSet, request};
+use crate::options::container::{ContainerFlags, StreamSet, refuse_foreign, request};
 use crate::stream::attach::{Attached, End, run as copy};
 
 /// `run`
@@ -55,6 +55,7 @@ fn start_code(message: &str) -> i32 {
 
 fn run(cli: &Cli, flags: RunFlags, args: Vec<String>) -> Outcome {
     let RunFlags { container: flags, own } = flags;
+    refuse_foreign(&flags)?;
     let wish = Wish::of(&flags).map_err(|why| cli.with_help(125, why))?;
     let (tty, auto_remove, attach_given) = (flags.tty, flags.rm, !flags.attach.0.is_empty());
     let proxies = cli.config().proxies(&cli.host()?.to_string());
@@ -62,7 +63,7 @@ fn run(cli: &Cli, flags: RunFlags, args: Vec<String>) -> Outcome {
     let mut streams = request.streams;
     if own.detach {
         if attach_given {
-            return Err(Failure { code: 125, text: "conflicting options: cannot specify both --attach and --detach".into() });
+            return Err(Failure::new("conflicting options: cannot specify both --attach and --detach"));
         }
         streams = StreamSet::default();
         for name in ["AttachStdin", "AttachStdout", "AttachStderr", "StdinOnce"] {

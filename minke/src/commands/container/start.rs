@@ -51,7 +51,7 @@ fn start(cli: &Cli, flags: StartFlags, args: Vec<String>) -> Outcome {
             }
         }
     }
-    if failed.is_empty() { Ok(()) } else { Err(Failure::new(format!("failed to start containers: {}", failed.join(", ")))) }
+    if failed.is_empty() { Ok(()) } else { Err(Failure::new(format!("Error: failed to start containers: {}", failed.join(", ")))) }
 }
 
 fn start_attached(cli: &Cli, flags: &StartFlags, name: &str) -> Outcome {

@@ -140,6 +140,10 @@ fn stats(cli: &Cli, flags: StatsFlags, args: Vec<String>) -> Outcome {
     live(cli, names, format, &flags, args.is_empty())
 }
 
+fn render(format: &str, rows: &[Row]) -> Result<String, Failure> {
+    LISTING.render(format, false, rows).map_err(|why| Failure::new(why.replacen("failed to execute template", "template parsing error", 1)))
+}
+
 /// The ids of the containers that run, or of all.
 fn running(client: &Client, all: bool) -> Result<Vec<String>, Failure> {
     let query: Vec<_> = if all { vec![("all", "1".to_owned())] } else { Vec::new() };
@@ -166,7 +170,7 @@ fn once(client: &Client, names: &[String], format: &str, no_trunc: bool, named: 
     if !failures.is_empty() {
         return crate::output::together(failures);
     }
-    show(&LISTING.render(format, false, &rows).map_err(Failure::new)?)
+    show(&render(format, &rows)?)
 }
 
 /// Draws the table anew with each sample that comes, until all streams have ended.
@@ -214,7 +218,7 @@ fn live(cli: &Cli, names: Vec<String>, format: &str, flags: &StatsFlags, watch: 
 
 fn draw(order: &[String], samples: &BTreeMap<String, Option<Box<Value>>>, format: &str, flags: &StatsFlags) -> Outcome {
     let rows: Vec<Row> = order.iter().map(|name| row(name, samples.get(name).and_then(|sample| sample.as_deref()), !flags.no_trunc)).collect();
-    let table = LISTING.render(format, false, &rows).map_err(Failure::new)?;
+    let table = render(format, &rows)?;
     // Home, each line cleared to its end, and all below.
     show(&format!("\x1b[H{}\x1b[J", table.replace('\n', "\x1b[K\n")))
 }

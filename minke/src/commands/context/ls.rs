@@ -51,7 +51,7 @@ fn ls(cli: &Cli, flags: LsFlags, _: Vec<String>) -> Outcome {
     contexts.sort_by(|a, b| crate::human::natural(&a.0, &b.0));
     let rows: Vec<Row> = contexts.iter().map(|(name, description, host)| row(name, description, host)).collect();
     show(&LISTING.render(&flags.format, flags.quiet, &rows).map_err(Failure::new)?)?;
-    if std::env::var_os("DOCKER_HOST").is_some_and(|host| !host.is_empty()) && !flags.quiet {
+    if std::env::var_os("DOCKER_HOST").is_some_and(|host| !host.is_empty()) {
         warn("Warning: DOCKER_HOST environment variable overrides the active context. To use a context, either set the global --context flag, or unset DOCKER_HOST environment variable.");
     }
     Ok(())

@@ -31,8 +31,8 @@ fn rm(cli: &Cli, flags: RmFlags, args: Vec<String>) -> Outcome {
         if name == DEFAULT {
             return Err(Failure::new("context \"default\" cannot be removed"));
         }
-        if let Err(why) = store.get(name) {
-            return if flags.force { Ok(()) } else { Err(Failure::new(why)) };
+        if store.get(name).is_err() {
+            return if flags.force { Ok(()) } else { Err(Failure::new(format!("context {} does not exist", quote(name)))) };
         }
         if cli.config().text("currentContext") == name {
             if !flags.force {

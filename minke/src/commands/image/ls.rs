@@ -141,7 +141,13 @@ fn ls(cli: &Cli, flags: LsFlags, args: Vec<String>) -> Outcome {
         format => format,
     };
     let with_digests = flags.digests || format.contains(".Digest");
-    let rows: Vec<Row> = images.items().iter().flat_map(|image| rows(image, with_digests, !flags.no_trunc)).collect();
+    let uncounted = |image: &Value| {
+        let mut image = image.clone();
+        // The daemon counts containers for `system df` only; what it says here means nothing.
+        image.set("Containers", Value::Int(-1));
+        image
+    };
+    let rows: Vec<Row> = images.items().iter().flat_map(|image| rows(&uncounted(image), with_digests, !flags.no_trunc)).collect();
     let quiet = flags.quiet && (format == "table" || format == "raw");
     show(&listing(flags.digests).render(format, quiet, &rows).map_err(listing_failure)?)
 }

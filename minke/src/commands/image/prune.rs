@@ -42,7 +42,7 @@ fn prune(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     let filters = with_configured(cli, flags.filter);
     let what = if flags.all { "all images without at least one container associated to them" } else { "all dangling images" };
     if !flags.force && !confirm(&format!("WARNING! This will remove {what}.\nAre you sure you want to continue?"))? {
-        return Err(Failure::new("image prune has been cancelled"));
+        return Ok(());
     }
     report(images(cli, filters, flags.all)?)
 }

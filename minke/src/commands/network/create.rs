@@ -68,16 +68,19 @@ fn pools(subnets: &[String], ranges: &[String], gateways: &[String], foreign: &[
     if subnets.len() < ranges.len() || subnets.len() < gateways.len() {
         return Err("every ip-range or gateway must have a corresponding subnet".into());
     }
-    let mut prefixes: Vec<Prefix> = Vec::new();
+    let mut prefixes: Vec<Option<Prefix>> = Vec::new();
     for subnet in subnets {
-        let prefix = Prefix::parse(subnet).ok_or_else(|| format!("invalid CIDR address: {subnet}"))?;
-        if prefixes.iter().any(|other| other.holds(prefix.ip) || prefix.holds(other.ip)) {
+        let prefix = Prefix::parse(subnet);
+        if let Some(prefix) = prefix
+            && prefixes.iter().flatten().any(|other| other.holds(prefix.ip) || prefix.holds(other.ip))
+        {
             return Err("multiple overlapping subnet configuration is not supported".into());
         }
+        // What is no subnet holds nothing; the daemon says so.
         prefixes.push(prefix);
     }
     let mut pools: Vec<Value> = subnets.iter().map(|subnet| json!({"Subnet": subnet})).collect();
-    let home = |ip: IpAddr| prefixes.iter().position(|prefix| prefix.holds(ip));
+    let home = |ip: IpAddr| prefixes.iter().position(|prefix| prefix.is_some_and(|prefix| prefix.holds(ip)));
     for range in ranges {
         let prefix = Prefix::parse(range).ok_or_else(|| format!("invalid CIDR address: {range}"))?;
         let at = home(prefix.ip).ok_or_else(|| format!("no matching subnet for range {range}"))?;
@@ -157,6 +160,5 @@ mod tests {
         assert_eq!(fails(&[], &["10.0.0.0/24"], &[]), "every ip-range or gateway must have a corresponding subnet");
         assert_eq!(fails(&["10.0.0.0/8", "10.1.0.0/16"], &[], &[]), "multiple overlapping subnet configuration is not supported");
         assert_eq!(fails(&["10.0.0.0/24"], &[], &["10.0.1.1"]), "no matching subnet for gateway 10.0.1.1");
-        assert_eq!(fails(&["x"], &[], &[]), "invalid CIDR address: x");
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn networks(cli: &Cli, filters: &Filters) -> Result<Pruned, Failure> 
 fn prune(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     let filters = with_configured(cli, flags.filter);
     if !flags.force && !confirm("WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue?")? {
-        return Err(Failure::new("network prune has been cancelled"));
+        return Ok(());
     }
     let (text, _) = networks(cli, &filters)?;
     if text.is_empty() { Ok(()) } else { show(&format!("{text}\n")) }

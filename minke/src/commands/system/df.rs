@@ -106,7 +106,7 @@ fn df(cli: &Cli, flags: DfFlags, _: Vec<String>) -> Outcome {
         return show(&verbose(&usage, &flags.format)?);
     }
     let rows = [images(&usage).row("Images"), containers(&usage).row("Containers"), volumes(&usage).row("Local Volumes"), cache(&usage).row("Build Cache")];
-    show(&LISTING.render(&flags.format, false, &rows).map_err(Failure::new)?)
+    show(&LISTING.render(&flags.format, false, &rows).map_err(|why| Failure::new(why.replacen("failed to execute template", "template parsing error", 1)))?)
 }
 
 const IMAGES: Listing = Listing {

@@ -1,5 +1,6 @@
 //! `system info`, also `info`
 
+use super::spoilt;
 use crate::cli::command::{Arity, Command, command};
 use crate::cli::flag::flags;
 use crate::cli::{Cli, Failure, Outcome, show};
@@ -170,7 +171,7 @@ fn info(cli: &Cli, flags: InfoFlags, _: Vec<String>) -> Outcome {
         let own = [("Debug", Value::Bool(false)), ("Version", version.into()), ("Context", context.into()), ("Plugins", Value::List(Vec::new())), ("Warnings", Value::Null)];
         root.set("ClientInfo", Value::Struct(own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()));
         let data = Data { root: &root, labels: &[], type_name: "system.dockerInfo", row: false, heads: false };
-        return show(&format!("{}\n", template.render(&data).map_err(Failure::new)?));
+        return show(&format!("{}\n", template.render(&data).map_err(|why| spoilt(&why))?));
     }
     show(&format!("Client:\n Version:    {version}\n Context:    {context}\n Debug Mode: false\n\nServer:\n"))?;
     match answer {

@@ -7,6 +7,7 @@ pub(crate) mod info;
 pub(crate) mod prune;
 pub(crate) mod version;
 
+use crate::cli::Failure;
 use crate::cli::command::{Entry, Group};
 
 /// The group.
@@ -15,3 +16,10 @@ pub(crate) static GROUP: Group = Group {
     about: "Manage the daemon's machine as a whole",
     entries: &[Entry::Command(&df::COMMAND), Entry::Command(&dial_stdio::COMMAND), Entry::Command(&events::COMMAND), Entry::Command(&info::COMMAND), Entry::Command(&prune::COMMAND)],
 };
+
+/// A template that failed while it was carried out: docker ends the line that it had begun.
+fn spoilt(why: &str) -> Failure {
+    // Stdout that is closed cannot be told of more.
+    let _ = crate::cli::show("\n");
+    Failure::new(why)
+}

@@ -67,7 +67,7 @@ fn prune(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     }
     let filters = with_configured(cli, Filters(flags.filter.0.clone()));
     if !flags.force && !confirm(&warning(&flags, &filters))? {
-        return Err(Failure::new("system prune has been cancelled"));
+        return Ok(());
     }
     let copy = || Filters(filters.0.clone());
     let mut freed = 0;

@@ -1,5 +1,6 @@
 //! `version`
 
+use super::spoilt;
 use crate::cli::command::{Arity, Command, command};
 use crate::cli::flag::flags;
 use crate::cli::{Cli, Failure, Outcome, program, show};
@@ -116,7 +117,7 @@ fn version(cli: &Cli, flags: VersionFlags, _: Vec<String>) -> Outcome {
         Some(template) => {
             let root = Value::Struct(vec![("Client".into(), own), ("Server".into(), server)]);
             let data = Data { root: &root, labels: &[], type_name: "system.versionInfo", row: false, heads: false };
-            show(&format!("{}\n", template.render(&data).map_err(Failure::new)?))?;
+            show(&format!("{}\n", template.render(&data).map_err(|why| spoilt(&why))?))?;
         }
         None => show(&table(&own, failure.is_none().then_some(&server)))?,
     }

@@ -41,7 +41,7 @@ fn prune(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     }
     let which = if flags.all { "all" } else { "anonymous" };
     if !flags.force && !confirm(&format!("WARNING! This will remove {which} local volumes not used by at least one container.\nAre you sure you want to continue?"))? {
-        return Err(Failure::new("volume prune has been cancelled"));
+        return Ok(());
     }
     report(volumes(cli, &filters)?)
 }

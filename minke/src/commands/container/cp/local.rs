@@ -131,7 +131,7 @@ pub(crate) fn extract(from: impl Read, directory: &Path, rename: Option<(String,
             return Err(escapes());
         }
         let kind = entry.header().entry_type();
-        check_kinds(&path, kind == EntryType::Directory)?;
+        check_kinds(&path, kind == EntryType::Directory, directory)?;
         match kind {
             EntryType::Directory => {
                 if fs::symlink_metadata(&path).is_err() {
@@ -174,10 +174,10 @@ pub(crate) fn extract(from: impl Read, directory: &Path, rename: Option<(String,
 }
 
 /// A directory never replaces something else, nor the other way round.
-fn check_kinds(path: &Path, directory: bool) -> Result<(), Failure> {
+fn check_kinds(path: &Path, is_directory: bool, given: &Path) -> Result<(), Failure> {
     match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() && !directory => Err(Failure::new(format!("cannot overwrite directory {path:?} with non-directory {path:?}"))),
-        Ok(meta) if !meta.is_dir() && directory => Err(Failure::new(format!("cannot overwrite non-directory {path:?} with directory {path:?}"))),
+        Ok(meta) if meta.is_dir() && !is_directory => Err(Failure::new(format!("cannot overwrite directory {path:?} with non-directory {given:?}"))),
+        Ok(meta) if !meta.is_dir() && is_directory => Err(Failure::new(format!("cannot overwrite non-directory {path:?} with directory {given:?}"))),
         _ => Ok(()),
     }
 }
