@@ -1,0 +1,15 @@
+//! From a Dockerfile to an image.
+//!
+//! Two halves. The language is pure: bytes become instructions (`dockerfile/`), instructions and options become a
+//! graph of steps (`plan.rs`), with BuildKit's sentences when they cannot. The rest carries such a graph out.
+//! Start at `dockerfile/mod.rs`, then `plan.rs`.
+//!
+//! Never: knows a registry's or a client's protocol, keeps a record of a container, or lets a secret into a step.
+
+pub mod dockerfile;
+pub mod error;
+pub mod plan;
+
+pub use dockerfile::Dockerfile;
+pub use error::{BuildError, DockerfileError, Lines, Result};
+pub use plan::{Plan, PlanOptions, Planner};
