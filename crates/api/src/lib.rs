@@ -6,6 +6,7 @@
 //! or keeps anything between two requests. Start at `routes/mod.rs`.
 
 pub mod error;
+mod frames;
 mod query;
 mod request;
 mod response;

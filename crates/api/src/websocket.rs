@@ -1,6 +1,6 @@
 //! Attach through a websocket (RFC 6455): each message is bytes of stdin, or of stdout and stderr together.
 
-use crate::{error::ApiError, socket::Socket};
+use crate::{error::ApiError, frames::Framing, socket::Socket};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, StatusCode, header};
 use minke_engine::container::Attachment;

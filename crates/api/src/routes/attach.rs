@@ -3,10 +3,11 @@
 use super::Routes;
 use crate::{
     error::{ApiError, Result},
+    frames::Framing,
     request::Ask,
     response::{self, Answer},
     router::Endpoint as E,
-    stream::{self, End, Framing, Head},
+    stream::{self, End, Head},
     websocket,
 };
 use http::{HeaderValue, StatusCode, header};

@@ -3,10 +3,11 @@
 use super::{Routes, ok, to_its_end};
 use crate::{
     error::{ApiError, Result},
+    frames::Framing,
     request::Ask,
     response::{self, Answer},
     router::Endpoint as E,
-    stream::{self, Framing, Head},
+    stream::{self, Head},
     version::NEWEST,
     wire::exec::{CreateBody, Inspect, StartBody},
 };

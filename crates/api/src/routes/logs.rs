@@ -3,9 +3,10 @@
 use super::Routes;
 use crate::{
     error::{ApiError, Result},
+    frames,
     request::Ask,
     response::{self, Answer},
-    stream::{MULTIPLEXED, RAW, frame_head},
+    stream::{MULTIPLEXED, RAW},
     wire::time,
 };
 use bytes::Bytes;
@@ -74,7 +75,7 @@ impl Follow {
                 self.ended = true;
                 let text = format!("Error grabbing logs: {e}\n");
                 if self.framed {
-                    out.extend_from_slice(&frame_head(SYSTEM_ERROR, text.len()));
+                    out.extend_from_slice(&frames::head(SYSTEM_ERROR, text.len()));
                 }
                 out.extend_from_slice(text.as_bytes());
             }
@@ -100,7 +101,7 @@ impl Follow {
         }
         out.extend_from_slice(line.text);
         if self.framed {
-            let head = frame_head(line.stream as u8, out.len() - start - 8);
+            let head = frames::head(line.stream as u8, out.len() - start - 8);
             out[start..start + 8].copy_from_slice(&head);
         }
     }

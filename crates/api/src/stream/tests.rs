@@ -17,9 +17,10 @@ fn between(takes_input: bool, detach: Option<Keys>, early: &[u8]) -> Between {
     let early = Early { bytes: early.to_vec(), ended: false };
     let ended = tokio::spawn(async move {
         let mut socket = Socket::new(Stream::Unix(near_client), &Takeover::default());
-        let end = pump(&mut socket, Pump::new(near_process, takes_input, detach, early, Framing::Keep.framer()))
-            .await
-            .unwrap_or(End::Client);
+        let end =
+            pump(&mut socket, Pump::new(near_process, takes_input, detach, early, Framing::Keep.framer()))
+                .await
+                .unwrap_or(End::Client);
         if end != End::Client {
             farewell(&mut socket).await;
         }
