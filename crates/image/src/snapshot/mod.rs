@@ -95,11 +95,19 @@ impl Images {
         Ok(Rootfs { lower, upper: dir.join("upper"), work: dir.join("work") })
     }
 
-    /// The container's root, mounted nowhere: gone when the descriptor is closed. For containers that do not run;
-    /// the kernel does not tell what two mounts of one upper directory see of each other.
+    /// The container's root, mounted nowhere: gone when the descriptor is closed. For containers that do not run: a
+    /// second mount of one work directory empties it under the first, which can then write no more.
     pub fn open_rootfs(&self, container: &ContainerId) -> Result<OwnedFd> {
         let rootfs = self.rootfs(container)?;
         overlay::mount(&self.0, &rootfs.lower, Some((&rootfs.upper, &rootfs.work)))
+    }
+
+    /// The container's root, read-only, whether it runs or not. Of what a running one changes meanwhile some may be
+    /// seen.
+    pub fn view_rootfs(&self, container: &ContainerId) -> Result<OwnedFd> {
+        let Rootfs { mut lower, upper, .. } = self.rootfs(container)?;
+        lower.insert(0, upper);
+        overlay::mount(&self.0, &lower, None)
     }
 
     /// What a container's root was before it changed anything, read-only and mounted nowhere.
@@ -124,14 +132,16 @@ impl Images {
     /// Removes a container's root. One that does not exist is fine.
     pub fn discard(&self, container: &ContainerId) -> Result<()> {
         self.0.discard_dir(&self.0.snapshot_dir(container))?;
-        let held = self.0.state().snapshots.remove(container);
-        // Its layers may have waited for it.
-        let unnamed = held.is_some_and(|snapshot| {
-            let state = self.0.state();
-            let used: HashSet<_> = state.images.values().flat_map(|i| &i.config.diff_ids).collect();
-            snapshot.layers.iter().any(|layer| !used.contains(layer.diff_id()))
-        });
-        if unnamed { gc::collect(&self.0, &[]) } else { collect_inits(&self.0) }
+        let named = {
+            let mut state = self.0.state();
+            let held = state.snapshots.remove(container);
+            held.is_none_or(|snapshot| {
+                let layers = || snapshot.layers.iter().map(LayerLease::diff_id);
+                layers().next().is_none() || state.images.values().any(|i| layers().eq(&i.config.diff_ids))
+            })
+        };
+        // Layers without an image have waited for it.
+        if named { Ok(()) } else { gc::collect(&self.0, &[]) }
     }
 
     /// All containers that have a root here.
