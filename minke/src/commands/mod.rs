@@ -79,9 +79,10 @@ pub(crate) fn go_error(error: &std::io::Error) -> String {
     chars.next().map(|first| first.to_lowercase().collect::<String>() + chars.as_str()).unwrap_or_default()
 }
 
-/// One segment of a request's path, from a name that a user typed.
+/// A name that a user typed, as part of a request's path. Slashes and colons stay, as docker's client
+/// leaves them: names of images and links have some.
 pub(crate) fn segment(name: &str) -> String {
-    crate::client::http::encode(name)
+    crate::client::http::encode(name).replace("%2F", "/").replace("%3A", ":")
 }
 
 #[cfg(test)]

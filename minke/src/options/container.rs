@@ -181,7 +181,7 @@ flags! {
         ip6: String ["ip6"], "IPv6 address";
         ipc: String ["ipc"], "IPC namespace to use";
         isolation: String ["isolation"], "Isolation technology";
-        kernel_memory: Bytes ["kernel-memory"], "Limit of kernel memory";
+        kernel_memory: Bytes ["kernel-memory"], "Taken and not used: the kernel has no such limit any more";
         label: Vec<String> ["label" 'l'], "Set a label";
         label_file: Vec<String> ["label-file"], "Read labels from a file";
         link: Vec<String> ["link"], "Link to another container";
@@ -379,12 +379,17 @@ fn health(flags: &ContainerFlags) -> Result<Option<Value>, String> {
     if flags.health_retries < 0 {
         return Err("--health-retries cannot be negative".into());
     }
-    let mut health = json!({"Retries": flags.health_retries});
+    let mut health = json!({});
+    if flags.health_retries != 0 {
+        health["Retries"] = flags.health_retries.into();
+    }
     if !flags.health_cmd.is_empty() {
         health["Test"] = json!(["CMD-SHELL", flags.health_cmd]);
     }
     for (name, _, span) in spans {
-        health[name] = span.0.unwrap_or(0).into();
+        if let Some(nanos) = span.0.filter(|nanos| *nanos != 0) {
+            health[name] = nanos.into();
+        }
     }
     Ok(Some(health))
 }
@@ -450,6 +455,7 @@ fn host_config(flags: &ContainerFlags) -> Result<Map<String, Value>, String> {
         storage.insert(name.to_owned(), value.into());
     }
     let security = security::parse(&flags.security_opt)?;
+    let (add, drop) = security::capabilities(&flags.cap_add, &flags.cap_drop);
     put("Binds", or_null(binds));
     put("PortBindings", bindings.into());
     put("LogConfig", json!({"Type": flags.log_driver, "Config": log_options}));
@@ -457,8 +463,8 @@ fn host_config(flags: &ContainerFlags) -> Result<Map<String, Value>, String> {
     put("AutoRemove", flags.rm.into());
     put("VolumeDriver", flags.volume_driver.clone().into());
     put("VolumesFrom", or_null(flags.volumes_from.clone()));
-    put("CapAdd", or_null(flags.cap_add.clone()));
-    put("CapDrop", or_null(flags.cap_drop.clone()));
+    put("CapAdd", or_null(add));
+    put("CapDrop", or_null(drop));
     put("CgroupnsMode", flags.cgroupns.clone().into());
     put("Dns", flags.dns.0.clone().into());
     put("DnsOptions", [flags.dns_option.clone(), flags.dns_opt.clone()].concat().into());
@@ -472,13 +478,14 @@ fn host_config(flags: &ContainerFlags) -> Result<Map<String, Value>, String> {
     put("Privileged", flags.privileged.into());
     put("PublishAllPorts", flags.publish_all.into());
     put("ReadonlyRootfs", flags.read_only.into());
-    put("SecurityOpt", or_null(security.options));
+    put("SecurityOpt", if flags.security_opt.is_empty() { Value::Null } else { security.options.into() });
     if !storage.is_empty() {
         put("StorageOpt", storage.into());
     }
     put("UTSMode", flags.uts.clone().into());
     put("UsernsMode", flags.userns.clone().into());
     put("ShmSize", flags.shm_size.0.into());
+    put("ContainerIDFile", flags.cidfile.clone().into());
     put("Isolation", flags.isolation.clone().into());
     if let Some(init) = flags.init {
         put("Init", init.into());
@@ -544,15 +551,12 @@ fn resources(flags: &ContainerFlags) -> Result<Map<String, Value>, String> {
         "MemorySwappiness": flags.memory_swappiness,
         "OomKillDisable": flags.oom_kill_disable,
         "PidsLimit": flags.pids_limit,
-        "Ulimits": flags.ulimit.0,
+        "Ulimits": ulimit::by_name(&flags.ulimit.0),
     });
-    let mut resources = match resources {
+    let resources = match resources {
         Value::Object(map) => map,
         _ => Map::new(),
     };
-    if flags.kernel_memory.0 != 0 {
-        resources.insert("KernelMemory".into(), flags.kernel_memory.0.into());
-    }
     Ok(resources)
 }
 
@@ -600,7 +604,7 @@ mod tests {
 
     #[test]
     fn health_is_a_command_or_none() {
-        assert_eq!(make("--health-cmd true --health-interval 1s i").unwrap().body["Healthcheck"], json!({"Test": ["CMD-SHELL", "true"], "Interval": 1_000_000_000, "Timeout": 0, "StartPeriod": 0, "StartInterval": 0, "Retries": 0}));
+        assert_eq!(make("--health-cmd true --health-interval 1s i").unwrap().body["Healthcheck"], json!({"Test": ["CMD-SHELL", "true"], "Interval": 1_000_000_000}));
         assert_eq!(make("--no-healthcheck i").unwrap().body["Healthcheck"], json!({"Test": ["NONE"]}));
         assert_eq!(refused("--no-healthcheck --health-cmd x i"), "--no-healthcheck conflicts with --health-* options");
     }

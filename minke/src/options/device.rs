@@ -84,7 +84,7 @@ pub(crate) fn operations_rate(text: &str) -> Result<Value, String> {
 
 /// `--gpus all`, `--gpus 2`, `--gpus '"device=0,1",capabilities=utility'`.
 pub(crate) fn gpus(text: &str) -> Result<Value, String> {
-    let (mut count, mut driver, mut ids, mut capabilities, mut options) = (None, "".to_owned(), Vec::new(), vec!["gpu".to_owned()], serde_json::Map::new());
+    let (mut count, mut driver, mut ids, mut capabilities, mut options) = (None, "".to_owned(), Vec::new(), Vec::<String>::new(), serde_json::Map::new());
     for field in super::csv::fields(text)? {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key.to_owned(), value.to_owned()),
@@ -101,7 +101,11 @@ pub(crate) fn gpus(text: &str) -> Result<Value, String> {
             _ => return Err(format!("unexpected key '{key}' in '{field}'")),
         }
     }
-    let count = count.unwrap_or(if ids.is_empty() { 1 } else { 0 });
+    if !capabilities.iter().any(|name| name == "gpu") {
+        capabilities.push("gpu".into());
+    }
+    let ids = if ids.is_empty() { Value::Null } else { ids.into() };
+    let count = count.unwrap_or(if ids.is_null() { 1 } else { 0 });
     Ok(json!({"Driver": driver, "Count": count, "DeviceIDs": ids, "Capabilities": [capabilities], "Options": options}))
 }
 
@@ -163,7 +167,7 @@ mod tests {
 
     #[test]
     fn gpus_are_requests() {
-        assert_eq!(gpus("all").unwrap(), json!({"Driver": "", "Count": -1, "DeviceIDs": [], "Capabilities": [["gpu"]], "Options": {}}));
+        assert_eq!(gpus("all").unwrap(), json!({"Driver": "", "Count": -1, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {}}));
         assert_eq!(gpus("\"device=0,1\"").unwrap()["DeviceIDs"], json!(["0", "1"]));
         assert!(gpus("x").unwrap_err().starts_with("invalid count (x)"));
     }

@@ -17,7 +17,10 @@ pub(crate) fn volume(text: &str) -> Result<Volume, String> {
     if text.is_empty() {
         return Err("invalid empty volume spec".into());
     }
-    let Some((source, rest)) = text.split_once(':') else { return Ok(Volume::Anonymous(text.to_owned())) };
+    let Some((source, rest)) = text.split_once(':').filter(|(source, _)| !source.is_empty()) else { return Ok(Volume::Anonymous(text.to_owned())) };
+    if rest.ends_with(':') || rest.is_empty() {
+        return Err(format!("invalid spec: {text}: empty section between colons"));
+    }
     Ok(Volume::Bind(format!("{}:{rest}", absolute(source))))
 }
 
@@ -49,6 +52,9 @@ pub(crate) fn mount(text: &str) -> Result<Value, String> {
         let Some((key, value)) = field.split_once('=') else {
             match field.to_lowercase().as_str() {
                 "readonly" | "ro" => read_only = true,
+                "bind-nonrecursive" => {
+                    bind.insert("NonRecursive".into(), true.into());
+                }
                 "volume-nocopy" => {
                     volume.insert("NoCopy".into(), true.into());
                 }
@@ -69,9 +75,6 @@ pub(crate) fn mount(text: &str) -> Result<Value, String> {
             }
             "bind-nonrecursive" => {
                 bind.insert("NonRecursive".into(), parse_bool(value).map_err(|_| invalid())?.into());
-            }
-            "bind-create-src" | "bind-create-mountpoint" => {
-                bind.insert("CreateMountpoint".into(), parse_bool(value).map_err(|_| invalid())?.into());
             }
             "bind-recursive" => match value {
                 "enabled" => {}
@@ -184,6 +187,7 @@ mod tests {
     fn volumes_are_named_bound_or_anonymous() {
         assert_eq!(show("v:/data:ro"), "v:/data:ro");
         assert_eq!(show("/data"), "(/data)");
+        assert_eq!(show("a:/b:"), "invalid spec: a:/b:: empty section between colons");
         // What is wrong about these is for the daemon to say.
         assert_eq!(show("a:b:c:d"), "a:b:c:d");
         let here = std::env::current_dir().unwrap();

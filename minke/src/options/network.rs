@@ -98,7 +98,12 @@ pub(crate) fn endpoints(mut attachments: Vec<Attachment>, general: General) -> R
             return Err(format!("network {} is specified multiple times", crate::cli::flag::quote(&attachment.target)));
         }
         let target = attachment.target.clone();
-        endpoints.insert(target, endpoint(attachment)?);
+        let endpoint = endpoint(attachment)?;
+        // Modes that join another's network or none have no endpoint to speak of.
+        if matches!(target.as_str(), "host" | "none") || target.starts_with("container:") {
+            continue;
+        }
+        endpoints.insert(target, endpoint);
     }
     Ok((mode, endpoints.into()))
 }

@@ -1,7 +1,8 @@
 //! `--security-opt`, `--sysctl`, `--storage-opt`, `--log-opt`.
 
-use crate::commands::go_error;
 use crate::cli::flag::quote;
+use crate::commands::go_error;
+use std::collections::BTreeSet;
 
 /// Security options as the daemon takes them.
 #[derive(Debug, Default, PartialEq)]
@@ -40,6 +41,19 @@ pub(crate) fn parse(given: &[String]) -> Result<Security, String> {
     Ok(security)
 }
 
+/// Capabilities to add and to drop, under their full names, sorted. Adding goes before dropping.
+pub(crate) fn capabilities(add: &[String], drop: &[String]) -> (Vec<String>, Vec<String>) {
+    const ALL: &str = "ALL";
+    let full = |names: &[String]| -> BTreeSet<String> {
+        let names = names.iter().map(|name| name.trim().to_uppercase()).filter(|name| !name.is_empty());
+        let names: BTreeSet<String> = names.map(|name| if name == ALL || name.starts_with("CAP_") { name } else { format!("CAP_{name}") }).collect();
+        if names.contains(ALL) { BTreeSet::from([ALL.to_owned()]) } else { names }
+    };
+    let (add, drop) = (full(add), full(drop));
+    let drop = drop.difference(&add).cloned().collect();
+    (add.into_iter().collect(), drop)
+}
+
 /// Whether `--sysctl name=value` may be: only what is namespaced.
 pub(crate) fn check_sysctl(setting: &str) -> Result<(), String> {
     let name = setting.split('=').next().unwrap_or_default();
@@ -62,6 +76,13 @@ mod tests {
         std::fs::remove_file(file).unwrap();
         assert_eq!(parse(&["foo".into()]).unwrap_err(), "Invalid --security-opt: \"foo\"");
         assert_eq!(parse(&["seccomp=/no".into()]).unwrap_err(), "opening seccomp profile (/no) failed: open /no: no such file or directory");
+    }
+
+    #[test]
+    fn capabilities_have_full_names_and_adding_wins() {
+        let list = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        assert_eq!(capabilities(&list(&["net_admin", "CAP_CHOWN"]), &list(&["all"])), (list(&["CAP_CHOWN", "CAP_NET_ADMIN"]), list(&["ALL"])));
+        assert_eq!(capabilities(&list(&["all", "chown"]), &list(&["ALL", "kill"])), (list(&["ALL"]), list(&[])));
     }
 
     #[test]

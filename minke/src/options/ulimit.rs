@@ -24,6 +24,12 @@ pub(crate) fn parse(text: &str) -> Result<Value, String> {
     Ok(json!({"Name": name, "Soft": soft, "Hard": hard}))
 }
 
+/// The limits in the order of their names; of two with one name, the later.
+pub(crate) fn by_name(limits: &[Value]) -> Vec<Value> {
+    let by_name: std::collections::BTreeMap<String, &Value> = limits.iter().map(|limit| (limit["Name"].to_string(), limit)).collect();
+    by_name.into_values().cloned().collect()
+}
+
 fn number(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| format!("strconv.ParseInt: parsing {}: invalid syntax", crate::cli::flag::quote(text)))
 }

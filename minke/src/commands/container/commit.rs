@@ -36,7 +36,7 @@ fn commit(cli: &Cli, flags: CommitFlags, args: Vec<String>) -> Outcome {
             return Err(Failure::new("refusing to create a tag with a digest reference"));
         }
         let reference = reference.or_latest();
-        query.push(("repo", reference.familiar_name()));
+        query.push(("repo", reference.name()));
         query.push(("tag", reference.tag().unwrap_or_default().to_owned()));
     }
     query.extend(flags.change.into_iter().map(|change| ("changes", change)));

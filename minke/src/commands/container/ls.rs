@@ -187,7 +187,7 @@ fn ls(cli: &Cli, flags: LsFlags, _: Vec<String>) -> Outcome {
     let wants_size = flags.size || (format != "json" && (format.contains(".Size") || format.contains("json .}}") || format.contains("json . ")));
     let mut query = Vec::new();
     let last = if flags.latest && flags.last == -1 { 1 } else { flags.last };
-    if flags.all || flags.latest {
+    if flags.all {
         query.push(("all", "1".to_owned()));
     }
     if last > 0 {

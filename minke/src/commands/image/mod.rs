@@ -31,8 +31,7 @@ pub(crate) static GROUP: Group = Group {
     ],
 };
 
-/// The path of an image's resource. Slashes of its name stay, as docker's client leaves them.
+/// The path of an image's resource.
 pub(crate) fn path(name: &str, rest: &str) -> String {
-    let segments: Vec<String> = name.split('/').map(super::segment).collect();
-    format!("/images/{}{rest}", segments.join("/"))
+    format!("/images/{}{rest}", super::segment(name))
 }

@@ -30,7 +30,7 @@ flags! {
 
 /// Begins a pull; the body is its progress.
 fn begin(cli: &Cli, reference: &Reference, platform: &str, all_tags: bool) -> Result<Body, Failure> {
-    let mut query = vec![("fromImage", reference.familiar_name())];
+    let mut query = vec![("fromImage", reference.name())];
     if !all_tags {
         let version = reference.digest().map(|digest| digest.to_string()).or_else(|| reference.tag().map(str::to_owned));
         query.push(("tag", version.unwrap_or_default()));

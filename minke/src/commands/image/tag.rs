@@ -23,6 +23,6 @@ fn tag(cli: &Cli, _: NoFlags, args: Vec<String>) -> Outcome {
         return Err(Failure::new("refusing to create a tag with a digest reference"));
     }
     let target = target.or_latest();
-    let query = [("repo", target.familiar_name()), ("tag", target.tag().unwrap_or_default().to_owned())];
+    let query = [("repo", target.name()), ("tag", target.tag().unwrap_or_default().to_owned())];
     Ok(cli.client()?.act(&path(&args[0], "/tag"), &query)?)
 }
