@@ -162,6 +162,8 @@ fn finish_overlay(fs: &OwnedFd, upper: Option<(&str, &str)>) -> io::Result<Owned
     let mut attributes = MountAttrFlags::empty();
     match upper {
         Some((upper, work)) => {
+            // With an index, a new mount is refused while an old one of the same directories still goes.
+            rustix::mount::fsconfig_set_string(fs.as_fd(), "index", "off")?;
             rustix::mount::fsconfig_set_string(fs.as_fd(), "upperdir", upper)?;
             rustix::mount::fsconfig_set_string(fs.as_fd(), "workdir", work)?;
         }

@@ -154,7 +154,7 @@ fn give_up(socket: i32, failure: &Failure) -> ! {
 }
 
 /// Waits for the shim's word. Without it, or when the shim is gone, this process ends.
-fn wait_for_go(socket: &OwnedFd) {
+fn wait_for_word(socket: &OwnedFd) {
     let mut byte = [0u8; 1];
     loop {
         match rustix::io::read(socket, &mut byte) {
@@ -166,10 +166,10 @@ fn wait_for_go(socket: &OwnedFd) {
 }
 
 fn make_container(plan: &StartPlan, socket: &OwnedFd) -> Outcome<Infallible> {
-    wait_for_go(socket);
+    // The first word comes when this process is where a cgroup namespace of its own shall begin.
+    wait_for_word(socket);
     let proc = Proc::open()?;
     if plan.namespaces.cgroup == Namespace::New {
-        // Only now, as a cgroup namespace begins at the cgroup where one is.
         namespace::unshare(namespace::CGROUP).at(Stage::Cgroup, "new cgroup namespace")?;
     }
     if plan.namespaces.uts == Namespace::New {
@@ -179,10 +179,6 @@ fn make_container(plan: &StartPlan, socket: &OwnedFd) -> Outcome<Infallible> {
         if !plan.domainname.is_empty() {
             rustix::system::setdomainname(plan.domainname.as_bytes()).at(Stage::Hostname, plan.domainname.as_str())?;
         }
-    }
-    for (name, value) in &plan.sysctls {
-        let path = format!("sys/{}", name.replace('.', "/"));
-        proc.write(&path, value).at(Stage::Sysctl, format!("{name}={value}"))?;
     }
     // Modes of what is made are as asked.
     rustix::process::umask(Mode::empty());
@@ -195,14 +191,20 @@ fn make_container(plan: &StartPlan, socket: &OwnedFd) -> Outcome<Infallible> {
         root.console(slave.as_fd())?;
     }
     root.enter(plan.root_read_only, plan.root_propagation)?;
-    drop(root);
+    report::say(socket.as_fd(), &Word::Root(root.into_fd()));
+    // The second word is *go*: all before happened while the daemon made the network.
+    wait_for_word(socket);
+    for (name, value) in &plan.sysctls {
+        let path = format!("sys/{}", name.replace('.', "/"));
+        proc.write(&path, value).at(Stage::Sysctl, format!("{name}={value}"))?;
+    }
     become_process(&plan.process, socket, &proc, true, plan.init)
 }
 
 fn make_exec(plan: &ExecPlan, socket: &OwnedFd, kept: Vec<OwnedFd>) -> Outcome<Infallible> {
     let Ok([proc, host_pts]) = <[OwnedFd; 2]>::try_from(kept) else { return Err(rustix::io::Errno::BADF).at(Stage::Exec, "descriptors") };
     let proc = Proc { root: proc };
-    wait_for_go(socket);
+    wait_for_word(socket);
     if plan.process.tty {
         let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at(Stage::Terminal, "/")?;
         terminal(root.as_fd(), Some(host_pts), &plan.process, socket)?;

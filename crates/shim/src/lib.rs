@@ -6,6 +6,7 @@
 
 mod child;
 mod control;
+mod external;
 pub mod log;
 pub mod plan;
 pub mod protocol;

@@ -36,6 +36,8 @@ pub(crate) struct RootFs {
     null: OwnedFd,
     /// Made once, copied for every hidden directory.
     empty: Option<OwnedFd>,
+    /// No mount of this namespace travels anywhere: copies need not be told so.
+    private: bool,
     /// Copies of sources whose propagation is asked for, taken before anything is made private.
     early: Vec<Option<OwnedFd>>,
 }
@@ -73,7 +75,7 @@ impl RootFs {
         };
         let top = host("/").at(Stage::Root, "/")?;
         mount::attach(root.as_fd(), top.as_fd()).at(Stage::Root, "/")?;
-        Ok(RootFs { root, null: real_null()?, empty: None, early })
+        Ok(RootFs { root, null: real_null()?, empty: None, private: plan.root_propagation == 0, early })
     }
 
     /// The root.
@@ -140,14 +142,19 @@ impl RootFs {
         if !covers_proc && !PROC_ALLOWED.contains(&target) {
             refuse_inside_proc(fd.as_fd(), target)?;
         }
+        let travels = propagation != 0 || !self.private;
         let propagation = if propagation == 0 { libc::MS_PRIVATE | libc::MS_REC } else { propagation };
         let deep = propagation & libc::MS_REC != 0;
-        match mount::set_attributes(tree.as_fd(), 0, propagation, deep) {
-            Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => return self.bind_before_5_12(&tree, fd.as_fd(), target, flags, depth, propagation),
-            done => done.at(Stage::Mount, target)?,
-        }
-        if flags & mount::ATTRIBUTES != 0 {
-            mount::set_attributes(tree.as_fd(), flags, 0, false).at(Stage::Mount, target)?;
+        let attributes = flags & mount::ATTRIBUTES;
+        if travels || attributes != 0 {
+            let done = match travels {
+                true => mount::set_attributes(tree.as_fd(), 0, propagation, deep).and_then(|()| mount::set_attributes(tree.as_fd(), attributes, 0, false)),
+                false => mount::set_attributes(tree.as_fd(), attributes, 0, false),
+            };
+            match done {
+                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => return self.bind_before_5_12(&tree, fd.as_fd(), target, flags, depth, propagation),
+                done => done.at(Stage::Mount, target)?,
+            }
         }
         if flags & libc::MS_RDONLY != 0 && recursive && depth != ReadOnlyDepth::Top {
             let done = mount::set_attributes(tree.as_fd(), libc::MS_RDONLY, 0, true);
@@ -266,6 +273,11 @@ impl RootFs {
         let fd = mount::make_file_in_root(self.fd(), path).at(Stage::Terminal, path)?;
         let tree = mount::copy(slave, false).at(Stage::Terminal, path)?;
         mount::attach(tree.as_fd(), fd.as_fd()).at(Stage::Terminal, path)
+    }
+
+    /// The root's descriptor, which keeps its file system alive.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.root
     }
 
     /// Enters the root and lets go of the host's.

@@ -4,8 +4,9 @@
 
 use crate::{
     control::{Control, Input},
+    external,
     log::{Log, clock},
-    plan::{Cgroups, ExecPlan, Namespace, StartPlan},
+    plan::{Cgroups, ExecPlan, External, Namespace, StartPlan},
     protocol::{self, FIRST, Id, Kind, Op, Phase, Reply, Request, Stage},
     report::{self, At, Failure, Outcome, Word},
     stream::Part,
@@ -49,7 +50,13 @@ pub(crate) struct Shim {
     first: Option<Task>,
     /// netns of the container, for whoever connects.
     netns: Option<OwnedFd>,
+    /// The container's root.
+    root: Option<OwnedFd>,
     cgroups: Cgroups,
+    /// The first process waits until it is in its cgroups.
+    needs_cgroups: bool,
+    /// The runtime that makes the container instead of this shim, and its name for it.
+    external: Option<(External, String)>,
     /// Its processes die with the first.
     own_pids: bool,
     in_cgroups: bool,
@@ -78,7 +85,10 @@ pub(crate) fn run(dir: OwnedFd, listener: OwnedFd) -> io::Result<()> {
         home,
         first: None,
         netns: None,
+        root: None,
+        needs_cgroups: plan.namespaces.cgroup == Namespace::New && !plan.cgroups.legacy.is_empty(),
         cgroups: plan.cgroups.clone(),
+        external: plan.external.clone().map(|external| (external, plan.id.clone())),
         own_pids: plan.namespaces.pid == Namespace::New,
         in_cgroups: false,
         log: None,
@@ -113,8 +123,14 @@ fn read_token(dir: &OwnedFd) -> io::Result<Id> {
 impl Shim {
     /// Phase one.
     fn create(&mut self, plan: &StartPlan) -> Outcome<()> {
-        let first = task::first(plan, &self.home)?;
+        let first = match &plan.external {
+            Some(external) => external::first(plan, external)?,
+            None => task::first(plan, &self.home)?,
+        };
         self.state.pid = first.pid;
+        if !self.needs_cgroups {
+            first.go();
+        }
         self.first = Some(first);
         let pid = match plan.namespaces.net {
             Namespace::New => self.state.pid,
@@ -337,8 +353,13 @@ impl Shim {
             return;
         }
         self.in_cgroups = true;
-        if let Err(failure) = task::enter_legacy(&self.cgroups, self.state.pid) {
-            self.fail(failure);
+        if self.external.is_some() {
+            return external::enter_unified(&self.cgroups.unified, self.state.pid);
+        }
+        match (task::enter_legacy(&self.cgroups, self.state.pid), &self.first) {
+            (Ok(()), Some(first)) if self.needs_cgroups => first.go(),
+            (Ok(()), _) => {}
+            (Err(failure), _) => self.fail(failure),
         }
     }
 
@@ -347,7 +368,17 @@ impl Shim {
         match (&mut self.first, self.state.phase) {
             (Some(first), Phase::Waiting) if first.asker.is_none() => {
                 first.asker = Some((number, seq));
-                first.go();
+                match &self.external {
+                    None => first.go(),
+                    Some((external, id)) => match external::start(external, id) {
+                        Ok(()) => self.started(FIRST),
+                        // Told with its end.
+                        Err(failure) => {
+                            first.failure = Some(failure);
+                            pidfd::kill(first.pidfd.as_fd());
+                        }
+                    },
+                }
             }
             _ => {
                 let failure = self.failure.clone().unwrap_or(Failure { stage: Stage::Gone, errno: 0, detail: "the container was started before".into() });
@@ -365,7 +396,11 @@ impl Shim {
         match self.try_exec(request, tail, fd) {
             Ok(mut task) => {
                 task.asker = Some((number, request.seq));
+                let (id, runs) = (task.id, task.report.is_none());
                 self.execs.push(task);
+                if runs {
+                    self.started(id);
+                }
             }
             Err(failure) => self.answer_failure(number, request.seq, &failure),
         }
@@ -378,6 +413,9 @@ impl Shim {
             return Err(Failure { stage: Stage::Gone, errno: libc::ESRCH, detail: "the container is not running".into() });
         }
         let Some(first) = &self.first else { return Err(Failure { stage: Stage::Gone, errno: libc::ESRCH, detail: String::new() }) };
+        if let Some((external, (_, name))) = plan.external.as_ref().zip(self.external.as_ref()) {
+            return external::exec(&plan, external, name, id, fd.map(|fd| (fd, request.flags)));
+        }
         task::exec(&plan, id, &first.pidfd, &self.home, fd.map(|fd| (fd, request.flags)))
     }
 
@@ -391,6 +429,9 @@ impl Shim {
                 task.warnings.push('\n');
             }
             Ok(Some(Word::Console(master))) => task.set_console(master),
+            // Unmounting an overlay writes its whole upper file system to disk. Held here, that happens when the shim ends,
+            // not between a process' end and its being told.
+            Ok(Some(Word::Root(root))) => self.root = Some(root),
             // Told once it ended.
             Ok(Some(Word::Failed(failure))) => task.failure = Some(failure),
             Ok(None) | Err(_) => {
@@ -429,7 +470,13 @@ impl Shim {
             Err(_) => 255,
         };
         task.ended = true;
-        if id == FIRST { self.first_ended(code) } else { self.exec_ended(id, code) }
+        if id != FIRST {
+            return self.exec_ended(id, code);
+        }
+        self.first_ended(code);
+        if let Some((external, name)) = &self.external {
+            external::delete(external, name);
+        }
     }
 
     fn first_ended(&mut self, code: i32) {
@@ -528,6 +575,9 @@ impl Shim {
     /// Nothing happened for a while.
     fn rest(&mut self) {
         self.piece = Vec::new();
+        if self.external.is_some() {
+            external::reap_orphans(&self.tasks().filter(|t| !t.ended).map(|t| t.pid).collect::<Vec<_>>());
+        }
         if let Some(log) = &mut self.log {
             log.rest();
         }

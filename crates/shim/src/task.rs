@@ -154,7 +154,7 @@ pub(crate) fn exec(plan: &ExecPlan, id: Id, first: &OwnedFd, home: &Home, client
 }
 
 impl Task {
-    /// The process may go on.
+    /// The process may go on: a first time to make its root, a second time to exec (an exec: once).
     pub(crate) fn go(&self) {
         if let Some(report) = &self.report {
             // Its death shows in its pidfd.
