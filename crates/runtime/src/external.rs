@@ -97,7 +97,6 @@ pub(crate) fn prepare_exec(
     container: &Container,
     config: &RuntimeConfig,
     pid: i32,
-    dir: &Path,
 ) -> Result<(), RuntimeError> {
     let Some(runtime) = named(config, &container.spec.runtime)? else { return Ok(()) };
     let program =
@@ -105,8 +104,9 @@ pub(crate) fn prepare_exec(
     let root = Root::Bind { path: format!("/proc/{pid}/root") };
     let ids = ids(&root, &plan.process.user, &plan.process.groups)?;
     let json = oci::process(&plan.process, &ids);
+    let dir = crate::shim::Files::of(&config.exec_root, &container.id).path().to_owned();
     let failed = RuntimeError::io(format!("write a process in {}", dir.display()));
-    let file = bundle::write_process(dir, request.id.as_str(), &json).map_err(failed)?;
+    let file = bundle::write_process(&dir, request.id.as_str(), &json).map_err(failed)?;
     plan.external = Some(external(program, &runtime, config, file));
     Ok(())
 }

@@ -58,6 +58,8 @@ const GONE: std::time::Duration = std::time::Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Machine {
     host: spec::Host,
+    /// For containers of other runtimes.
+    config: RuntimeConfig,
 }
 
 /// A shim that was started: its connection, and itself.
@@ -84,7 +86,7 @@ impl Runtime {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(RuntimeError::InUse { path: root.clone() }),
             Err(e) => return Err(named("lock")(e.into())),
         }
-        let machine = Arc::new(Machine { host: spec::Host::find(&config)? });
+        let machine = Arc::new(Machine { host: spec::Host::find(&config)?, config: config.clone() });
         let program = Program::find(&config.shim, config.shim_bytes)?;
         Ok(Runtime { inner: Arc::new(Inner { config, machine, program, links: Mutex::default(), _lock: lock }) })
     }
@@ -127,7 +129,8 @@ impl Runtime {
     /// The part of `create` that takes its time in the kernel.
     fn spawn(&self, request: &CreateRequest, files: &Files) -> Result<Spawned, RuntimeError> {
         let Inner { machine, program, .. } = &*self.inner;
-        let plan = spec::plan(request, &machine.host, &spec::HostDevices)?;
+        let mut plan = spec::plan(request, &machine.host, &spec::HostDevices)?;
+        let bundle = external::prepare(&mut plan, request, &machine.host, &self.inner.config, files.path())?;
         let cgroups = &machine.host.cgroups;
         let failed = |cause| RuntimeError::Cgroup { what: format!("make the cgroup {}", plan.cgroup), cause };
         let spawn = || {
@@ -135,6 +138,7 @@ impl Runtime {
             cgroup.apply(&plan.limits).map_err(failed)?;
             let record = serde_json::to_vec(&*request.container).map_err(|e| RuntimeError::Invalid(e.to_string()))?;
             let (identity, listener) = files.make(&plan.cgroup, &plan.start.encode(), &record)?;
+            bundle.map_or(Ok(()), |bundle| bundle.write())?;
             let stream = files.connect().map_err(RuntimeError::io(format!("connect to {}", files.path().display())))?;
             let shim = program.spawn(files.path(), listener).map_err(RuntimeError::io("start a shim"))?;
             Ok(Spawned { stream, identity, shim, cgroup })

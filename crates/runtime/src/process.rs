@@ -4,6 +4,7 @@
 
 use crate::{
     error::RuntimeError,
+    external,
     request::{AttachStreams, ExecRequest, ExecState, Exit},
     shim::{Link, State, exec_id},
     spec::{self, HostDevices},
@@ -169,7 +170,9 @@ impl Process {
         if self.ended().is_some() {
             return Err(RuntimeError::NotRunning { id: self.id().clone() });
         }
-        let plan = spec::exec_plan(&self.inner.container, &request, &self.inner.machine.host)?;
+        let Inner { container, machine, pid, .. } = &*self.inner;
+        let mut plan = spec::exec_plan(container, &request, &machine.host)?;
+        external::prepare_exec(&mut plan, &request, container, &machine.config, *pid)?;
         let (ours, theirs, flags) = match request.streams {
             Some(streams) => {
                 let (ours, theirs) = pair()?;
