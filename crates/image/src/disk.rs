@@ -30,6 +30,17 @@ pub(crate) fn make_dir(path: &Path) -> Result<()> {
     }
 }
 
+/// Makes a directory with exactly this mode.
+pub(crate) fn make_dir_with(path: &Path, mode: u32) -> Result<()> {
+    let fail = |e| ImageError::io("create", path, e);
+    rustix::fs::mkdir(path, Mode::from_raw_mode(mode)).map_err(fail)?;
+    // The process's umask takes bits away, which is rare and costs a write to set right.
+    if rustix::fs::stat(path).map_err(fail)?.st_mode & 0o7777 != mode {
+        rustix::fs::chmod(path, Mode::from_raw_mode(mode)).map_err(fail)?;
+    }
+    Ok(())
+}
+
 /// Writes `dir/name` so that a crash leaves the old or the new content, and a power cut after the return the new.
 pub(crate) fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     write_renamed(dir, name, bytes, true)?;

@@ -238,10 +238,8 @@ impl Pending {
 
     fn unpack_tar(&mut self, tar: impl Read, limits: Limits) -> Result<()> {
         let path = self.dir.join(TREE);
-        disk::make_dir(&path)?;
+        disk::make_dir_with(&path, 0o755)?;
         let tree = disk::open_dir(&path)?;
-        rustix::fs::fchmod(&tree, Mode::from_raw_mode(0o755))
-            .map_err(|e| ImageError::io("set the mode of", &path, e))?;
         let mut recipe = RecipeWriter::create(&self.dir)?;
         let options = Options { whiteouts: true, root_entry: true, ..Options::default() };
         let unpacked = unpack::unpack(tree.as_fd(), tar, &mut recipe, options, limits)?;

@@ -177,6 +177,7 @@ fn what_a_crash_left_goes_at_the_next_start() {
     lease("l/zzz/d");
     lease("trash/zy/d");
     lease("snapshots/half");
+    lease(&format!("snapshots/{}/upper", "a".repeat(64)));
     fs::write(root.join("images/.x.json.new"), "{").unwrap();
     fs::write(root.join(format!("blobs/sha256/{}", "0".repeat(64))), "unnamed").unwrap();
     fs::write(root.join(".names.json.new"), "{").unwrap();

@@ -66,9 +66,7 @@ pub(super) fn ensure(inner: &Inner, layers: &[LayerLease]) -> Result<String> {
     let dir = inner.ingest_dir();
     disk::make_dir(&dir)?;
     let (upper, work) = (dir.join("d"), dir.join("w"));
-    disk::make_dir(&upper)?;
-    rustix::fs::chmod(&upper, Mode::from_raw_mode(0o755))
-        .map_err(|e| ImageError::io("set the mode of", &upper, e))?;
+    disk::make_dir_with(&upper, snapshot::ROOT_MODE)?;
     let root = if layers.is_empty() {
         disk::open_dir(&upper)?
     } else {

@@ -19,12 +19,17 @@ use crate::{
     state::{Snapshot, State},
 };
 use minke_model::{ContainerId, ImageId};
-use rustix::fs::Mode;
 use std::{
     collections::{HashMap, HashSet},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
+
+/// The link that names a snapshot's layers.
+const LOWER: &str = "lower";
+
+/// The mode of every container's root directory, as Docker's.
+const ROOT_MODE: u32 = 0o755;
 
 /// What an overlay mount of a container's root is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,18 +195,20 @@ pub(crate) fn stack(layers: &[LayerLease]) -> Vec<PathBuf> {
 
 fn make(inner: &Inner, container: &ContainerId, layers: &[LayerLease]) -> Result<()> {
     let init = init::ensure(inner, layers)?;
-    let dir = inner.ingest_dir();
-    disk::make_dir(&dir)?;
-    let upper = dir.join("upper");
-    disk::make_dir(&upper)?;
-    // The root that the container sees.
-    rustix::fs::chmod(&upper, Mode::from_raw_mode(0o755))
-        .map_err(|e| ImageError::io("set the mode of", &upper, e))?;
-    disk::make_dir(&dir.join("work"))?;
-    let names: Vec<_> = std::iter::once(init.as_str()).chain(layers.iter().map(|l| l.0.name())).collect();
-    let link = dir.join("lower");
-    rustix::fs::symlink(names.join(":"), &link).map_err(|e| ImageError::io("write", &link, e))?;
-    std::fs::rename(&dir, inner.snapshot_dir(container)).map_err(|e| ImageError::io("rename", &dir, e))
+    let dir = inner.snapshot_dir(container);
+    let made = disk::make_dir(&dir).and_then(|()| {
+        let upper = dir.join("upper");
+        disk::make_dir_with(&upper, ROOT_MODE)?;
+        disk::make_dir(&dir.join("work"))?;
+        // Last, since a directory without it is half made.
+        let names: Vec<_> = std::iter::once(init.as_str()).chain(layers.iter().map(|l| l.0.name())).collect();
+        let link = dir.join(LOWER);
+        rustix::fs::symlink(names.join(":"), &link).map_err(|e| ImageError::io("write", &link, e))
+    });
+    if made.is_err() {
+        inner.discard_dir(&dir)?;
+    }
+    made
 }
 
 /// Finds all snapshots on disk.
@@ -210,7 +217,8 @@ pub(crate) fn scan(inner: &Inner, state: &mut State) -> Result<()> {
     let by_name: HashMap<_, _> = state.layers.values().map(|l| (l.name().to_owned(), l.clone())).collect();
     for name in disk::names(&root)? {
         let dir = root.join(&name);
-        let Some(container) = ContainerId::parse(&name) else {
+        let container = ContainerId::parse(&name).filter(|_| disk::exists(&dir.join(LOWER)));
+        let Some(container) = container else {
             inner.discard_dir(&dir)?;
             continue;
         };
@@ -225,7 +233,7 @@ pub(crate) fn scan(inner: &Inner, state: &mut State) -> Result<()> {
 }
 
 fn read(dir: &Path, layers: &HashMap<String, std::sync::Arc<layer::Layer>>) -> Option<Snapshot> {
-    let link = rustix::fs::readlink(dir.join("lower"), Vec::new()).ok()?.into_string().ok()?;
+    let link = rustix::fs::readlink(dir.join(LOWER), Vec::new()).ok()?.into_string().ok()?;
     let mut names = link.split(':');
     let init = names.next()?.to_owned();
     let layers = names.map(|name| layers.get(name).cloned().map(LayerLease)).collect::<Option<_>>()?;
