@@ -97,13 +97,13 @@ impl Random {
 }
 
 /// A tar of few names, so that entries meet: replace each other, go through each other's links.
-fn random_tar(random: &mut Random) -> Vec<u8> {
+fn random_tar(random: &mut Random, most: u64) -> Vec<u8> {
     let mut tar = Tar::new();
     let name = |random: &mut Random| -> String {
         let depth = 1 + random.below(3);
         (0..depth).map(|_| ["a", "b", "c", "d"][random.below(4) as usize]).collect::<Vec<_>>().join("/")
     };
-    for _ in 0..random.below(40) {
+    for _ in 0..random.below(most) {
         let path = name(random);
         tar = match random.below(9) {
             0 => tar.dir(&path),
@@ -136,15 +136,12 @@ fn random_tar(random: &mut Random) -> Vec<u8> {
 
 #[test]
 fn random_tars_come_back_bit_for_bit() {
-    let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        now.as_nanos() as u64 | 1
-    });
+    let seed = seed();
     println!("SEED={seed}");
     let mut random = Random(seed);
     let (mut taken, mut refused) = (0, 0);
     for _ in 0..300 {
-        let tar = random_tar(&mut random);
+        let tar = random_tar(&mut random, 40);
         let temp = Temp::new();
         let layer = match Pending::unpack(temp.path("new"), &tar[..], u64::MAX, None, LIMITS) {
             Ok(layer) => layer,
@@ -165,4 +162,62 @@ fn random_tars_come_back_bit_for_bit() {
         taken += 1;
     }
     assert!(taken > 20 && refused > 20, "SEED={seed}: {taken} taken, {refused} refused tell little");
+}
+
+/// Sets the checksums of all blocks that look like headers.
+fn mend(tar: &mut [u8]) {
+    for block in tar.chunks_exact_mut(512).filter(|block| &block[257..262] == b"ustar") {
+        let sum = block[..148].iter().chain(&block[156..]).map(|&b| u32::from(b)).sum::<u32>() + 8 * 32;
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+}
+
+#[test]
+fn damaged_tars_are_refused_or_come_back_as_they_are() {
+    let seed = seed();
+    println!("SEED={seed}");
+    let mut random = Random(seed);
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..400 {
+        let mut tar = random_tar(&mut random, 8);
+        for _ in 0..1 + random.below(4) {
+            // Headers are where damage tells.
+            let at = (random.below(tar.len() as u64 / 512) * 512 + random.below(345)) as usize;
+            tar[at] =
+                [0, b'/', b'.', b'0', b'7', 0x80, 0xff, random.below(256) as u8][random.below(8) as usize];
+        }
+        if random.below(8) == 0 {
+            tar.truncate(random.below(tar.len() as u64) as usize);
+        }
+        mend(&mut tar);
+        let temp = Temp::new();
+        let inner = temp.path("inner");
+        std::fs::create_dir(&inner).unwrap();
+        match Pending::unpack(inner.join("new"), &tar[..], u64::MAX, None, LIMITS) {
+            Ok(layer) => {
+                layer.write_record().unwrap();
+                let layer = layer.place(inner.join("1")).unwrap();
+                let mut out = Vec::new();
+                layer.write_tar(&mut out).unwrap_or_else(|e| panic!("SEED={seed}: {e}"));
+                assert!(out == tar, "SEED={seed}: another tar came back");
+                taken += 1;
+            }
+            Err(error) => {
+                let is_tars_fault = matches!(error, ImageError::Tar { .. } | ImageError::TooLarge { .. });
+                assert!(is_tars_fault, "SEED={seed}: {error:?}");
+                refused += 1;
+            }
+        }
+        let beside: Vec<_> = std::fs::read_dir(&temp.0).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(beside, ["inner"], "SEED={seed}: something outside was made");
+    }
+    assert!(taken > 20 && refused > 20, "SEED={seed}: {taken} taken, {refused} refused tell little");
+}
+
+/// From the environment, to repeat a failure; else new.
+fn seed() -> u64 {
+    std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        now.as_nanos() as u64 | 1
+    })
 }
