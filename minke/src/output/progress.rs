@@ -14,6 +14,9 @@ const LINE_LIMIT: u64 = 16 << 20;
 /// Columns of a bar.
 const BAR: i64 = 50;
 
+/// A terminal must be wider than this for one.
+const WIDE: usize = 110;
+
 /// Prints the stream on `out` until its end. `aux` gets the messages that are results.
 pub(crate) fn show(stream: impl Read, out: &mut dyn Write, terminal: bool, mut aux: impl FnMut(&Value)) -> Result<(), Failure> {
     let mut reader = BufReader::new(stream);
@@ -33,17 +36,19 @@ pub(crate) fn show(stream: impl Read, out: &mut dyn Write, terminal: bool, mut a
             continue;
         }
         let id = message.text("id");
-        let counting = !message.at("progressDetail").entries().is_empty();
         let mut moved = 0;
-        if terminal && !id.is_empty() && (counting || !message.text("status").is_empty()) {
+        if !id.is_empty() && has_progress(&message) {
             let known = lines.len();
             let at = *lines.entry(id.to_owned()).or_insert(known);
-            if at == known {
+            if terminal && at == known {
                 writeln!(out)?;
             }
-            moved = lines.len() - at;
-            write!(out, "\x1b[{moved}A")?;
+            if terminal {
+                moved = lines.len() - at;
+                write!(out, "\x1b[{moved}A")?;
+            }
         } else {
+            // What has no line of its own ends the history of lines.
             lines.clear();
         }
         let error = message.at("errorDetail").text("message");
@@ -53,7 +58,7 @@ pub(crate) fn show(stream: impl Read, out: &mut dyn Write, terminal: bool, mut a
         if !message.text("error").is_empty() {
             return Err(Failure::new(message.text("error")));
         }
-        display(&message, out, terminal, counting)?;
+        display(&message, out, terminal)?;
         if moved > 0 {
             write!(out, "\x1b[{moved}B")?;
         }
@@ -61,18 +66,21 @@ pub(crate) fn show(stream: impl Read, out: &mut dyn Write, terminal: bool, mut a
     }
 }
 
-fn display(message: &Value, out: &mut dyn Write, terminal: bool, counting: bool) -> Result<(), Failure> {
-    let end = if terminal && message.text("stream").is_empty() && counting {
+/// Whether a message belongs to a line that changes.
+fn has_progress(message: &Value) -> bool {
+    !message.at("progressDetail").is_null() || !message.text("progress").is_empty()
+}
+
+fn display(message: &Value, out: &mut dyn Write, terminal: bool) -> Result<(), Failure> {
+    let detail = message.at("progressDetail");
+    let bar = bar(detail, terminal && crate::cli::help::width() > WIDE);
+    let mut end = "";
+    if terminal && message.text("stream").is_empty() && !detail.is_null() {
         write!(out, "\x1b[2K\r")?;
-        "\r"
-    } else if counting {
+        end = "\r";
+    } else if !bar.is_empty() {
         // Only a terminal shows bars.
         return Ok(());
-    } else {
-        ""
-    };
-    if terminal && end.is_empty() && !message.text("id").is_empty() {
-        write!(out, "\x1b[2K\r")?;
     }
     if !message.text("id").is_empty() {
         write!(out, "{}: ", message.text("id"))?;
@@ -80,37 +88,37 @@ fn display(message: &Value, out: &mut dyn Write, terminal: bool, counting: bool)
     if !message.text("from").is_empty() {
         write!(out, "(from {}) ", message.text("from"))?;
     }
-    if counting && terminal {
-        write!(out, "{} {}{end}", message.text("status"), bar(message.at("progressDetail")))?;
+    if terminal && !detail.is_null() {
+        write!(out, "{} {bar}{end}", message.text("status"))?;
     } else if !message.text("progress").is_empty() {
         write!(out, "{} {}{end}", message.text("status"), message.text("progress"))?;
     } else if !message.text("stream").is_empty() {
         write!(out, "{}{end}", message.text("stream"))?;
-    } else if terminal {
-        write!(out, "{}{end}\r\n", message.text("status"))?;
     } else {
         writeln!(out, "{}{end}", message.text("status"))?;
     }
     Ok(())
 }
 
-/// `[=====>     ]  12kB/34kB`.
-fn bar(detail: &Value) -> String {
+/// `[=====>     ]  12kB/34kB`, the box only where there is room.
+fn bar(detail: &Value, wide: bool) -> String {
     let (current, total) = (detail.int("current"), detail.int("total"));
     if current <= 0 && total <= 0 {
         return String::new();
     }
+    let size = |bytes: i64| human::size(bytes as f64);
     if total <= 0 {
         return match detail.text("units") {
-            "" => format!("{:>8}", human::size(current as f64)),
+            "" => format!("{:>8}", size(current)),
             units => format!("{current} {units}"),
         };
     }
-    let done = (current.min(total) * BAR / total).clamp(0, BAR) as usize;
-    let rest = BAR as usize - done;
-    let head = if rest > 0 { ">" } else { "" };
-    let blank = " ".repeat(rest.saturating_sub(usize::from(rest > 0)));
-    format!("[{}{head}{blank}] {:>8}/{}", "=".repeat(done), human::size(current as f64), human::size(total as f64))
+    let numbers = if current > total { format!("{:>8}", size(current)) } else { format!("{:>8}/{}", size(current), size(total)) };
+    if !wide {
+        return numbers;
+    }
+    let done = (current.min(total).saturating_mul(BAR) / total).clamp(0, BAR) as usize;
+    format!("[{}>{}] {numbers}", "=".repeat(done), " ".repeat(BAR as usize - done))
 }
 
 #[cfg(test)]
@@ -135,6 +143,7 @@ mod tests {
     #[test]
     fn a_bar_grows() {
         let detail: Value = serde_json::from_str("{\"current\":500,\"total\":1000}").unwrap();
-        assert_eq!(bar(&detail), format!("[{}>{}]     500B/1kB", "=".repeat(25), " ".repeat(24)));
+        assert_eq!(bar(&detail, true), format!("[{}>{}]     500B/1kB", "=".repeat(25), " ".repeat(25)));
+        assert_eq!(bar(&detail, false), "    500B/1kB");
     }
 }

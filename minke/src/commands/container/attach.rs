@@ -56,7 +56,7 @@ fn attach(cli: &Cli, flags: AttachFlags, args: Vec<String>) -> Outcome {
     }
     let stream = client.hijack(&path(id, "/attach"), &query, Payload::None)?;
     if tty {
-        follow_size(cli, &path(id, ""))?;
+        follow_size(cli, &path(id, ""), true)?;
     }
     match copy(stream, Attached { stdin, output: true, tty, keys })? {
         End::Detached => return Err(Failure::new("read escape sequence")),

@@ -77,7 +77,7 @@ fn exec(cli: &Cli, flags: ExecFlags, args: Vec<String>) -> Outcome {
     }
     let stream = client.hijack(&format!("{target}/start"), &[], Payload::json(&start))?;
     if flags.tty {
-        follow_size(cli, &target)?;
+        follow_size(cli, &target, false)?;
     }
     match copy(stream, Attached { stdin, output: true, tty: flags.tty, keys })? {
         End::Detached => return Err(Failure::new("read escape sequence")),

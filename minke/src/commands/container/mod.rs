@@ -100,18 +100,23 @@ pub(crate) fn check_tty(stdin: bool, tty: bool) -> Result<(), Failure> {
 }
 
 /// Tells the daemon the size of our terminal, now and whenever it changes. `resource` is
-/// `/containers/ID` or `/exec/ID`.
-pub(crate) fn follow_size(cli: &Cli, resource: &str) -> Result<(), Failure> {
+/// `/containers/ID` or `/exec/ID`. With `redraw`, a first and wrong size makes a program that runs
+/// already draw itself anew.
+pub(crate) fn follow_size(cli: &Cli, resource: &str, redraw: bool) -> Result<(), Failure> {
     let client = Client::new(cli.host()?, cli.config().headers());
     let target = format!("{resource}/resize");
-    let resize = move || {
+    let resize = move |more: u16| {
         if let Some((rows, columns)) = terminal::size() {
             // The container may have ended meanwhile; then nobody misses it.
-            let _ = client.act(&target, &[("h", rows.to_string()), ("w", columns.to_string())]);
+            let _ = client.act(&target, &[("h", rows.saturating_add(more).to_string()), ("w", columns.saturating_add(more).to_string())]);
         }
     };
     if terminal::size().is_some() {
-        resize();
+        if redraw {
+            resize(1);
+        }
+        resize(0);
+        let resize = move || resize(0);
         signals::on_resize(resize)?;
     }
     Ok(())

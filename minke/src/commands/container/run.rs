@@ -98,7 +98,7 @@ fn run(cli: &Cli, flags: RunFlags, args: Vec<String>) -> Outcome {
         false => Some(client.call("POST", &path(&id, "/wait"), &[("condition", condition.to_owned())], Payload::None)?),
         true => None,
     };
-    if own.sig_proxy && !tty && !own.detach {
+    if own.sig_proxy && !own.detach {
         proxy_signals(cli, &id)?;
     }
     if let Err(error) = client.act(&path(&id, "/start"), &[]) {
@@ -115,7 +115,7 @@ fn run(cli: &Cli, flags: RunFlags, args: Vec<String>) -> Outcome {
         show(&format!("{id}\n"))?;
     }
     if tty && (streams.stdin || streams.stdout) {
-        follow_size(cli, &path(&id, ""))?;
+        follow_size(cli, &path(&id, ""), false)?;
     }
     if let Some(stream) = stream {
         match copy(stream, Attached { stdin: streams.stdin, output: streams.stdout || streams.stderr, tty, keys })? {

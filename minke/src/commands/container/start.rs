@@ -76,7 +76,7 @@ fn start_attached(cli: &Cli, flags: &StartFlags, name: &str) -> Outcome {
     let waiting = client.call("POST", &path(&id, "/wait"), &[("condition", condition.to_owned())], Payload::None)?;
     client.act(&path(&id, "/start"), &[])?;
     if tty {
-        follow_size(cli, &path(&id, ""))?;
+        follow_size(cli, &path(&id, ""), false)?;
     }
     match copy(stream, Attached { stdin, output: true, tty, keys })? {
         End::Detached => return Ok(()),

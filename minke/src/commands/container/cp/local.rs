@@ -165,6 +165,8 @@ pub(crate) fn extract(from: impl Read, directory: &Path, rename: Option<(String,
             }
         }
     }
+    // What is left is padding; the sender is heard to its end.
+    io::copy(&mut archive.into_inner(), &mut io::sink())?;
     // Last: writing into a directory changes its time.
     for (path, seconds) in times {
         let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
