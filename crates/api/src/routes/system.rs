@@ -36,12 +36,10 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
 }
 
 fn ping(ask: &Ask) -> Answer {
-    let mut answer = response::whole(StatusCode::OK, "text/plain; charset=utf-8", "OK");
+    // As dockerd: HEAD says that there is nothing, not what GET would bring.
+    let body = if ask.head { "" } else { "OK" };
+    let mut answer = response::whole(StatusCode::OK, "text/plain; charset=utf-8", body);
     let headers = answer.headers_mut();
-    if ask.head {
-        // As dockerd says it.
-        headers.insert("Content-Length", HeaderValue::from_static("0"));
-    }
     headers.insert("Cache-Control", HeaderValue::from_static("no-cache, no-store, must-revalidate"));
     if ask.head {
         headers.insert("Content-Length", HeaderValue::from_static("0"));
