@@ -29,7 +29,10 @@ def until(what, see, patience=PATIENCE):
     """Waits for something that only looking can tell. Returns what was seen."""
     end = time.monotonic() + patience
     while True:
-        seen = see()
+        try:
+            seen = see()
+        except OSError:  # refused, reset: not yet
+            seen = None
         if seen:
             return seen
         assert time.monotonic() < end, f"waited {patience} s for {what}"
@@ -106,7 +109,7 @@ class Daemon:
             body, sent["Content-Type"] = json.dumps(body), "application/json"
         connection.request(method, path, body=body, headers=sent)
         answer = connection.getresponse()
-        told = answer.status, dict(answer.getheaders()), answer.read()
+        told = answer.status, answer.headers, answer.read()
         connection.close()
         return told
 
@@ -174,12 +177,19 @@ class Machine:
         self.clear()
         self.docker("image", "prune", "-af")
         self.docker("rmi", "-f", IMAGE, fails=None)
-        self.daemon.end()
-        stays = [trace for trace in self.traces() if trace not in self.before]
         # A daemon keeps its own bridge, table and cgroup for the next start; they hold nothing.
         own = re.compile(r"^(link minkeconf0|nftables .*minke-[0-9a-f]{8}|cgroup \S*/minke-[0-9a-f]{8})$")
-        stays = [trace for trace in stays if not own.match(trace)]
-        return stays
+
+        def stays():
+            return [trace for trace in self.traces() if trace not in self.before and not own.match(trace)]
+
+        # What the kernel takes down by itself, it has taken down a second after everything is removed.
+        end = time.monotonic() + 1
+        while stays() and time.monotonic() < end:
+            time.sleep(0.02)
+        late = stays()
+        self.daemon.end()
+        return late or stays()
 
     def abandon(self, keep):
         """Whatever happened: no process, cgroup or file of this run stays."""

@@ -12,12 +12,12 @@ def id_of(machine, name):
 
 @story
 def saved_and_loaded_again_it_is_the_same(machine):
-    machine.run("--name", "c", "--", "echo layer > /new; rm /bin/awk; ln /new /hard; ln -s new /soft")
-    machine.docker("commit", "--change", "CMD [\"cat\", \"/hard\"]", "--change", "ENV A=b", "c", "made:v1")
+    machine.run("--name", "one", "--", "echo layer > /new; rm /bin/awk; ln /new /hard; ln -s new /soft")
+    machine.docker("commit", "--change", "CMD [\"cat\", \"/hard\"]", "--change", "ENV A=b", "one", "made:v1")
     made = id_of(machine, "made:v1")
     assert machine.docker("run", "--rm", "made:v1").out == "layer\n"
     archive = machine.docker("save", "made:v1", binary=True).out
-    machine.docker("rm", "c")
+    machine.docker("rm", "one")
     machine.docker("rmi", "made:v1")
     assert "Loaded image: made:v1" in machine.docker("load", stdin=archive).out
     assert id_of(machine, "made:v1") == made
@@ -31,7 +31,7 @@ def names_and_images_go_one_by_one(machine):
     machine.docker("tag", IMAGE, "other:x")
     assert machine.docker("rmi", "other:x").out == "Untagged: other:x\n"
     machine.docker("tag", IMAGE, "other:x")
-    machine.run("-d", "--name", "c", "--", "sleep 1000")
+    machine.run("-d", "--name", "one", "--", "sleep 1000")
     refused = machine.docker("rmi", id_of(machine, IMAGE), fails=True)
     assert "conflict: unable to delete" in refused.err, refused
     machine.docker("rmi", "other:x")
@@ -42,11 +42,11 @@ def names_and_images_go_one_by_one(machine):
 
 @story
 def history_and_layers_are_told(machine):
-    machine.run("--name", "c", "--", "echo x > /x")
-    machine.docker("commit", "-m", "why", "-a", "who", "c", "made")
+    machine.run("--name", "one", "--", "echo x > /x")
+    machine.docker("commit", "-m", "why", "-a", "who", "one", "made")
     assert machine.docker("history", "--format", "{{.Comment}}", "made").out.splitlines()[0] == "why"
     assert machine.docker("image", "inspect", "--format", "{{len .RootFS.Layers}} {{.Author}}", "made").out == "2 who\n"
-    machine.docker("rm", "c")
+    machine.docker("rm", "one")
     machine.docker("rmi", "made")
 
 
@@ -69,10 +69,10 @@ def a_hostile_tar_writes_nothing_outside(machine):
     for name, tar in tars.items():
         machine.docker("import", "-", "hostile", stdin=tar, fails=None)
         assert not victim.exists() and pathlib.Path("/etc/passwd").read_bytes() == passwd, name
-        machine.docker("create", "--name", "c", IMAGE, "true")
-        machine.docker("cp", "-", "c:/root", stdin=tar, fails=None)
+        machine.docker("create", "--name", "one", IMAGE, "true")
+        machine.docker("cp", "-", "one:/root", stdin=tar, fails=None)
         assert not victim.exists() and pathlib.Path("/etc/passwd").read_bytes() == passwd, f"{name}, by cp"
-        machine.docker("rm", "c")
+        machine.docker("rm", "one")
         machine.docker("rmi", "-f", "hostile", fails=None)
 
 

@@ -7,18 +7,18 @@ from house import story, until
 
 @story
 def one_that_fails_is_started_again_so_many_times(machine):
-    machine.run("-d", "--name", "c", "--restart", "on-failure:2", "--", "echo again; exit 3")
-    until("the last end", lambda: machine.see("c", "{{.State.Status}} {{.RestartCount}}") == "exited 2")
-    assert machine.docker("logs", "c").out == "again\n" * 3
-    assert machine.see("c", "{{.State.ExitCode}}") == "3"
+    machine.run("-d", "--name", "one", "--restart", "on-failure:2", "--", "echo again; exit 3")
+    until("the last end", lambda: machine.see("one", "{{.State.Status}} {{.RestartCount}}") == "exited 2")
+    assert machine.docker("logs", "one").out == "again\n" * 3
+    assert machine.see("one", "{{.State.ExitCode}}") == "3"
 
 
 @story
 def a_restart_waits_longer_each_time(machine):
-    machine.run("-d", "--name", "c", "--restart", "always", "--", "date +%s.%N 2>/dev/null; cut -d' ' -f1 /proc/uptime >> /root/starts; exit 1")
-    until("five starts", lambda: int(machine.see("c", "{{.RestartCount}}")) >= 4)
-    machine.docker("stop", "c", fails=None)
-    machine.docker("cp", "c:/root/starts", machine.scratch / "starts")
+    machine.run("-d", "--name", "one", "--restart", "always", "--", "date +%s.%N 2>/dev/null; cut -d' ' -f1 /proc/uptime >> /root/starts; exit 1")
+    until("five starts", lambda: int(machine.see("one", "{{.RestartCount}}")) >= 4)
+    machine.docker("stop", "one", fails=None)
+    machine.docker("cp", "one:/root/starts", machine.scratch / "starts")
     starts = [float(line) for line in (machine.scratch / "starts").read_text().split()]
     waits = [b - a for a, b in zip(starts, starts[1:])]
     for wait, least in zip(waits, (0.1, 0.2, 0.4, 0.8)):
@@ -27,22 +27,22 @@ def a_restart_waits_longer_each_time(machine):
 
 @story
 def stopped_by_its_user_it_stays_stopped(machine):
-    machine.run("-d", "--name", "c", "--restart", "unless-stopped", "--", "sleep 1000")
-    machine.docker("stop", "-t", "0", "c")
+    machine.run("-d", "--name", "one", "--restart", "unless-stopped", "--", "sleep 1000")
+    machine.docker("stop", "-t", "0", "one")
     machine.daemon.again()
-    assert machine.see("c", "{{.State.Status}}") == "exited"
-    machine.docker("update", "--restart", "always", "c")
+    assert machine.see("one", "{{.State.Status}}") == "exited"
+    machine.docker("update", "--restart", "always", "one")
     machine.daemon.again()
-    until("it to run", lambda: machine.see("c", "{{.State.Running}}") == "true")
+    until("it to run", lambda: machine.see("one", "{{.State.Running}}") == "true")
 
 
 @story
 def its_probe_says_how_it_is(machine):
-    machine.run("-d", "--name", "c", "--health-cmd", "test -e /root/well", "--health-interval", "100ms", "--health-retries", "2", "--", "sleep 1000")
-    machine.healthy("c", "unhealthy")
-    machine.docker("exec", "c", "touch", "/root/well")
-    machine.healthy("c")
-    assert machine.docker("ps", "--filter", "health=healthy", "--format", "{{.Names}}").out == "c\n"
+    machine.run("-d", "--name", "one", "--health-cmd", "test -e /root/well", "--health-interval", "100ms", "--health-retries", "2", "--", "sleep 1000")
+    machine.healthy("one", "unhealthy")
+    machine.docker("exec", "one", "touch", "/root/well")
+    machine.healthy("one")
+    assert machine.docker("ps", "--filter", "health=healthy", "--format", "{{.Names}}").out == "one\n"
 
 
 @story
@@ -57,9 +57,9 @@ def prune_takes_what_is_dead_and_nothing_else(machine):
 
 @story
 def a_running_one_is_removed_by_force_only(machine):
-    machine.run("-d", "--name", "c", "--", "sleep 1000")
-    refused = machine.docker("rm", "c", fails=True)
+    machine.run("-d", "--name", "one", "--", "sleep 1000")
+    refused = machine.docker("rm", "one", fails=True)
     assert "container is running: stop the container before removing or force remove" in refused.err, refused
     began = time.monotonic()
-    machine.docker("rm", "-f", "c")
+    machine.docker("rm", "-f", "one")
     assert time.monotonic() - began < 5

@@ -1,8 +1,10 @@
 """Who reaches whom, and by which name."""
 
+import pathlib
 import socket
+import subprocess
 
-from house import HOST, fetch, story, until
+from house import HOST, IMAGE, fetch, story, until
 
 SERVE = "mkdir /www; echo hello from $HOSTNAME > /www/index.html; exec httpd -f -p 80 -h /www"
 
@@ -19,12 +21,12 @@ def names_are_known_on_a_network_of_their_own(machine):
     for name in ("web", "shop", "web.blue"):
         seen = machine.run("--rm", "--network", "blue", "--", f"wget -q -O - http://{name}/").out
         assert seen == "hello from webhost\n", (name, seen)
-    machine.run("--rm", "--network", "red", "--", "wget -T 2 -q -O - http://web/", fails=True)
+    machine.run("--rm", "--network", "red", "--", "timeout 2 wget -q -O - http://web/; exit $?", fails=True)
     machine.run("-d", "--name", "late", "--network", "red", "--", "sleep 1000")
     machine.docker("network", "connect", "blue", "late")
     assert machine.docker("exec", "late", "wget", "-q", "-O", "-", "http://web/").out == "hello from webhost\n"
     machine.docker("network", "disconnect", "blue", "late")
-    machine.docker("exec", "late", "wget", "-T", "2", "-q", "-O", "-", "http://web/", fails=True)
+    machine.docker("exec", "late", "timeout", "2", "wget", "-q", "-O", "-", "http://web/", fails=True)
 
 
 @story
@@ -33,10 +35,10 @@ def networks_apart_do_not_reach_each_other(machine):
     machine.docker("network", "create", "red")
     machine.run("-d", "--name", "web", "--network", "blue", "--", SERVE)
     address = machine.see("web", "{{.NetworkSettings.Networks.blue.IPAddress}}")
-    machine.run("--rm", "--network", "blue", "--", f"wget -T 5 -q -O - http://{address}/")
-    machine.run("--rm", "--network", "red", "--", f"wget -T 2 -q -O - http://{address}/", fails=True)
+    machine.run("--rm", "--network", "blue", "--", f"timeout 5 wget -q -O - http://{address}/; exit $?")
+    machine.run("--rm", "--network", "red", "--", f"timeout 2 wget -q -O - http://{address}/; exit $?", fails=True)
     machine.docker("network", "create", "--internal", "inside")
-    machine.run("--rm", "--network", "inside", "--", f"wget -T 2 -q -O - http://{address}/", fails=True)
+    machine.run("--rm", "--network", "inside", "--", f"timeout 2 wget -q -O - http://{address}/; exit $?", fails=True)
 
 
 @story
@@ -76,7 +78,9 @@ def ports_are_chosen_and_ranges_hold(machine):
 
 @story
 def datagrams_pass_too(machine):
-    machine.run("-d", "--name", "echo", "-p", "8083:7/udp", "--", "nc -u -l -p 7 -e cat")
+    source = pathlib.Path(__file__).parent.parent / "echo.c"
+    subprocess.run(["gcc", "-static", "-o", machine.scratch / "echo", source], check=True)
+    machine.docker("run", "-d", "--name", "echo", "-p", "8083:7/udp", "-v", f"{machine.scratch}/echo:/echo", IMAGE, "/echo")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(0.5)
         client.connect((HOST, 8083))
@@ -114,9 +118,9 @@ def hosts_and_links_are_written_down(machine):
 @story
 def a_network_in_use_is_kept(machine):
     machine.docker("network", "create", "--subnet", "10.55.0.0/24", "mine")
-    machine.run("-d", "--name", "c", "--network", "mine", "--ip", "10.55.0.9", "--", "sleep 1000")
-    assert machine.see("c", "{{.NetworkSettings.Networks.mine.IPAddress}}") == "10.55.0.9"
+    machine.run("-d", "--name", "one", "--network", "mine", "--ip", "10.55.0.9", "--", "sleep 1000")
+    assert machine.see("one", "{{.NetworkSettings.Networks.mine.IPAddress}}") == "10.55.0.9"
     refused = machine.docker("network", "rm", "mine", fails=True)
     assert "has active endpoints" in refused.err, refused
-    machine.docker("rm", "-f", "c")
+    machine.docker("rm", "-f", "one")
     machine.docker("network", "rm", "mine")

@@ -51,14 +51,12 @@ def its_events_come_in_order(machine):
 
 @story
 def wait_gives_the_code_to_all_who_ask(machine):
-    machine.run("-d", "--name", "w", "--", "read x; exit 9", fails=None)
-    machine.docker("rm", "-f", "w")
-    machine.docker("run", "-d", "-i", "--name", "w", IMAGE, "sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.05; done")
-    waiters = [machine.begin("wait", "w") for _ in range(3)]
-    until("the trap to be set", lambda: machine.docker("top", "w").out.count("sh -c"))
-    machine.docker("stop", "w")
+    machine.docker("run", "-d", "-i", "--name", "one", IMAGE, "sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.05; done")
+    waiters = [machine.begin("wait", "one") for _ in range(3)]
+    until("the trap to be set", lambda: machine.docker("top", "one").out.count("sh -c"))
+    machine.docker("stop", "one")
     assert [w.communicate(timeout=20)[0] for w in waiters] == [b"9\n"] * 3
-    assert machine.docker("wait", "w").out == "9\n"
+    assert machine.docker("wait", "one").out == "9\n"
 
 
 @story

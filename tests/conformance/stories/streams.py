@@ -4,7 +4,7 @@ import os
 import pty
 import subprocess
 
-from house import IMAGE, read_until, story
+from house import IMAGE, read_until, story, until
 
 
 @story
@@ -67,8 +67,9 @@ def one_who_does_not_read_holds_nobody_up(machine):
     # A client that never reads is attached while the container writes far more than any buffer holds.
     machine.docker("create", "--name", "loud", IMAGE, "sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' 'x'; echo; echo end >&2")
     lazy = machine.begin("start", "-a", "loud", stderr=subprocess.DEVNULL)
-    assert machine.docker("wait", "loud").out == "0\n"
-    assert machine.docker("logs", "loud", binary=True).out.count(b"x") == 20_000_000
+    until("its end", lambda: machine.see("loud", "{{.State.Status}} {{.State.ExitCode}}") == "exited 0")
+    kept = machine.docker("logs", "loud", binary=True).out.count(b"x")
+    assert kept == 20_000_000, kept
     lazy.kill()
     lazy.communicate()
 

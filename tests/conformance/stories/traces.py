@@ -27,9 +27,9 @@ def a_start_that_fails_leaves_nothing(machine):
     machine.run("--rm", "--", "true")
     before = set(machine.traces())
     machine.docker("run", "-p", "9300:80", IMAGE, "no-such-program", fails=True)
-    machine.run("-d", "-p", "9300:80", "--name", "c", "--", "true")
-    machine.docker("wait", "c")
-    machine.docker("rm", "c")
+    machine.run("-d", "-p", "9300:80", "--name", "one", "--", "true")
+    machine.docker("wait", "one")
+    machine.docker("rm", "one")
     until("the kernel to let go", lambda: not set(machine.traces()) - before, 5)
 
 

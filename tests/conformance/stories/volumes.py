@@ -26,8 +26,8 @@ def an_empty_volume_is_filled_from_the_image_once(machine):
 def anonymous_volumes_go_with_rm(machine):
     machine.run("--rm", "-v", "/d", "--", "true")
     assert machine.docker("volume", "ls", "-q").out == ""
-    machine.run("--name", "c", "-v", "/d", "--", "true")
-    machine.docker("rm", "c")
+    machine.run("--name", "one", "-v", "/d", "--", "true")
+    machine.docker("rm", "one")
     assert len(machine.docker("volume", "ls", "-q").out.split()) == 1
     machine.docker("volume", "prune", "-f")
     assert machine.docker("volume", "ls", "-q").out == ""
