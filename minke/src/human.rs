@@ -6,8 +6,11 @@ fn general(value: f64, digits: usize) -> String {
         return "0".into();
     }
     let scientific = format!("{value:.*e}", digits - 1);
-    let exponent: i32 = scientific.split_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or(0);
-    let trim = |text: String| if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text };
+    let exponent: i32 =
+        scientific.split_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or(0);
+    let trim = |text: String| {
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    };
     if exponent < -4 || exponent >= digits as i32 {
         let mantissa = scientific.split('e').next().unwrap_or_default().to_owned();
         return format!("{}e{}{:02}", trim(mantissa), if exponent < 0 { '-' } else { '+' }, exponent.abs());
@@ -125,7 +128,9 @@ fn parse_size(text: &str, base: f64) -> Result<i64, String> {
     let invalid = || format!("invalid size: '{text}'");
     let at = text.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ' ').ok_or_else(invalid)?;
     let number = text[..=at].trim_end_matches(' ');
-    let number: f64 = number.parse().map_err(|_| format!("strconv.ParseFloat: parsing {}: invalid syntax", crate::cli::flag::quote(number)))?;
+    let number: f64 = number.parse().map_err(|_| {
+        format!("strconv.ParseFloat: parsing {}: invalid syntax", crate::cli::flag::quote(number))
+    })?;
     if number < 0.0 {
         return Err(invalid());
     }
@@ -195,7 +200,16 @@ mod tests {
 
     #[test]
     fn sizes_are_read_with_or_without_units() {
-        for (text, want) in [("100000000b", 100_000_000), ("65536k", 64 << 20), ("64m", 64 << 20), ("1g", 1 << 30), ("0.0625G", 64 << 20), ("1.5GiB", 3 << 29), ("32 kb", 32 << 10), ("7", 7)] {
+        for (text, want) in [
+            ("100000000b", 100_000_000),
+            ("65536k", 64 << 20),
+            ("64m", 64 << 20),
+            ("1g", 1 << 30),
+            ("0.0625G", 64 << 20),
+            ("1.5GiB", 3 << 29),
+            ("32 kb", 32 << 10),
+            ("7", 7),
+        ] {
             assert_eq!(parse_ram(text), Ok(want), "{text}");
         }
         assert_eq!(parse_ram("lots").unwrap_err(), "invalid size: 'lots'");

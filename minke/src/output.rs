@@ -16,7 +16,10 @@ pub(crate) fn each(arguments: &[String], mut work: impl FnMut(&str) -> Outcome) 
 }
 
 /// Does `work` for the arguments side by side; what each returns is printed in their order, if anything.
-pub(crate) fn each_at_once(arguments: &[String], work: impl Fn(&str) -> Result<String, Failure> + Sync) -> Outcome {
+pub(crate) fn each_at_once(
+    arguments: &[String],
+    work: impl Fn(&str) -> Result<String, Failure> + Sync,
+) -> Outcome {
     if let [one] = arguments {
         return line(work(one)?);
     }
@@ -25,7 +28,8 @@ pub(crate) fn each_at_once(arguments: &[String], work: impl Fn(&str) -> Result<S
         std::thread::scope(|scope| {
             let running: Vec<_> = group.iter().map(|argument| scope.spawn(|| work(argument))).collect();
             for thread in running {
-                let result = thread.join().unwrap_or_else(|_| Err(Failure::new("a worker of this command died")));
+                let result =
+                    thread.join().unwrap_or_else(|_| Err(Failure::new("a worker of this command died")));
                 match result.and_then(line) {
                     Ok(()) => {}
                     Err(failure) => failures.push(failure),
@@ -45,7 +49,8 @@ pub(crate) fn together(failures: Vec<Failure>) -> Outcome {
     if failures.is_empty() {
         return Ok(());
     }
-    let texts: Vec<String> = failures.into_iter().map(|failure| failure.text).filter(|text| !text.is_empty()).collect();
+    let texts: Vec<String> =
+        failures.into_iter().map(|failure| failure.text).filter(|text| !text.is_empty()).collect();
     Err(Failure::new(texts.join("\n")))
 }
 

@@ -30,7 +30,8 @@ impl Arity {
             Arity::Exactly(n) => (count != n).then(|| format!("requires {n} {}", plural(n))),
             Arity::AtLeast(n) => (count < n).then(|| format!("requires at least {n} {}", plural(n))),
             Arity::AtMost(n) => (count > n).then(|| format!("requires at most {n} {}", plural(n))),
-            Arity::Range(least, most) => (count < least || count > most).then(|| format!("requires at least {least} and at most {most} {}", plural(most))),
+            Arity::Range(least, most) => (count < least || count > most)
+                .then(|| format!("requires at least {least} and at most {most} {}", plural(most))),
         }
     }
 }

@@ -41,7 +41,8 @@ pub(crate) fn parse(text: &str) -> Result<i64, String> {
         if name.is_empty() {
             return Err(format!("time: missing unit in duration {quoted}"));
         }
-        total += number * unit(name).ok_or_else(|| format!("time: unknown unit \"{name}\" in duration {quoted}"))?;
+        total += number
+            * unit(name).ok_or_else(|| format!("time: unknown unit \"{name}\" in duration {quoted}"))?;
         rest = tail;
     }
     if total > i64::MAX as f64 {

@@ -213,7 +213,9 @@ impl Value for Pairs {
 impl Pairs {
     /// As a JSON object.
     pub(crate) fn to_json(&self) -> serde_json::Value {
-        serde_json::Value::Object(self.0.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect())
+        serde_json::Value::Object(
+            self.0.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect(),
+        )
     }
 }
 
@@ -352,7 +354,8 @@ impl Filters {
         if self.0.is_empty() {
             return None;
         }
-        let mut filters: std::collections::BTreeMap<&str, std::collections::BTreeMap<&str, bool>> = Default::default();
+        let mut filters: std::collections::BTreeMap<&str, std::collections::BTreeMap<&str, bool>> =
+            Default::default();
         for (name, value) in &self.0 {
             filters.entry(name).or_default().insert(value, true);
         }
@@ -370,7 +373,10 @@ mod tests {
         assert_eq!(parse_int("0x10", 64), Ok(16));
         assert_eq!(parse_int("010", 64), Ok(8));
         assert_eq!(parse_int("x", 64).unwrap_err(), "strconv.ParseInt: parsing \"x\": invalid syntax");
-        assert_eq!(parse_uint("70000", 16).unwrap_err(), "strconv.ParseUint: parsing \"70000\": value out of range");
+        assert_eq!(
+            parse_uint("70000", 16).unwrap_err(),
+            "strconv.ParseUint: parsing \"70000\": value out of range"
+        );
     }
 
     #[test]

@@ -6,12 +6,20 @@ use std::fmt::Write as _;
 
 /// Columns to wrap at: the terminal's, or 80.
 pub(crate) fn width() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| size.ws_col as usize).ok().filter(|&columns| columns > 0).unwrap_or(80)
+    rustix::termios::tcgetwinsize(std::io::stdout())
+        .map(|size| size.ws_col as usize)
+        .ok()
+        .filter(|&columns| columns > 0)
+        .unwrap_or(80)
 }
 
 /// The line `Usage:  docker run [OPTIONS] …`, and further ones where a command has several forms.
 pub(crate) fn usage(program: &str, path: &str, command: &Command) -> String {
-    let forms: Vec<String> = command.usage.split('\n').map(|form| format!("{program} {path} {form}").trim_end().to_owned()).collect();
+    let forms: Vec<String> = command
+        .usage
+        .split('\n')
+        .map(|form| format!("{program} {path} {form}").trim_end().to_owned())
+        .collect();
     format!("Usage:  {}", forms.join("\n\t"))
 }
 
@@ -58,7 +66,10 @@ pub(crate) fn root(program: &str, tree: &[Entry], global: &[Flag], columns: usiz
         text,
         "\nManagement Commands:\n{}\nCommands:\n{}\nGlobal Options:\n{}\nRun '{program} COMMAND --help' for more information on a command.\n",
         entries(shown().filter(|entry| matches!(entry, Entry::Group(_))), 11),
-        entries(shown().filter(|entry| !matches!(entry, Entry::Group(_)) && !COMMON.contains(&entry.name())), 11),
+        entries(
+            shown().filter(|entry| !matches!(entry, Entry::Group(_)) && !COMMON.contains(&entry.name())),
+            11
+        ),
         flags(global, columns)
     );
     text
@@ -66,7 +77,8 @@ pub(crate) fn root(program: &str, tree: &[Entry], global: &[Flag], columns: usiz
 
 /// The block of flags, sorted by name, wrapped to `columns`.
 pub(crate) fn flags(flags: &[Flag], columns: usize) -> String {
-    let mut shown: Vec<&Flag> = flags.iter().filter(|flag| !flag.help.is_empty() && flag.deprecated.is_none()).collect();
+    let mut shown: Vec<&Flag> =
+        flags.iter().filter(|flag| !flag.help.is_empty() && flag.deprecated.is_none()).collect();
     shown.sort_by_key(|flag| flag.name);
     let lines: Vec<(String, String)> = shown.iter().map(|flag| (left(flag), right(flag))).collect();
     let indent = lines.iter().map(|(left, _)| left.chars().count()).max().unwrap_or(0) + 3;
@@ -118,8 +130,26 @@ mod tests {
     #[test]
     fn flags_line_up_and_wrap() {
         const FLAGS: &[Flag] = &[
-            Flag { name: "tail", short: Some('n'), word: "string", bare: false, quoted: true, default: Some("all"), help: "Number of lines to show from the end of the logs", deprecated: None },
-            Flag { name: "details", short: None, word: "", bare: true, quoted: false, default: None, help: "Show extra details provided to logs", deprecated: None },
+            Flag {
+                name: "tail",
+                short: Some('n'),
+                word: "string",
+                bare: false,
+                quoted: true,
+                default: Some("all"),
+                help: "Number of lines to show from the end of the logs",
+                deprecated: None,
+            },
+            Flag {
+                name: "details",
+                short: None,
+                word: "",
+                bare: true,
+                quoted: false,
+                default: None,
+                help: "Show extra details provided to logs",
+                deprecated: None,
+            },
         ];
         assert_eq!(
             flags(FLAGS, 60),

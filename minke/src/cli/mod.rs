@@ -119,8 +119,15 @@ fn run(words: &[String]) -> Outcome {
                 show("Flag shorthand -h has been deprecated, use --help\n")?;
             }
             return match wrong {
-                Wrong::Help | Wrong::ShortHelp => show(&help::root(program, tree, Globals::FLAGS, help::width())),
-                Wrong::Sentence(text) => Err(Failure { code: 125, text: format!("{text}\n\nUsage:  {program} [OPTIONS] COMMAND [ARG...]\n\nRun '{program} --help' for more information") }),
+                Wrong::Help | Wrong::ShortHelp => {
+                    show(&help::root(program, tree, Globals::FLAGS, help::width()))
+                }
+                Wrong::Sentence(text) => Err(Failure {
+                    code: 125,
+                    text: format!(
+                        "{text}\n\nUsage:  {program} [OPTIONS] COMMAND [ARG...]\n\nRun '{program} --help' for more information"
+                    ),
+                }),
             };
         }
     };
@@ -128,10 +135,14 @@ fn run(words: &[String]) -> Outcome {
         println!("{}", crate::commands::system::version::line());
         return Ok(());
     }
-    if !matches!(parsed.flags.log_level.as_str(), "trace" | "debug" | "info" | "warn" | "warning" | "error" | "fatal" | "panic") {
+    if !matches!(
+        parsed.flags.log_level.as_str(),
+        "trace" | "debug" | "info" | "warn" | "warning" | "error" | "fatal" | "panic"
+    ) {
         return Err(Failure::new(format!("Unable to parse logging level: {}", parsed.flags.log_level)));
     }
-    let cli = Cli { globals: parsed.flags, path: String::new(), config: OnceCell::new(), client: OnceCell::new() };
+    let cli =
+        Cli { globals: parsed.flags, path: String::new(), config: OnceCell::new(), client: OnceCell::new() };
     dispatch(cli, tree, &parsed.args)
 }
 
@@ -149,13 +160,22 @@ fn dispatch(mut cli: Cli, tree: &'static [Entry], words: &[String]) -> Outcome {
             Some("help") if group.is_none() => return help_on(tree, &words[at + 1..]),
             Some(word) => word,
         };
-        let shown = format!("{}{word}", if cli.path.is_empty() { String::new() } else { format!("{} ", cli.path) });
+        let shown =
+            format!("{}{word}", if cli.path.is_empty() { String::new() } else { format!("{} ", cli.path) });
         if word.starts_with('-') && word.len() > 1 {
             let text = match word.strip_prefix("--") {
                 Some(name) => format!("unknown flag: --{}", name.split('=').next().unwrap_or_default()),
-                None => format!("unknown shorthand flag: '{}' in {word}", word.chars().nth(1).unwrap_or_default()),
+                None => {
+                    format!("unknown shorthand flag: '{}' in {word}", word.chars().nth(1).unwrap_or_default())
+                }
             };
-            return Err(Failure { code: 125, text: format!("{text}\n\nUsage:  {program} {} COMMAND\n\nRun '{program} {} --help' for more information", cli.path, cli.path) });
+            return Err(Failure {
+                code: 125,
+                text: format!(
+                    "{text}\n\nUsage:  {program} {} COMMAND\n\nRun '{program} {} --help' for more information",
+                    cli.path, cli.path
+                ),
+            });
         }
         match entries.iter().find(|entry| entry.answers_to(word)) {
             Some(Entry::Group(found)) => {
@@ -169,11 +189,20 @@ fn dispatch(mut cli: Cli, tree: &'static [Entry], words: &[String]) -> Outcome {
             }
             None => {
                 if let Some(later) = crate::commands::comes_later(&shown) {
-                    return Err(Failure::new(format!("{program}: '{program} {later}' is not there yet: it comes with a later version")));
+                    return Err(Failure::new(format!(
+                        "{program}: '{program} {later}' is not there yet: it comes with a later version"
+                    )));
                 }
-                let usage = if cli.path.is_empty() { String::new() } else { format!("\n\nUsage:  {program} {}", cli.path) };
-                let path = if cli.path.is_empty() { program.to_owned() } else { format!("{program} {}", cli.path) };
-                return Err(Failure::new(format!("{program}: unknown command: {program} {shown}{usage}\n\nRun '{path} --help' for more information")));
+                let usage = if cli.path.is_empty() {
+                    String::new()
+                } else {
+                    format!("\n\nUsage:  {program} {}", cli.path)
+                };
+                let path =
+                    if cli.path.is_empty() { program.to_owned() } else { format!("{program} {}", cli.path) };
+                return Err(Failure::new(format!(
+                    "{program}: unknown command: {program} {shown}{usage}\n\nRun '{path} --help' for more information"
+                )));
             }
         }
     }
@@ -196,7 +225,9 @@ fn help_on(tree: &'static [Entry], words: &[String]) -> Outcome {
         path.push_str(word);
         match entries.iter().find(|entry| entry.answers_to(word)) {
             Some(Entry::Group(found)) => (entries, group) = (found.entries, Some(*found)),
-            Some(Entry::Command(found) | Entry::Alias(_, found)) => return show(&help::command(program(), &path, found, help::width())),
+            Some(Entry::Command(found) | Entry::Alias(_, found)) => {
+                return show(&help::command(program(), &path, found, help::width()));
+            }
             None => return Err(Failure::new(format!("unknown help topic: {}", words.join(" ")))),
         }
     }
@@ -218,7 +249,11 @@ fn unresolved(why: String) -> Failure {
 
 impl Cli {
     /// Parses the words of `command` and checks how many arguments there are.
-    pub(crate) fn parse<F: Flags>(&self, command: &Command, words: &[String]) -> Result<(F, Vec<String>), Failure> {
+    pub(crate) fn parse<F: Flags>(
+        &self,
+        command: &Command,
+        words: &[String],
+    ) -> Result<(F, Vec<String>), Failure> {
         let program = program();
         match parse::parse::<F>(words, command.interspersed) {
             Ok(parsed) => {
@@ -226,7 +261,11 @@ impl Cli {
                     show(&format!("{notice}\n"))?;
                 }
                 if let Some(complaint) = command.arity.complaint(parsed.args.len()) {
-                    let lead = if complaint.contains("at least") && !complaint.contains(" and ") { "See" } else { "Run" };
+                    let lead = if complaint.contains("at least") && !complaint.contains(" and ") {
+                        "See"
+                    } else {
+                        "Run"
+                    };
                     return Err(Failure::new(format!(
                         "{program}: '{program} {}' {complaint}\n\n{}\n\n{lead} '{program} {} --help' for more information",
                         self.path,
@@ -236,7 +275,14 @@ impl Cli {
                 }
                 Ok((parsed.flags, parsed.args))
             }
-            Err(Wrong::Sentence(text)) => Err(Failure { code: 125, text: format!("{text}\n\n{}\n\nRun '{program} {} --help' for more information", help::usage(program, &self.path, command), self.path) }),
+            Err(Wrong::Sentence(text)) => Err(Failure {
+                code: 125,
+                text: format!(
+                    "{text}\n\n{}\n\nRun '{program} {} --help' for more information",
+                    help::usage(program, &self.path, command),
+                    self.path
+                ),
+            }),
             Err(wrong) => {
                 if matches!(wrong, Wrong::ShortHelp) {
                     show("Flag shorthand -h has been deprecated, use --help\n")?;
@@ -250,7 +296,10 @@ impl Cli {
     /// A failure that names the command and points at its help, as docker ends `run` and `create`.
     pub(crate) fn with_help(&self, code: i32, text: impl std::fmt::Display) -> Failure {
         let program = program();
-        Failure { code, text: format!("{program}: {text}\n\nRun '{program} {} --help' for more information", self.path) }
+        Failure {
+            code,
+            text: format!("{program}: {text}\n\nRun '{program} {} --help' for more information", self.path),
+        }
     }
 
     /// The user's configuration file.
@@ -307,7 +356,11 @@ impl Cli {
         if self.globals.context.is_some() && !self.globals.host.is_empty() {
             return Err(Failure::new("conflicting options: cannot specify both --host and --context"));
         }
-        let secure = self.globals.tls || self.globals.tls_verify || !self.globals.tls_ca.is_empty() || !self.globals.tls_cert.is_empty() || !self.globals.tls_key.is_empty();
+        let secure = self.globals.tls
+            || self.globals.tls_verify
+            || !self.globals.tls_ca.is_empty()
+            || !self.globals.tls_cert.is_empty()
+            || !self.globals.tls_key.is_empty();
         if secure || std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty()) {
             return Err(Failure::new("TLS to a daemon is not there yet: use an ssh:// or unix:// address"));
         }

@@ -52,7 +52,11 @@ pub(crate) fn parse<F: Flags>(words: &[String], interspersed: bool) -> Result<Pa
     Ok(parsed)
 }
 
-fn parse_long<F: Flags>(parsed: &mut Parsed<F>, long: &str, words: &mut std::slice::Iter<'_, String>) -> Result<(), Wrong> {
+fn parse_long<F: Flags>(
+    parsed: &mut Parsed<F>,
+    long: &str,
+    words: &mut std::slice::Iter<'_, String>,
+) -> Result<(), Wrong> {
     if long.starts_with(['-', '=']) {
         return Err(Wrong::Sentence(format!("bad flag syntax: --{long}")));
     }
@@ -81,7 +85,11 @@ fn parse_long<F: Flags>(parsed: &mut Parsed<F>, long: &str, words: &mut std::sli
     set(parsed, flag, value)
 }
 
-fn parse_short<F: Flags>(parsed: &mut Parsed<F>, group: &str, words: &mut std::slice::Iter<'_, String>) -> Result<(), Wrong> {
+fn parse_short<F: Flags>(
+    parsed: &mut Parsed<F>,
+    group: &str,
+    words: &mut std::slice::Iter<'_, String>,
+) -> Result<(), Wrong> {
     let mut rest = group;
     while let Some(letter) = rest.chars().next() {
         let here = rest;
@@ -101,7 +109,9 @@ fn parse_short<F: Flags>(parsed: &mut Parsed<F>, group: &str, words: &mut std::s
             _ if !rest.is_empty() => std::mem::take(&mut rest),
             _ => match words.next() {
                 Some(next) => next,
-                None => return Err(Wrong::Sentence(format!("flag needs an argument: '{letter}' in -{here}"))),
+                None => {
+                    return Err(Wrong::Sentence(format!("flag needs an argument: '{letter}' in -{here}")));
+                }
             },
         };
         set(parsed, flag, value)?;
@@ -179,7 +189,10 @@ mod tests {
     #[test]
     fn two_dashes_end_the_flags() {
         let p = parse::<Some>(&words("a -d -- -t b"), true).unwrap_or_else(|_| panic!("refused"));
-        assert_eq!((p.args.join(" ").as_str(), p.flags.detach, p.flags.tty, p.dash), ("a -t b", true, false, Some(1)));
+        assert_eq!(
+            (p.args.join(" ").as_str(), p.flags.detach, p.flags.tty, p.dash),
+            ("a -t b", true, false, Some(1))
+        );
         let p = parse::<Some>(&words("- a"), true).unwrap_or_else(|_| panic!("refused"));
         assert_eq!(p.args, ["-", "a"]);
     }
@@ -192,8 +205,14 @@ mod tests {
         assert_eq!(bad("--name"), "flag needs an argument: --name");
         assert_eq!(bad("-p"), "flag needs an argument: 'p' in -p");
         assert_eq!(bad("---x"), "bad flag syntax: ---x");
-        assert_eq!(bad("-d=foo"), "invalid argument \"foo\" for \"-d, --detach\" flag: strconv.ParseBool: parsing \"foo\": invalid syntax");
-        assert_eq!(bad("--rm="), "invalid argument \"\" for \"--rm\" flag: strconv.ParseBool: parsing \"\": invalid syntax");
+        assert_eq!(
+            bad("-d=foo"),
+            "invalid argument \"foo\" for \"-d, --detach\" flag: strconv.ParseBool: parsing \"foo\": invalid syntax"
+        );
+        assert_eq!(
+            bad("--rm="),
+            "invalid argument \"\" for \"--rm\" flag: strconv.ParseBool: parsing \"\": invalid syntax"
+        );
         assert_eq!(parse::<Some>(&words("a --help"), true).err(), Option::Some(Wrong::Help));
         assert_eq!(parse::<Some>(&words("-h"), true).err(), Option::Some(Wrong::ShortHelp));
     }

@@ -39,10 +39,16 @@ impl ConfigFile {
         let (value, warning) = match std::fs::read(&file) {
             Ok(bytes) => match serde_json::from_slice(&bytes) {
                 Ok(value) => (value, None),
-                Err(error) => (Value::Null, Some(format!("WARNING: Error loading config file: {}: {error}", file.display()))),
+                Err(error) => (
+                    Value::Null,
+                    Some(format!("WARNING: Error loading config file: {}: {error}", file.display())),
+                ),
             },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => (Value::Null, None),
-            Err(error) => (Value::Null, Some(format!("WARNING: Error loading config file: {}: {error}", file.display()))),
+            Err(error) => (
+                Value::Null,
+                Some(format!("WARNING: Error loading config file: {}: {error}", file.display())),
+            ),
         };
         (Self { directory: directory.to_owned(), value }, warning)
     }
@@ -64,7 +70,13 @@ impl ConfigFile {
 
     /// `HttpHeaders`, sent with each request.
     pub(crate) fn headers(&self) -> Vec<(String, String)> {
-        self.value.at("HttpHeaders").entries().iter().filter(|(name, _)| !name.eq_ignore_ascii_case("user-agent")).map(|(name, value)| (name.clone(), value.as_text().to_owned())).collect()
+        self.value
+            .at("HttpHeaders")
+            .entries()
+            .iter()
+            .filter(|(name, _)| !name.eq_ignore_ascii_case("user-agent"))
+            .map(|(name, value)| (name.clone(), value.as_text().to_owned()))
+            .collect()
     }
 
     /// The proxies of `host`, as variables of a container's environment, upper and lower case.
@@ -72,9 +84,21 @@ impl ConfigFile {
         let all = self.value.at("proxies");
         let own = all.at_key(host);
         let proxies = if own.is_null() { all.at_key("default") } else { own };
-        let names = [("httpProxy", "HTTP_PROXY"), ("httpsProxy", "HTTPS_PROXY"), ("noProxy", "NO_PROXY"), ("ftpProxy", "FTP_PROXY"), ("allProxy", "ALL_PROXY")];
+        let names = [
+            ("httpProxy", "HTTP_PROXY"),
+            ("httpsProxy", "HTTPS_PROXY"),
+            ("noProxy", "NO_PROXY"),
+            ("ftpProxy", "FTP_PROXY"),
+            ("allProxy", "ALL_PROXY"),
+        ];
         let set = names.iter().filter(|(key, _)| !proxies.text(key).is_empty());
-        set.flat_map(|(key, name)| [(name.to_string(), proxies.text(key).to_owned()), (name.to_lowercase(), proxies.text(key).to_owned())]).collect()
+        set.flat_map(|(key, name)| {
+            [
+                (name.to_string(), proxies.text(key).to_owned()),
+                (name.to_lowercase(), proxies.text(key).to_owned()),
+            ]
+        })
+        .collect()
     }
 
     /// The header `X-Registry-Auth` for images of `domain`; empty credentials when there are none.
@@ -82,12 +106,20 @@ impl ConfigFile {
         let key = if domain == "docker.io" || domain == "index.docker.io" { HUB } else { domain };
         let found = self.credentials(key)?;
         let mut auth = serde_json::Map::new();
-        for (name, text) in [("username", found.username), ("password", found.password), ("identitytoken", found.identity_token), ("serveraddress", found.server)] {
+        for (name, text) in [
+            ("username", found.username),
+            ("password", found.password),
+            ("identitytoken", found.identity_token),
+            ("serveraddress", found.server),
+        ] {
             if !text.is_empty() {
                 auth.insert(name.into(), text.into());
             }
         }
-        Ok(base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE, serde_json::Value::Object(auth).to_string()))
+        Ok(base64::Engine::encode(
+            &base64::engine::general_purpose::URL_SAFE,
+            serde_json::Value::Object(auth).to_string(),
+        ))
     }
 
     /// Asks the helper for that registry, the general one, or the file itself.
@@ -100,12 +132,22 @@ impl ConfigFile {
             return ask_helper(helper, key);
         }
         let auths = self.value.at("auths");
-        let entry = auths.entries().iter().find(|(known, _)| known == key || hostname(known) == hostname(key)).map(|(_, entry)| entry);
+        let entry = auths
+            .entries()
+            .iter()
+            .find(|(known, _)| known == key || hostname(known) == hostname(key))
+            .map(|(_, entry)| entry);
         let Some(entry) = entry else { return Ok(Credentials::default()) };
-        let decoded = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, entry.text("auth")).map_err(|error| format!("invalid auth configuration of {key}: {error}"))?;
+        let decoded = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, entry.text("auth"))
+            .map_err(|error| format!("invalid auth configuration of {key}: {error}"))?;
         let decoded = String::from_utf8_lossy(&decoded).into_owned();
         let (username, password) = decoded.split_once(':').unwrap_or_default();
-        Ok(Credentials { username: username.into(), password: password.trim_end_matches('\0').into(), identity_token: entry.text("identitytoken").into(), server: key.into() })
+        Ok(Credentials {
+            username: username.into(),
+            password: password.trim_end_matches('\0').into(),
+            identity_token: entry.text("identitytoken").into(),
+            server: key.into(),
+        })
     }
 }
 
@@ -119,7 +161,13 @@ fn hostname(key: &str) -> &str {
 fn ask_helper(helper: &str, key: &str) -> Result<Credentials, String> {
     let name = format!("docker-credential-{helper}");
     let failed = |cause: std::io::Error| format!("error getting credentials from {name}: {cause}");
-    let mut child = Command::new(&name).arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(failed)?;
+    let mut child = Command::new(&name)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(key.as_bytes()).map_err(failed)?;
     }
@@ -131,7 +179,8 @@ fn ask_helper(helper: &str, key: &str) -> Result<Credentials, String> {
         }
         return Err(format!("error getting credentials from {name}: {}", text.trim()));
     }
-    let answer: Value = serde_json::from_str(&text).map_err(|error| format!("error getting credentials from {name}: {error}"))?;
+    let answer: Value = serde_json::from_str(&text)
+        .map_err(|error| format!("error getting credentials from {name}: {error}"))?;
     let (username, secret) = (answer.text("Username").to_owned(), answer.text("Secret").to_owned());
     if username == TOKEN_USER {
         return Ok(Credentials { identity_token: secret, server: key.into(), ..Credentials::default() });
@@ -149,16 +198,30 @@ mod tests {
 
     #[test]
     fn credentials_are_found_by_host() {
-        let file = config(r#"{"auths": {"https://index.docker.io/v1/": {"auth": "bWU6cHc="}, "r.io": {"auth": "YTpiOmM=", "identitytoken": "t"}}}"#);
-        assert_eq!(file.credentials(HUB).unwrap(), Credentials { username: "me".into(), password: "pw".into(), identity_token: String::new(), server: HUB.into() });
+        let file = config(
+            r#"{"auths": {"https://index.docker.io/v1/": {"auth": "bWU6cHc="}, "r.io": {"auth": "YTpiOmM=", "identitytoken": "t"}}}"#,
+        );
+        assert_eq!(
+            file.credentials(HUB).unwrap(),
+            Credentials {
+                username: "me".into(),
+                password: "pw".into(),
+                identity_token: String::new(),
+                server: HUB.into()
+            }
+        );
         assert_eq!(file.credentials("r.io").unwrap().password, "b:c");
         assert_eq!(file.registry_auth("other.io").unwrap(), "e30=");
     }
 
     #[test]
     fn proxies_are_written_in_both_cases() {
-        let file = config(r#"{"proxies": {"default": {"httpProxy": "http://p:1"}, "tcp://h:1": {"noProxy": "x"}}}"#);
-        assert_eq!(file.proxies("unix:///s"), [("HTTP_PROXY".into(), "http://p:1".into()), ("http_proxy".into(), "http://p:1".into())]);
+        let file =
+            config(r#"{"proxies": {"default": {"httpProxy": "http://p:1"}, "tcp://h:1": {"noProxy": "x"}}}"#);
+        assert_eq!(
+            file.proxies("unix:///s"),
+            [("HTTP_PROXY".into(), "http://p:1".into()), ("http_proxy".into(), "http://p:1".into())]
+        );
         assert_eq!(file.proxies("tcp://h:1")[0].0, "NO_PROXY");
     }
 }

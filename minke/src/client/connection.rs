@@ -58,7 +58,10 @@ impl Connection {
 fn unreachable(host: &Host, cause: io::Error) -> ClientError {
     match cause.kind() {
         io::ErrorKind::PermissionDenied => ClientError::Denied { host: host.to_string(), cause },
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::Unreachable { host: host.to_string(), daemon: if crate::cli::program() == "docker" { "Docker" } else { "Minke" } },
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::Unreachable {
+            host: host.to_string(),
+            daemon: if crate::cli::program() == "docker" { "Docker" } else { "Minke" },
+        },
         _ => ClientError::Connect(format!("dial {host}: {cause}")),
     }
 }

@@ -46,16 +46,31 @@ impl Store {
     /// A context by name. The error is docker's sentence.
     pub(crate) fn get(&self, name: &str) -> Result<Context, String> {
         let file = self.meta_directory(name).join("meta.json");
-        let bytes = std::fs::read(&file).map_err(|_| format!("context {}: context not found: open {}: no such file or directory", crate::cli::flag::quote(name), file.display()))?;
-        let meta: Value = serde_json::from_slice(&bytes).map_err(|error| format!("load context {}: {}: {error}", crate::cli::flag::quote(name), file.display()))?;
-        Ok(Context { name: name.to_owned(), description: meta.text("Metadata.Description").to_owned(), host: meta.text("Endpoints.docker.Host").to_owned(), meta })
+        let bytes = std::fs::read(&file).map_err(|_| {
+            format!(
+                "context {}: context not found: open {}: no such file or directory",
+                crate::cli::flag::quote(name),
+                file.display()
+            )
+        })?;
+        let meta: Value = serde_json::from_slice(&bytes).map_err(|error| {
+            format!("load context {}: {}: {error}", crate::cli::flag::quote(name), file.display())
+        })?;
+        Ok(Context {
+            name: name.to_owned(),
+            description: meta.text("Metadata.Description").to_owned(),
+            host: meta.text("Endpoints.docker.Host").to_owned(),
+            meta,
+        })
     }
 
     /// All contexts, by name.
     pub(crate) fn list(&self) -> Vec<Context> {
         let Ok(entries) = std::fs::read_dir(self.root.join("meta")) else { return Vec::new() };
         let metas = entries.flatten().filter_map(|entry| std::fs::read(entry.path().join("meta.json")).ok());
-        let names = metas.filter_map(|bytes| serde_json::from_slice::<Value>(&bytes).ok()).map(|meta| meta.text("Name").to_owned());
+        let names = metas
+            .filter_map(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+            .map(|meta| meta.text("Name").to_owned());
         let mut contexts: Vec<Context> = names.filter_map(|name| self.get(&name).ok()).collect();
         contexts.sort_by(|a, b| a.name.cmp(&b.name));
         contexts

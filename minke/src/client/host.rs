@@ -43,13 +43,18 @@ impl Host {
                 if !path.is_empty() {
                     return Err(wrong("an ssh address has no path"));
                 }
-                let (user, machine) = authority.rsplit_once('@').map_or((None, authority), |(user, machine)| (Some(user), machine));
+                let (user, machine) = authority
+                    .rsplit_once('@')
+                    .map_or((None, authority), |(user, machine)| (Some(user), machine));
                 let (machine, port) = match machine.rsplit_once(':') {
                     Some((machine, port)) if port.parse::<u16>().is_ok() => (machine, Some(port)),
                     _ => (machine, None),
                 };
                 // A name that begins with a dash would be an option of ssh (CVE-2017-1000117 and its kin).
-                if machine.is_empty() || machine.starts_with('-') || user.is_some_and(|user| user.contains(':') || user.starts_with('-')) {
+                if machine.is_empty()
+                    || machine.starts_with('-')
+                    || user.is_some_and(|user| user.contains(':') || user.starts_with('-'))
+                {
                     return Err(wrong("want ssh://[user@]host[:port]"));
                 }
                 let mut arguments = vec!["-o".to_owned(), "ConnectTimeout=30".to_owned(), "-T".to_owned()];
@@ -79,7 +84,11 @@ impl fmt::Display for Host {
 
 /// The socket of this machine's daemon, by the name that we were called by.
 pub(crate) fn default_socket() -> PathBuf {
-    if crate::cli::program() == "docker" { "/var/run/docker.sock".into() } else { "/run/minke/minke.sock".into() }
+    if crate::cli::program() == "docker" {
+        "/var/run/docker.sock".into()
+    } else {
+        "/run/minke/minke.sock".into()
+    }
 }
 
 #[cfg(test)]
@@ -99,7 +108,9 @@ mod tests {
 
     #[test]
     fn ssh_takes_user_and_port_and_no_options() {
-        let Host::Ssh { arguments, .. } = Host::parse("ssh://me@box:2222").unwrap() else { panic!("not ssh") };
+        let Host::Ssh { arguments, .. } = Host::parse("ssh://me@box:2222").unwrap() else {
+            panic!("not ssh")
+        };
         assert_eq!(arguments[3..], ["-l", "me", "-p", "2222", "box"]);
         assert!(Host::parse("ssh://-oProxyCommand=x").is_err());
         assert!(Host::parse("ssh://").is_err());

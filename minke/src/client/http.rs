@@ -76,8 +76,17 @@ impl Framing {
 }
 
 /// Writes a request. A streamed payload is sent by a thread, so that the answer can be read meanwhile.
-pub(crate) fn write_request(connection: &mut Connection, method: &str, target: &str, headers: &[(String, String)], payload: Payload) -> Result<(), ClientError> {
-    let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: api.moby.localhost\r\nUser-Agent: Minke-Client/{} (linux)\r\n", env!("CARGO_PKG_VERSION"));
+pub(crate) fn write_request(
+    connection: &mut Connection,
+    method: &str,
+    target: &str,
+    headers: &[(String, String)],
+    payload: Payload,
+) -> Result<(), ClientError> {
+    let mut bytes = format!(
+        "{method} {target} HTTP/1.1\r\nHost: api.moby.localhost\r\nUser-Agent: Minke-Client/{} (linux)\r\n",
+        env!("CARGO_PKG_VERSION")
+    );
     for (name, value) in headers {
         bytes.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -90,7 +99,10 @@ pub(crate) fn write_request(connection: &mut Connection, method: &str, target: &
             connection.writer.write_all(bytes.as_bytes())?;
         }
         Payload::Json(json) => {
-            bytes.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", json.len()));
+            bytes.push_str(&format!(
+                "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                json.len()
+            ));
             let mut bytes = bytes.into_bytes();
             bytes.extend_from_slice(&json);
             connection.writer.write_all(&bytes)?;
@@ -137,7 +149,8 @@ pub(crate) fn read_head(reader: &mut impl BufRead) -> Result<Head, ClientError> 
         Ok(())
     };
     next(&mut line)?;
-    let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).and_then(|code| code.parse().ok());
+    let status =
+        line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).and_then(|code| code.parse().ok());
     let status = status.ok_or_else(|| ClientError::Protocol(format!("malformed HTTP response {line:?}")))?;
     let mut headers = Vec::new();
     loop {
@@ -145,7 +158,9 @@ pub(crate) fn read_head(reader: &mut impl BufRead) -> Result<Head, ClientError> 
         if line.is_empty() {
             return Ok(Head { status, headers });
         }
-        let (name, value) = line.split_once(':').ok_or_else(|| ClientError::Protocol(format!("malformed header {line:?}")))?;
+        let (name, value) = line
+            .split_once(':')
+            .ok_or_else(|| ClientError::Protocol(format!("malformed header {line:?}")))?;
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
 }
@@ -232,7 +247,8 @@ impl Read for Body {
 fn chunk_size(reader: &mut impl BufRead) -> io::Result<u64> {
     let text = line(reader)?;
     let digits = text.split(';').next().unwrap_or_default().trim();
-    let size = u64::from_str_radix(digits, 16).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("malformed chunk size {text:?}")))?;
+    let size = u64::from_str_radix(digits, 16)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("malformed chunk size {text:?}")))?;
     if size == 0 {
         while !line(reader)?.is_empty() {}
     }

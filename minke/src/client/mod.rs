@@ -81,12 +81,25 @@ impl Client {
     }
 
     /// Sends a request and fails when the daemon refuses it.
-    pub(crate) fn call(&self, method: &str, path: &str, query: &[(&str, String)], payload: Payload) -> Result<Response, ClientError> {
+    pub(crate) fn call(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, String)],
+        payload: Payload,
+    ) -> Result<Response, ClientError> {
         self.call_with(method, path, query, payload, &[])
     }
 
     /// [`Client::call`] with further headers.
-    pub(crate) fn call_with(&self, method: &str, path: &str, query: &[(&str, String)], payload: Payload, headers: &[(String, String)]) -> Result<Response, ClientError> {
+    pub(crate) fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, String)],
+        payload: Payload,
+        headers: &[(String, String)],
+    ) -> Result<Response, ClientError> {
         let target = format!("/v{}{path}{}", self.version()?, http::query_string(query));
         let answer = self.send(method, &target, headers, payload)?;
         if answer.status >= 400 {
@@ -101,7 +114,12 @@ impl Client {
     }
 
     /// `POST` of JSON whose answer is JSON.
-    pub(crate) fn post(&self, path: &str, query: &[(&str, String)], body: &serde_json::Value) -> Result<Value, ClientError> {
+    pub(crate) fn post(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        body: &serde_json::Value,
+    ) -> Result<Value, ClientError> {
         self.call("POST", path, query, Payload::json(body))?.json()
     }
 
@@ -111,7 +129,12 @@ impl Client {
     }
 
     /// `POST` that turns the connection into a stream.
-    pub(crate) fn hijack(&self, path: &str, query: &[(&str, String)], payload: Payload) -> Result<Stream, ClientError> {
+    pub(crate) fn hijack(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        payload: Payload,
+    ) -> Result<Stream, ClientError> {
         let target = format!("/v{}{path}{}", self.version()?, http::query_string(query));
         let mut connection = self.dial()?;
         let mut headers = self.headers.clone();
@@ -131,7 +154,13 @@ impl Client {
         Connection::open(&self.host)
     }
 
-    fn send(&self, method: &str, target: &str, headers: &[(String, String)], payload: Payload) -> Result<Response, ClientError> {
+    fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(String, String)],
+        payload: Payload,
+    ) -> Result<Response, ClientError> {
         let mut all = self.headers.clone();
         all.extend_from_slice(headers);
         let idle = self.idle.lock().unwrap_or_else(|poison| poison.into_inner()).pop();
@@ -180,7 +209,13 @@ fn refusal(answer: Response, target: &str) -> ClientError {
         Some(value) => value.text("message").trim().to_owned(),
         None => text,
     };
-    let message = if message.is_empty() { format!("request returned status {status} for {target}, check if the server supports the requested API version") } else { message };
+    let message = if message.is_empty() {
+        format!(
+            "request returned status {status} for {target}, check if the server supports the requested API version"
+        )
+    } else {
+        message
+    };
     ClientError::Daemon { status, message }
 }
 

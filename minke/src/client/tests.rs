@@ -42,18 +42,28 @@ const PING: &str = "HTTP/1.1 200 OK\r\nApi-Version: 1.44\r\nContent-Length: 2\r\
 fn the_older_version_is_spoken_on_one_connection() {
     let (client, daemon) = daemon(
         "version",
-        vec![PING, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n5\r\n\": 1}\r\n0\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n"],
+        vec![
+            PING,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n5\r\n\": 1}\r\n0\r\n\r\n",
+            "HTTP/1.1 204 No Content\r\n\r\n",
+        ],
     );
     assert_eq!(client.get("/x", &[("q", "a b".into())]).unwrap().int("a"), 1);
     client.call("POST", "/y", &[], Payload::Json(b"{}".to_vec())).unwrap();
-    assert_eq!(daemon.join().unwrap(), ["HEAD /_ping HTTP/1.1 ", "GET /v1.44/x?q=a%20b HTTP/1.1 ", "POST /v1.44/y HTTP/1.1 {}"]);
+    assert_eq!(
+        daemon.join().unwrap(),
+        ["HEAD /_ping HTTP/1.1 ", "GET /v1.44/x?q=a%20b HTTP/1.1 ", "POST /v1.44/y HTTP/1.1 {}"]
+    );
 }
 
 #[test]
 fn refusals_carry_the_daemons_sentence() {
     let (client, daemon) = daemon(
         "refusal",
-        vec![PING, "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 26\r\n\r\n{\"message\":\"no such thing\"}"],
+        vec![
+            PING,
+            "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 26\r\n\r\n{\"message\":\"no such thing\"}",
+        ],
     );
     // One byte too few on purpose would break the JSON: the length above is right.
     let error = client.get("/x", &[]).unwrap_err();
@@ -64,7 +74,8 @@ fn refusals_carry_the_daemons_sentence() {
 
 #[test]
 fn a_stream_keeps_what_came_with_the_head() {
-    let (client, daemon) = daemon("hijack", vec!["HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nhello"]);
+    let (client, daemon) =
+        daemon("hijack", vec!["HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nhello"]);
     let _ = client.version.set("1.51".into());
     let mut stream = client.hijack("/containers/x/attach", &[], Payload::None).unwrap();
     let mut text = String::new();
@@ -76,7 +87,10 @@ fn a_stream_keeps_what_came_with_the_head() {
 #[test]
 fn nobody_there_is_said_with_the_address() {
     let client = Client::new(Host::Unix("/nonexistent/minke.sock".into()), Vec::new());
-    assert_eq!(client.get("/x", &[]).unwrap_err().to_string(), "Cannot connect to the Minke daemon at unix:///nonexistent/minke.sock. Is the minke daemon running?");
+    assert_eq!(
+        client.get("/x", &[]).unwrap_err().to_string(),
+        "Cannot connect to the Minke daemon at unix:///nonexistent/minke.sock. Is the minke daemon running?"
+    );
 }
 
 #[test]

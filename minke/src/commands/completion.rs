@@ -17,7 +17,13 @@ pub(crate) static COMMAND: Command = command!(NoFlags, completion, {
 });
 
 /// `__complete WORD…`: what may stand in place of the last word.
-pub(crate) static OFFERS: Command = Command { name: "__complete", interspersed: false, shown: false, run: |cli, _, words| offers(cli, words), ..Command::PLAIN };
+pub(crate) static OFFERS: Command = Command {
+    name: "__complete",
+    interspersed: false,
+    shown: false,
+    run: |cli, _, words| offers(cli, words),
+    ..Command::PLAIN
+};
 
 const BASH: &str = r#"_PROGRAM() {
     local IFS=$'\n' current=${COMP_WORDS[COMP_CWORD]}
@@ -71,12 +77,17 @@ fn reach(words: &[String]) -> Reached {
         at += 1;
         if word.starts_with('-') {
             // Global flags that take their value from the next word.
-            at += usize::from(matches!(word.as_str(), "-H" | "--host" | "-c" | "--context" | "--config" | "-l" | "--log-level"));
+            at += usize::from(matches!(
+                word.as_str(),
+                "-H" | "--host" | "-c" | "--context" | "--config" | "-l" | "--log-level"
+            ));
             continue;
         }
         match entries.iter().find(|entry| entry.answers_to(word)) {
             Some(Entry::Group(group)) => entries = group.entries,
-            Some(Entry::Command(command) | Entry::Alias(_, command)) => return Reached::Command(command, is_value(command.flags, &words[at..])),
+            Some(Entry::Command(command) | Entry::Alias(_, command)) => {
+                return Reached::Command(command, is_value(command.flags, &words[at..]));
+            }
             None => break,
         }
     }
@@ -100,7 +111,13 @@ fn offers(cli: &Cli, words: &[String]) -> Outcome {
     match reach(before) {
         Reached::Command(_, true) => {}
         Reached::Command(command, false) if current.starts_with('-') => {
-            lines.extend(command.flags.iter().filter(|flag| !flag.help.is_empty()).map(|flag| (format!("--{}", flag.name), flag.help.to_owned())));
+            lines.extend(
+                command
+                    .flags
+                    .iter()
+                    .filter(|flag| !flag.help.is_empty())
+                    .map(|flag| (format!("--{}", flag.name), flag.help.to_owned())),
+            );
         }
         Reached::Command(command, false) => {
             // Without a daemon there are no names to offer, and nothing to say about it.
@@ -108,7 +125,12 @@ fn offers(cli: &Cli, words: &[String]) -> Outcome {
                 lines.extend(names(cli, client, command.offer).into_iter().map(|name| (name, String::new())));
             }
         }
-        Reached::Entries(entries) => lines.extend(entries.iter().filter(|entry| entry.shown()).map(|entry| (entry.name().to_owned(), entry.about().to_owned()))),
+        Reached::Entries(entries) => lines.extend(
+            entries
+                .iter()
+                .filter(|entry| entry.shown())
+                .map(|entry| (entry.name().to_owned(), entry.about().to_owned())),
+        ),
     }
     let text: String = lines
         .into_iter()
@@ -123,14 +145,38 @@ fn offers(cli: &Cli, words: &[String]) -> Outcome {
 
 /// Names that the daemon knows.
 fn names(cli: &Cli, client: &Client, offer: Offer) -> Vec<String> {
-    let list = |path: &str, query: &[(&str, String)]| client.get(path, query).map(|value| value.items().to_vec()).unwrap_or_default();
+    let list = |path: &str, query: &[(&str, String)]| {
+        client.get(path, query).map(|value| value.items().to_vec()).unwrap_or_default()
+    };
     let containers = |all: bool| -> Vec<String> {
         let query: Vec<_> = if all { vec![("all", "1".to_owned())] } else { Vec::new() };
-        list("/containers/json", &query).iter().flat_map(|container| container.texts("Names").into_iter().map(|name| name.trim_start_matches('/').to_owned()).collect::<Vec<_>>()).collect()
+        list("/containers/json", &query)
+            .iter()
+            .flat_map(|container| {
+                container
+                    .texts("Names")
+                    .into_iter()
+                    .map(|name| name.trim_start_matches('/').to_owned())
+                    .collect::<Vec<_>>()
+            })
+            .collect()
     };
-    let images = || list("/images/json", &[]).iter().flat_map(|image| image.texts("RepoTags").into_iter().map(str::to_owned).collect::<Vec<_>>()).collect::<Vec<_>>();
-    let networks = || list("/networks", &[]).iter().map(|network| network.text("Name").to_owned()).collect::<Vec<_>>();
-    let volumes = || client.get("/volumes", &[]).map(|value| value.list("Volumes").iter().map(|volume| volume.text("Name").to_owned()).collect::<Vec<_>>()).unwrap_or_default();
+    let images = || {
+        list("/images/json", &[])
+            .iter()
+            .flat_map(|image| image.texts("RepoTags").into_iter().map(str::to_owned).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    };
+    let networks =
+        || list("/networks", &[]).iter().map(|network| network.text("Name").to_owned()).collect::<Vec<_>>();
+    let volumes = || {
+        client
+            .get("/volumes", &[])
+            .map(|value| {
+                value.list("Volumes").iter().map(|volume| volume.text("Name").to_owned()).collect::<Vec<_>>()
+            })
+            .unwrap_or_default()
+    };
     match offer {
         Offer::Files => Vec::new(),
         Offer::Running => containers(false),
@@ -138,7 +184,13 @@ fn names(cli: &Cli, client: &Client, offer: Offer) -> Vec<String> {
         Offer::Images => images(),
         Offer::Networks => networks(),
         Offer::Volumes => volumes(),
-        Offer::Contexts => cli.contexts().list().into_iter().map(|context| context.name).chain(["default".to_owned()]).collect(),
+        Offer::Contexts => cli
+            .contexts()
+            .list()
+            .into_iter()
+            .map(|context| context.name)
+            .chain(["default".to_owned()])
+            .collect(),
         Offer::Anything => [containers(true), images(), networks(), volumes()].concat(),
     }
 }
@@ -151,7 +203,9 @@ mod tests {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         match reach(&words) {
             Reached::Entries(entries) => format!("{} entries", entries.len()),
-            Reached::Command(command, value) => format!("{}{}", command.name, if value { " value" } else { "" }),
+            Reached::Command(command, value) => {
+                format!("{}{}", command.name, if value { " value" } else { "" })
+            }
         }
     }
 

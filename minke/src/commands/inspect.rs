@@ -33,10 +33,17 @@ pub(crate) fn raw(client: &Client, path: &str, query: &[(&str, String)]) -> Resu
 }
 
 /// Inspects each name by `get` and prints what was found, then why the rest was not.
-pub(crate) fn all(names: &[String], format: &str, mut get: impl FnMut(&str) -> Result<String, Failure>) -> Outcome {
+pub(crate) fn all(
+    names: &[String],
+    format: &str,
+    mut get: impl FnMut(&str) -> Result<String, Failure>,
+) -> Outcome {
     let template = match format {
         "" | "json" => None,
-        format => Some(Template::parse(format).map_err(|why| Failure { code: 64, text: format!("template parsing error: {why}") })?),
+        format => Some(
+            Template::parse(format)
+                .map_err(|why| Failure { code: 64, text: format!("template parsing error: {why}") })?,
+        ),
     };
     let mut found = Vec::new();
     let mut failures = Vec::new();
@@ -53,7 +60,8 @@ pub(crate) fn all(names: &[String], format: &str, mut get: impl FnMut(&str) -> R
             found.push(json.trim().to_owned());
             continue;
         };
-        let value: Value = serde_json::from_str(&json).map_err(|error| Failure::new(format!("unable to read inspect data: {error}")))?;
+        let value: Value = serde_json::from_str(&json)
+            .map_err(|error| Failure::new(format!("unable to read inspect data: {error}")))?;
         match template.render_value(&value) {
             Ok(line) => text.push_str(&(line + "\n")),
             Err(why) => failures.push(Failure::new(format!("template parsing error: {why}"))),
@@ -73,7 +81,12 @@ pub(crate) fn all(names: &[String], format: &str, mut get: impl FnMut(&str) -> R
 }
 
 /// The kinds that a name may mean, in docker's order, with the path that leads there.
-const KINDS: &[(&str, &str)] = &[("container", "/containers/{}/json"), ("image", "/images/{}/json"), ("network", "/networks/{}"), ("volume", "/volumes/{}")];
+const KINDS: &[(&str, &str)] = &[
+    ("container", "/containers/{}/json"),
+    ("image", "/images/{}/json"),
+    ("network", "/networks/{}"),
+    ("volume", "/volumes/{}"),
+];
 
 /// Kinds of docker's that are not served here yet.
 const LATER: &[&str] = &["node", "service", "task", "plugin", "secret", "config"];
@@ -81,10 +94,14 @@ const LATER: &[&str] = &["node", "service", "task", "plugin", "secret", "config"
 fn inspect(cli: &Cli, flags: InspectFlags, args: Vec<String>) -> Outcome {
     let wanted = flags.kind.as_deref().unwrap_or_default();
     if flags.kind.as_deref() == Some("") {
-        return Err(Failure::new("type is empty: must be one of \"config\", \"container\", \"image\", \"network\", \"node\", \"plugin\", \"secret\", \"service\", \"task\", \"volume\""));
+        return Err(Failure::new(
+            "type is empty: must be one of \"config\", \"container\", \"image\", \"network\", \"node\", \"plugin\", \"secret\", \"service\", \"task\", \"volume\"",
+        ));
     }
     if LATER.contains(&wanted) {
-        return Err(Failure::new(format!("inspecting a {wanted} is not there yet: it comes with a later version")));
+        return Err(Failure::new(format!(
+            "inspecting a {wanted} is not there yet: it comes with a later version"
+        )));
     }
     if !wanted.is_empty() && !KINDS.iter().any(|(kind, _)| *kind == wanted) {
         return Err(Failure::new(format!(
@@ -96,7 +113,8 @@ fn inspect(cli: &Cli, flags: InspectFlags, args: Vec<String>) -> Outcome {
     all(&args, &flags.format, |name| {
         for (kind, path) in KINDS.iter().filter(|(kind, _)| wanted.is_empty() || *kind == wanted) {
             let path = path.replace("{}", &super::segment(name));
-            let query: Vec<_> = if flags.size && *kind == "container" { vec![("size", "1".to_owned())] } else { Vec::new() };
+            let query: Vec<_> =
+                if flags.size && *kind == "container" { vec![("size", "1".to_owned())] } else { Vec::new() };
             match raw(client, &path, &query) {
                 Ok(json) => return Ok(json),
                 Err(error) if wanted.is_empty() && passes_on(&error) => {}

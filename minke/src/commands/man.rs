@@ -24,7 +24,11 @@ flags! {
 
 /// Text as troff takes it.
 fn escape(text: &str) -> String {
-    text.lines().map(|line| line.replace('\\', "\\e").replace('-', "\\-")).map(|line| if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| line.replace('\\', "\\e").replace('-', "\\-"))
+        .map(|line| if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line })
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn head(name: &str, about: &str) -> String {
@@ -40,9 +44,16 @@ fn options(flags: &[Flag]) -> String {
     let mut text = String::from(".SH OPTIONS\n");
     for flag in shown {
         let short = flag.short.map(|short| format!("\\fB\\-{short}\\fR, ")).unwrap_or_default();
-        let word = if flag.word.is_empty() { String::new() } else { format!(" \\fI{}\\fR", escape(flag.word)) };
+        let word =
+            if flag.word.is_empty() { String::new() } else { format!(" \\fI{}\\fR", escape(flag.word)) };
         let default = flag.default.map(|default| format!(" (default {default})")).unwrap_or_default();
-        let _ = write!(text, ".TP\n{short}\\fB\\-\\-{}\\fR{word}\n{}{}\n", escape(flag.name), escape(flag.help), escape(&default));
+        let _ = write!(
+            text,
+            ".TP\n{short}\\fB\\-\\-{}\\fR{word}\n{}{}\n",
+            escape(flag.name),
+            escape(flag.help),
+            escape(&default)
+        );
     }
     text
 }
@@ -65,7 +76,8 @@ fn page(path: &str, command: &Command) -> String {
 /// The page of a group, or of the program itself.
 fn overview(path: &str, about: &str, entries: &[Entry]) -> String {
     let name = format!("{} {path}", program()).trim_end().to_owned();
-    let mut text = head(&name.replace(' ', "-"), about) + &format!(".SH SYNOPSIS\n\\fB{}\\fR COMMAND\n.SH COMMANDS\n", escape(&name));
+    let mut text = head(&name.replace(' ', "-"), about)
+        + &format!(".SH SYNOPSIS\n\\fB{}\\fR COMMAND\n.SH COMMANDS\n", escape(&name));
     for entry in entries.iter().filter(|entry| entry.shown()) {
         let _ = write!(text, ".TP\n\\fB{}\\fR\n{}\n", escape(entry.name()), escape(entry.about()));
     }
@@ -77,7 +89,9 @@ fn pages() -> Vec<(String, String)> {
     let mut pages = vec![(String::new(), overview("", "runs containers", TREE))];
     for entry in TREE.iter().filter(|entry| entry.shown()) {
         match entry {
-            Entry::Command(command) | Entry::Alias(_, command) => pages.push((entry.name().to_owned(), page(entry.name(), command))),
+            Entry::Command(command) | Entry::Alias(_, command) => {
+                pages.push((entry.name().to_owned(), page(entry.name(), command)))
+            }
             Entry::Group(group) => {
                 pages.push((group.name.to_owned(), overview(group.name, group.about, group.entries)));
                 for inner in group.entries.iter().filter(|inner| inner.shown()) {
@@ -116,6 +130,9 @@ mod tests {
         let pages = pages();
         assert!(pages.len() > 80, "{}", pages.len());
         let (_, run) = pages.iter().find(|(path, _)| path == "container run").unwrap();
-        assert!(run.contains("\\fB\\-\\-publish\\fR \\fIlist\\fR") && run.starts_with(".TH \"MINKE-CONTAINER-RUN\" 1"));
+        assert!(
+            run.contains("\\fB\\-\\-publish\\fR \\fIlist\\fR")
+                && run.starts_with(".TH \"MINKE-CONTAINER-RUN\" 1")
+        );
     }
 }

@@ -62,8 +62,30 @@ pub(crate) static TREE: &[Entry] = &[
 
 /// Docker's verbs that come with later versions: they are told apart from typing mistakes.
 const LATER: &[&str] = &[
-    "build", "builder", "buildx", "checkpoint", "compose", "config", "image build", "image push", "login", "logout", "manifest", "node", "plugin", "push", "search", "secret", "service", "stack", "swarm", "trust",
-    "context export", "context import", "context update", "volume update",
+    "build",
+    "builder",
+    "buildx",
+    "checkpoint",
+    "compose",
+    "config",
+    "image build",
+    "image push",
+    "login",
+    "logout",
+    "manifest",
+    "node",
+    "plugin",
+    "push",
+    "search",
+    "secret",
+    "service",
+    "stack",
+    "swarm",
+    "trust",
+    "context export",
+    "context import",
+    "context update",
+    "volume update",
 ];
 
 /// The verb among [`LATER`] that `path` names.

@@ -25,7 +25,9 @@ fn no_name_is_given_twice() {
     names.windows(2).for_each(|pair| assert_ne!(pair[0], pair[1]));
     for command in commands() {
         for (at, flag) in command.flags.iter().enumerate() {
-            let clash = |other: &Flag| other.name == flag.name || (other.short.is_some() && other.short == flag.short);
+            let clash = |other: &Flag| {
+                other.name == flag.name || (other.short.is_some() && other.short == flag.short)
+            };
             assert!(!command.flags[at + 1..].iter().any(clash), "{}: --{}", command.name, flag.name);
         }
     }
@@ -38,7 +40,9 @@ fn what_comes_later_is_not_listed() {
         let first = words.next().unwrap();
         let entry = TREE.iter().find(|entry| entry.answers_to(first));
         match (entry, words.next()) {
-            (Some(Entry::Group(group)), Some(second)) => assert!(!group.entries.iter().any(|entry| entry.answers_to(second)), "{verb}"),
+            (Some(Entry::Group(group)), Some(second)) => {
+                assert!(!group.entries.iter().any(|entry| entry.answers_to(second)), "{verb}")
+            }
             (found, _) => assert!(found.is_none(), "{verb}"),
         }
     }

@@ -27,10 +27,24 @@ pub(crate) struct Data<'a> {
 /// Fields that JSON leaves out when they are empty, and what they then read as.
 fn zero(name: &str) -> Option<Value> {
     Some(match name {
-        "Health" | "Healthcheck" | "StopTimeout" | "SizeRw" | "SizeRootFs" | "Init" | "UsageData" | "ClusterVolume" | "ImageManifestDescriptor" | "Descriptor" | "Manifests" | "Swarm" => Value::Null,
+        "Health"
+        | "Healthcheck"
+        | "StopTimeout"
+        | "SizeRw"
+        | "SizeRootFs"
+        | "Init"
+        | "UsageData"
+        | "ClusterVolume"
+        | "ImageManifestDescriptor"
+        | "Descriptor"
+        | "Manifests"
+        | "Swarm" => Value::Null,
         "Shell" | "Mounts" | "GroupAdd" | "SecurityOpt" | "BlkioDeviceReadBps" => Value::NilList,
         "ExposedPorts" | "Tmpfs" | "Sysctls" | "StorageOpt" | "Annotations" | "Status" => Value::NilMap,
-        "StopSignal" | "MacAddress" | "Parent" | "Comment" | "Author" | "Variant" | "OsVersion" | "Platform" | "CreatedAt" | "Driver" | "Container" | "DockerVersion" | "ConsoleSize" => Value::Text(String::new()),
+        "StopSignal" | "MacAddress" | "Parent" | "Comment" | "Author" | "Variant" | "OsVersion"
+        | "Platform" | "CreatedAt" | "Driver" | "Container" | "DockerVersion" | "ConsoleSize" => {
+            Value::Text(String::new())
+        }
         "ArgsEscaped" | "NetworkDisabled" => Value::Bool(false),
         _ => return None,
     })
@@ -58,14 +72,24 @@ enum Flow {
 
 /// Carries `template` out. The error is Go's sentence.
 pub(crate) fn execute(template: &Template, data: &Data<'_>) -> Result<String, String> {
-    let mut run = Run { template, data, variables: vec![("$".into(), data.root.clone())], out: String::new(), depth: 0 };
+    let mut run = Run {
+        template,
+        data,
+        variables: vec![("$".into(), data.root.clone())],
+        out: String::new(),
+        depth: 0,
+    };
     match run.nodes(&template.nodes, data.root) {
         Ok(_) => Ok(run.out),
         Err(wrong) => {
             let before = &template.source[..wrong.at.min(template.source.len())];
-            let (line, column) = (1 + before.matches('\n').count(), before.len() - before.rfind('\n').map_or(0, |at| at + 1));
+            let (line, column) =
+                (1 + before.matches('\n').count(), before.len() - before.rfind('\n').map_or(0, |at| at + 1));
             let name = template.name;
-            Err(format!("template: {name}:{line}:{column}: executing {name:?} at <{}>: {}", wrong.context, wrong.why))
+            Err(format!(
+                "template: {name}:{line}:{column}: executing {name:?} at <{}>: {}",
+                wrong.context, wrong.why
+            ))
         }
     }
 }
@@ -100,7 +124,8 @@ impl Run<'_> {
                 }
                 Node::With(pipe, body, otherwise) => {
                     let value = self.pipe(pipe, dot)?;
-                    let flow = if truth(&value) { self.nodes(body, &value)? } else { self.nodes(otherwise, dot)? };
+                    let flow =
+                        if truth(&value) { self.nodes(body, &value)? } else { self.nodes(otherwise, dot)? };
                     self.variables.truncate(scope);
                     if !matches!(flow, Flow::On) {
                         return Ok(flow);
@@ -121,7 +146,9 @@ impl Run<'_> {
     fn call(&mut self, name: &str, pipe: Option<&Pipe>, at: usize, dot: &Value) -> Result<(), Wrong> {
         let wrong = |why: String| Wrong { at, context: format!("{{{{template {name:?}}}}}"), why };
         let template = self.template;
-        let Some(nodes) = template.defined.get(name) else { return Err(wrong(format!("template {name:?} not defined"))) };
+        let Some(nodes) = template.defined.get(name) else {
+            return Err(wrong(format!("template {name:?} not defined")));
+        };
         self.depth += 1;
         if self.depth > CALL_DEPTH {
             return Err(wrong("exceeded maximum template depth".into()));
@@ -140,18 +167,24 @@ impl Run<'_> {
     fn range(&mut self, pipe: &Pipe, body: &[Node], otherwise: &[Node], dot: &Value) -> Result<(), Wrong> {
         let over = self.value_of(pipe, dot)?;
         let entries: Vec<(Value, Value)> = match &over {
-            Value::List(items) => items.iter().enumerate().map(|(at, item)| (Value::Int(at as i64), item.clone())).collect(),
+            Value::List(items) => {
+                items.iter().enumerate().map(|(at, item)| (Value::Int(at as i64), item.clone())).collect()
+            }
             Value::Map(entries) | Value::Struct(entries) => {
                 let mut sorted: Vec<_> = entries.clone();
                 sorted.sort_by(|a, b| a.0.cmp(&b.0));
                 sorted.into_iter().map(|(key, value)| (Value::Text(key), value)).collect()
             }
             Value::Int(count) => (0..*count).map(|n| (Value::Int(n), Value::Int(n))).collect(),
-            Value::Null | Value::NoValue | Value::NilList | Value::NilMap => Vec::new(),
+            Value::Null | Value::Absent | Value::NilList | Value::NilMap => Vec::new(),
             other => {
                 let last = pipe.commands.last().and_then(|command| command.operands.first());
                 let at = last.map_or(0, |operand| operand.at);
-                return Err(Wrong { at, context: pipe.to_string(), why: format!("range can't iterate over {}", print::plain(other)) });
+                return Err(Wrong {
+                    at,
+                    context: pipe.to_string(),
+                    why: format!("range can't iterate over {}", print::plain(other)),
+                });
             }
         };
         if entries.is_empty() {
@@ -215,13 +248,17 @@ impl Run<'_> {
             let found = self.data.labels.iter().find(|(name, _)| name == wanted.as_text());
             return Ok(Value::Text(match found {
                 Some((_, value)) => value.clone(),
-                None if self.data.heads => wanted.as_text().rsplit('.').next().unwrap_or_default().replace(['-', '_'], " "),
+                None if self.data.heads => {
+                    wanted.as_text().rsplit('.').next().unwrap_or_default().replace(['-', '_'], " ")
+                }
                 None => String::new(),
             }));
         }
         if !rest.is_empty() || last.is_some() {
             let why = match &first.kind {
-                OperandKind::Field(path) | OperandKind::Variable(_, path) | OperandKind::Pipe(_, path) if !path.is_empty() => {
+                OperandKind::Field(path) | OperandKind::Variable(_, path) | OperandKind::Pipe(_, path)
+                    if !path.is_empty() =>
+                {
                     self.operand(first, dot)?;
                     format!("{} is not a method but has arguments", path[path.len() - 1])
                 }
@@ -235,7 +272,13 @@ impl Run<'_> {
         self.operand(first, dot)
     }
 
-    fn function(&mut self, name: &str, command: &Command, dot: &Value, last: Option<Value>) -> Result<Value, Wrong> {
+    fn function(
+        &mut self,
+        name: &str,
+        command: &Command,
+        dot: &Value,
+        last: Option<Value>,
+    ) -> Result<Value, Wrong> {
         let (operator, operands) = (&command.operands[0], &command.operands[1..]);
         let count = operands.len() + usize::from(last.is_some());
         if let Some(why) = funcs::arity_complaint(name, count) {
@@ -257,7 +300,11 @@ impl Run<'_> {
         }
         arguments.extend(last);
         if self.data.heads && funcs::leaves_heads_alone(name) {
-            return Ok(arguments.swap_remove(if matches!(name, "split" | "join" | "truncate") { 0 } else { count - 1 }));
+            return Ok(arguments.swap_remove(if matches!(name, "split" | "join" | "truncate") {
+                0
+            } else {
+                count - 1
+            }));
         }
         // A listing's own row escapes HTML, as Go's default encoder does; its fields do not.
         if name == "json" && self.data.row && arguments.first() == Some(self.data.root) {
@@ -268,7 +315,11 @@ impl Run<'_> {
                 Some(operand) => Wrong::new(operand, why),
                 None => Wrong { at: operator.at, context: command.to_string(), why },
             },
-            funcs::Wrong::Call(why) => Wrong { at: operator.at, context: command.to_string(), why: format!("error calling {name}: {why}") },
+            funcs::Wrong::Call(why) => Wrong {
+                at: operator.at,
+                context: command.to_string(),
+                why: format!("error calling {name}: {why}"),
+            },
         })
     }
 
@@ -282,7 +333,13 @@ impl Run<'_> {
             OperandKind::Text(text, _) => Ok(Value::Text(text.clone())),
             OperandKind::Field(path) => self.path(operand, dot, path),
             OperandKind::Variable(name, path) => {
-                let value = self.variables.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone()).unwrap_or_default();
+                let value = self
+                    .variables
+                    .iter()
+                    .rev()
+                    .find(|(known, _)| known == name)
+                    .map(|(_, value)| value.clone())
+                    .unwrap_or_default();
                 self.path(operand, &value, path)
             }
             OperandKind::Pipe(pipe, path) => {
@@ -290,7 +347,9 @@ impl Run<'_> {
                 self.path(operand, &value, path)
             }
             OperandKind::Function(name) => {
-                let command = Command { operands: vec![Operand { kind: OperandKind::Function(name.clone()), at: operand.at }] };
+                let command = Command {
+                    operands: vec![Operand { kind: OperandKind::Function(name.clone()), at: operand.at }],
+                };
                 self.function(name, &command, dot, None)
             }
         }
@@ -305,15 +364,24 @@ impl Run<'_> {
             value = match &value {
                 Value::Struct(fields) | Value::Map(fields) => {
                     let exact = fields.iter().find(|(known, _)| known == name);
-                    let found = exact.or_else(|| fields.iter().find(|(known, _)| matches!(value, Value::Struct(_)) && !self.data.row && known.eq_ignore_ascii_case(name)));
+                    let found = exact.or_else(|| {
+                        fields.iter().find(|(known, _)| {
+                            matches!(value, Value::Struct(_))
+                                && !self.data.row
+                                && known.eq_ignore_ascii_case(name)
+                        })
+                    });
                     match found {
                         Some((_, field)) => field.clone(),
                         None if matches!(value, Value::Map(_)) => {
                             absent = Some(name);
-                            Value::NoValue
+                            Value::Absent
                         }
                         None if !self.data.type_name.is_empty() && at == 0 && is_root => {
-                            return Err(Wrong::new(operand, format!("can't evaluate field {name} in type {}", self.data.type_name)));
+                            return Err(Wrong::new(
+                                operand,
+                                format!("can't evaluate field {name} in type {}", self.data.type_name),
+                            ));
                         }
                         None => match zero(name) {
                             Some(zero) => {
@@ -324,8 +392,8 @@ impl Run<'_> {
                         },
                     }
                 }
-                Value::NilMap => Value::NoValue,
-                Value::Null | Value::NoValue | Value::NilList => {
+                Value::NilMap => Value::Absent,
+                Value::Null | Value::Absent | Value::NilList => {
                     return Err(match absent {
                         Some(missing) => no_entry(missing),
                         None => Wrong::new(operand, format!("nil pointer evaluating interface {{}}.{name}")),
@@ -344,7 +412,7 @@ impl Run<'_> {
 /// Go's idea of what is true: all but the empty, zero and nothing.
 pub(crate) fn truth(value: &Value) -> bool {
     match value {
-        Value::Null | Value::NoValue | Value::NilList | Value::NilMap => false,
+        Value::Null | Value::Absent | Value::NilList | Value::NilMap => false,
         Value::Bool(value) => *value,
         Value::Int(value) => *value != 0,
         Value::Float(value) => *value != 0.0,

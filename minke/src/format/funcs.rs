@@ -68,11 +68,17 @@ pub(crate) fn arity_complaint(name: &str, count: usize) -> Option<String> {
 pub(crate) fn call(name: &str, arguments: &[Value]) -> Result<Value, Wrong> {
     let text = |at: usize| match &arguments[at] {
         Value::Text(text) => Ok(text.as_str()),
-        other => Err(Wrong::Argument(at, format!("wrong type for value; expected string; got {}", print::type_name(other)))),
+        other => Err(Wrong::Argument(
+            at,
+            format!("wrong type for value; expected string; got {}", print::type_name(other)),
+        )),
     };
     let number = |at: usize| match &arguments[at] {
         Value::Int(number) => Ok(usize::try_from(*number).unwrap_or(0)),
-        other => Err(Wrong::Argument(at, format!("wrong type for value; expected int; got {}", print::type_name(other)))),
+        other => Err(Wrong::Argument(
+            at,
+            format!("wrong type for value; expected int; got {}", print::type_name(other)),
+        )),
     };
     Ok(match name {
         "not" => Value::Bool(!truth(&arguments[0])),
@@ -83,7 +89,15 @@ pub(crate) fn call(name: &str, arguments: &[Value]) -> Result<Value, Wrong> {
         "println" => Value::Text(arguments.iter().map(print::plain).collect::<Vec<_>>().join(" ") + "\n"),
         "printf" => Value::Text(print::sprintf(text(0)?, &arguments[1..])),
         "html" => Value::Text(escape_html(&print::sprint(arguments))),
-        "js" => Value::Text(print::sprint(arguments).replace('\\', "\\\\").replace('\'', "\\'").replace('"', "\\\"").replace('<', "\\u003C").replace('>', "\\u003E").replace('\n', "\\u000A")),
+        "js" => Value::Text(
+            print::sprint(arguments)
+                .replace('\\', "\\\\")
+                .replace('\'', "\\'")
+                .replace('"', "\\\"")
+                .replace('<', "\\u003C")
+                .replace('>', "\\u003E")
+                .replace('\n', "\\u000A"),
+        ),
         "urlquery" => Value::Text(crate::client::http::encode(&print::sprint(arguments)).replace("%20", "+")),
         "call" => return Err(Wrong::Call("non-function of type interface {}".into())),
         "eq" => {
@@ -104,8 +118,15 @@ pub(crate) fn call(name: &str, arguments: &[Value]) -> Result<Value, Wrong> {
         "json" => Value::Text(arguments[0].to_json(false)),
         "split" => Value::List(text(0)?.split(text(1)?).map(Value::from).collect()),
         "join" => match &arguments[0] {
-            Value::List(_) | Value::NilList | Value::Null => Value::Text(arguments[0].items().iter().map(print::plain).collect::<Vec<_>>().join(text(1)?)),
-            other => return Err(Wrong::Argument(0, format!("wrong type for value; expected []string; got {}", print::type_name(other)))),
+            Value::List(_) | Value::NilList | Value::Null => {
+                Value::Text(arguments[0].items().iter().map(print::plain).collect::<Vec<_>>().join(text(1)?))
+            }
+            other => {
+                return Err(Wrong::Argument(
+                    0,
+                    format!("wrong type for value; expected []string; got {}", print::type_name(other)),
+                ));
+            }
         },
         "title" => Value::Text(title(text(0)?)),
         "lower" => Value::Text(text(0)?.to_lowercase()),
@@ -116,7 +137,9 @@ pub(crate) fn call(name: &str, arguments: &[Value]) -> Result<Value, Wrong> {
         },
         "truncate" => {
             let (text, most) = (text(0)?, number(1)?);
-            Value::Text(text.char_indices().take_while(|(at, c)| at + c.len_utf8() <= most).map(|(_, c)| c).collect())
+            Value::Text(
+                text.char_indices().take_while(|(at, c)| at + c.len_utf8() <= most).map(|(_, c)| c).collect(),
+            )
         }
         _ => return Err(Wrong::Call("unknown function".into())),
     })
@@ -128,7 +151,7 @@ fn length(value: &Value) -> Result<i64, Wrong> {
         Value::List(items) => items.len() as i64,
         Value::Map(entries) => entries.len() as i64,
         Value::NilList | Value::NilMap => 0,
-        Value::Null | Value::NoValue => return Err(Wrong::Call("len of nil pointer".into())),
+        Value::Null | Value::Absent => return Err(Wrong::Call("len of nil pointer".into())),
         other => return Err(Wrong::Call(format!("len of type {}", print::type_name(other)))),
     })
 }
@@ -137,25 +160,49 @@ fn index(value: &Value, keys: &[Value]) -> Result<Value, Wrong> {
     let mut value = value.clone();
     for key in keys {
         value = match (&value, key) {
-            (Value::Map(entries) | Value::Struct(entries), Value::Text(key)) => entries.iter().find(|(known, _)| known == key).map_or_else(
-                // The zero of the map's type: of texts where the others are texts.
-                || if entries.iter().all(|(_, value)| matches!(value, Value::Text(_))) { Value::Text(String::new()) } else { Value::NilList },
-                |(_, value)| value.clone(),
-            ),
+            (Value::Map(entries) | Value::Struct(entries), Value::Text(key)) => {
+                entries.iter().find(|(known, _)| known == key).map_or_else(
+                    // The zero of the map's type: of texts where the others are texts.
+                    || {
+                        if entries.iter().all(|(_, value)| matches!(value, Value::Text(_))) {
+                            Value::Text(String::new())
+                        } else {
+                            Value::NilList
+                        }
+                    },
+                    |(_, value)| value.clone(),
+                )
+            }
             (Value::NilMap, Value::Text(_)) => Value::Text(String::new()),
-            (Value::List(items), Value::Int(at)) => match usize::try_from(*at).ok().and_then(|at| items.get(at)) {
-                Some(item) => item.clone(),
-                None => return Err(Wrong::Call(format!("index out of range: {at}"))),
-            },
+            (Value::List(items), Value::Int(at)) => {
+                match usize::try_from(*at).ok().and_then(|at| items.get(at)) {
+                    Some(item) => item.clone(),
+                    None => return Err(Wrong::Call(format!("index out of range: {at}"))),
+                }
+            }
             (Value::NilList, Value::Int(at)) => return Err(Wrong::Call(format!("index out of range: {at}"))),
-            (Value::Text(text), Value::Int(at)) => match usize::try_from(*at).ok().and_then(|at| text.as_bytes().get(at)) {
-                Some(byte) => Value::Int(i64::from(*byte)),
-                None => return Err(Wrong::Call(format!("index out of range: {at}"))),
-            },
-            (Value::List(_) | Value::NilList | Value::Text(_), other) => return Err(Wrong::Call(format!("cannot index slice/array with type {}", print::type_name(other)))),
-            (Value::Map(_) | Value::NilMap | Value::Struct(_), other) => return Err(Wrong::Call(format!("value has type {}; should be string", print::type_name(other)))),
-            (Value::Null | Value::NoValue, _) => return Err(Wrong::Call("index of untyped nil".into())),
-            (other, _) => return Err(Wrong::Call(format!("can't index item of type {}", print::type_name(other)))),
+            (Value::Text(text), Value::Int(at)) => {
+                match usize::try_from(*at).ok().and_then(|at| text.as_bytes().get(at)) {
+                    Some(byte) => Value::Int(i64::from(*byte)),
+                    None => return Err(Wrong::Call(format!("index out of range: {at}"))),
+                }
+            }
+            (Value::List(_) | Value::NilList | Value::Text(_), other) => {
+                return Err(Wrong::Call(format!(
+                    "cannot index slice/array with type {}",
+                    print::type_name(other)
+                )));
+            }
+            (Value::Map(_) | Value::NilMap | Value::Struct(_), other) => {
+                return Err(Wrong::Call(format!(
+                    "value has type {}; should be string",
+                    print::type_name(other)
+                )));
+            }
+            (Value::Null | Value::Absent, _) => return Err(Wrong::Call("index of untyped nil".into())),
+            (other, _) => {
+                return Err(Wrong::Call(format!("can't index item of type {}", print::type_name(other))));
+            }
         };
     }
     Ok(value)
@@ -167,7 +214,9 @@ fn slice(arguments: &[Value]) -> Result<Value, Wrong> {
         None => Ok(default),
         Some(Value::Int(n)) if (0..=length).contains(n) => Ok(*n),
         Some(Value::Int(n)) => Err(Wrong::Call(format!("index out of range: {n}"))),
-        Some(other) => Err(Wrong::Call(format!("cannot index slice/array with type {}", print::type_name(other)))),
+        Some(other) => {
+            Err(Wrong::Call(format!("cannot index slice/array with type {}", print::type_name(other))))
+        }
     };
     let (from, to) = (bound(1, 0)?, bound(2, length)?);
     if from > to {
@@ -183,7 +232,8 @@ fn slice(arguments: &[Value]) -> Result<Value, Wrong> {
 
 fn equal(a: &Value, b: &Value) -> Result<bool, Wrong> {
     match (a, b) {
-        (Value::Null | Value::NoValue | Value::NilList | Value::NilMap, _) | (_, Value::Null | Value::NoValue | Value::NilList | Value::NilMap) => Ok(a.is_null() && b.is_null()),
+        (Value::Null | Value::Absent | Value::NilList | Value::NilMap, _)
+        | (_, Value::Null | Value::Absent | Value::NilList | Value::NilMap) => Ok(a.is_null() && b.is_null()),
         (Value::Bool(a), Value::Bool(b)) => Ok(a == b),
         _ => order(a, b).map(|order| order == Ordering::Equal),
     }
@@ -194,13 +244,19 @@ fn order(a: &Value, b: &Value) -> Result<Ordering, Wrong> {
         (Value::Int(a), Value::Int(b)) => Ok(a.cmp(b)),
         (Value::Float(a), Value::Float(b)) => Ok(a.total_cmp(b)),
         (Value::Text(a), Value::Text(b)) => Ok(a.cmp(b)),
-        (Value::List(_) | Value::Map(_) | Value::Struct(_) | Value::Bool(_), _) => Err(Wrong::Call("invalid type for comparison".into())),
+        (Value::List(_) | Value::Map(_) | Value::Struct(_) | Value::Bool(_), _) => {
+            Err(Wrong::Call("invalid type for comparison".into()))
+        }
         _ => Err(Wrong::Call("incompatible types for comparison".into())),
     }
 }
 
 fn escape_html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;").replace('\'', "&#39;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&#34;")
+        .replace('\'', "&#39;")
 }
 
 /// Each word's first letter in upper case.

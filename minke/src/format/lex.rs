@@ -55,7 +55,10 @@ pub(crate) enum TokenKind {
 impl fmt::Display for TokenKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TokenKind::Text(text) | TokenKind::Word(text) | TokenKind::Number(text) | TokenKind::Quoted(_, text) => write!(f, "{text:?}"),
+            TokenKind::Text(text)
+            | TokenKind::Word(text)
+            | TokenKind::Number(text)
+            | TokenKind::Quoted(_, text) => write!(f, "{text:?}"),
             TokenKind::Field(name) => write!(f, "<.{name}>"),
             TokenKind::Variable(name) => write!(f, "{name:?}"),
             TokenKind::Left => f.write_str("\"{{\""),
@@ -132,7 +135,8 @@ fn action(source: &str, mut at: usize, tokens: &mut Vec<Token>) -> Result<(usize
             at += spaces;
             continue;
         }
-        let name_length = |text: &str| text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
+        let name_length =
+            |text: &str| text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
         let (kind, length) = match c {
             '|' => (TokenKind::Pipe, 1),
             '(' => (TokenKind::OpenParen, 1),
@@ -146,11 +150,15 @@ fn action(source: &str, mut at: usize, tokens: &mut Vec<Token>) -> Result<(usize
                 (TokenKind::Quoted(text, rest[..length].to_owned()), length)
             }
             '`' => {
-                let Some(end) = rest[1..].find('`') else { return wrong(at, "unterminated raw quoted string") };
+                let Some(end) = rest[1..].find('`') else {
+                    return wrong(at, "unterminated raw quoted string");
+                };
                 (TokenKind::Quoted(rest[1..=end].to_owned(), rest[..end + 2].to_owned()), end + 2)
             }
             '\'' => {
-                let Some(end) = rest[1..].find('\'') else { return wrong(at, "unterminated character constant") };
+                let Some(end) = rest[1..].find('\'') else {
+                    return wrong(at, "unterminated character constant");
+                };
                 (TokenKind::Number(rest[..end + 2].to_owned()), end + 2)
             }
             '$' => {
@@ -162,7 +170,9 @@ fn action(source: &str, mut at: usize, tokens: &mut Vec<Token>) -> Result<(usize
                 length => (TokenKind::Field(rest[1..=length].to_owned()), 1 + length),
             },
             '.' | '+' | '-' | '0'..='9' => {
-                let tail = rest[1..].find(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '_')).unwrap_or(rest.len() - 1);
+                let tail = rest[1..]
+                    .find(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '_'))
+                    .unwrap_or(rest.len() - 1);
                 (TokenKind::Number(rest[..=tail].to_owned()), tail + 1)
             }
             c if c.is_alphabetic() || c == '_' => {
@@ -194,7 +204,8 @@ fn quoted(source: &str) -> Option<(String, usize)> {
                     text.push(char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?);
                 }
                 'u' => {
-                    let digits: String = [chars.next()?.1, chars.next()?.1, chars.next()?.1, chars.next()?.1].iter().collect();
+                    let digits: String =
+                        [chars.next()?.1, chars.next()?.1, chars.next()?.1, chars.next()?.1].iter().collect();
                     text.push(char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?);
                 }
                 other => text.push(other),

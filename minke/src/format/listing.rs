@@ -1,9 +1,9 @@
 //! Listings: rows under column heads, or each through a template of the user's.
 
+use super::Template;
 use super::exec::Data;
 use super::tabs;
 use super::value::Value;
-use super::Template;
 
 /// One row: its fields by their Go names, sorted, and its labels.
 #[derive(Default)]
@@ -16,7 +16,8 @@ pub(crate) struct Row {
 impl Row {
     /// A row of these fields.
     pub(crate) fn new<const N: usize>(fields: [(&str, Value); N]) -> Self {
-        let mut fields: Vec<(String, Value)> = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let mut fields: Vec<(String, Value)> =
+            fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         fields.sort_by(|a, b| a.0.cmp(&b.0));
         Self { fields, labels: Vec::new() }
     }
@@ -63,7 +64,9 @@ impl Listing {
         let template = Template::parse(&source).map_err(|why| format!("failed to parse template: {why}"))?;
         let mut text = String::new();
         if is_table {
-            let heads = Value::Map(self.heads.iter().map(|(name, head)| ((*name).to_owned(), Value::from(*head))).collect());
+            let heads = Value::Map(
+                self.heads.iter().map(|(name, head)| ((*name).to_owned(), Value::from(*head))).collect(),
+            );
             let data = Data { root: &heads, labels: &[], type_name: self.type_name, row: true, heads: true };
             // A head that cannot be made leaves its line empty, as docker does; the rows tell the error.
             text.push_str(&template.render(&data).unwrap_or_default());
@@ -71,8 +74,11 @@ impl Listing {
         }
         for row in rows {
             let root = Value::Struct(row.fields.clone());
-            let data = Data { root: &root, labels: &row.labels, type_name: self.type_name, row: true, heads: false };
-            text.push_str(&template.render(&data).map_err(|why| format!("failed to execute template: {why}"))?);
+            let data =
+                Data { root: &root, labels: &row.labels, type_name: self.type_name, row: true, heads: false };
+            text.push_str(
+                &template.render(&data).map_err(|why| format!("failed to execute template: {why}"))?,
+            );
             text.push('\n');
         }
         Ok(if is_table { tabs::align(&text, LEAST, PADDING) } else { text })

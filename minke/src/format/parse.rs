@@ -96,13 +96,25 @@ pub(crate) struct Template {
 }
 
 /// Parses `source`; `known` tells which functions exist.
-pub(crate) fn parse(name: &'static str, source: &str, known: &dyn Fn(&str) -> bool) -> Result<Template, String> {
+pub(crate) fn parse(
+    name: &'static str,
+    source: &str,
+    known: &dyn Fn(&str) -> bool,
+) -> Result<Template, String> {
     let tokens = tokens(source).map_err(|(at, why)| place(name, source, at, &why))?;
-    let mut parser = Parser { tokens, next: 0, known, variables: vec!["$".into()], loops: 0, depth: 0, defined: HashMap::new() };
+    let mut parser = Parser {
+        tokens,
+        next: 0,
+        known,
+        variables: vec!["$".into()],
+        loops: 0,
+        depth: 0,
+        defined: HashMap::new(),
+    };
     let (nodes, end) = parser.nodes().map_err(|(at, why)| place(name, source, at, &why))?;
     match end {
         End::Eof => Ok(Template { nodes, defined: parser.defined, source: source.to_owned(), name }),
-        End::End(at) => Err(place(name, source, at, "unexpected {{end}}")),
+        End::Closed(at) => Err(place(name, source, at, "unexpected {{end}}")),
         End::Else(at) => Err(place(name, source, at, "unexpected {{else}}")),
     }
 }
@@ -118,7 +130,7 @@ type Wrong = (usize, String);
 /// What ended a list of nodes.
 enum End {
     Eof,
-    End(usize),
+    Closed(usize),
     Else(usize),
 }
 
@@ -183,7 +195,7 @@ impl Parser<'_> {
                         "end" => {
                             self.take();
                             self.close("end")?;
-                            return Ok((nodes, End::End(at)));
+                            return Ok((nodes, End::Closed(at)));
                         }
                         "else" => {
                             self.take();
@@ -235,7 +247,11 @@ impl Parser<'_> {
             "template" => {
                 self.take();
                 let (at, name) = self.name(word)?;
-                let pipe = if *self.skip() == TokenKind::Right { None } else { Some(self.pipeline("template clause")?) };
+                let pipe = if *self.skip() == TokenKind::Right {
+                    None
+                } else {
+                    Some(self.pipeline("template clause")?)
+                };
                 self.close(word)?;
                 Node::Template(name, pipe, at)
             }
@@ -407,7 +423,9 @@ impl Parser<'_> {
                 _ => return Err((at, format!("function {word:?} not defined"))),
             },
             TokenKind::Field(name) => OperandKind::Field(vec![name]),
-            TokenKind::Variable(name) if self.variables.contains(&name) => OperandKind::Variable(name, Vec::new()),
+            TokenKind::Variable(name) if self.variables.contains(&name) => {
+                OperandKind::Variable(name, Vec::new())
+            }
             TokenKind::Variable(name) => return Err((at, format!("undefined variable {name:?}"))),
             TokenKind::Quoted(text, raw) => OperandKind::Text(text, raw),
             TokenKind::Number(raw) => number(&raw).ok_or((at, format!("bad number syntax: {raw:?}")))?,
@@ -424,16 +442,35 @@ impl Parser<'_> {
                 };
                 OperandKind::Pipe(Box::new(pipe), Vec::new())
             }
-            kind => return Err((at, format!("unexpected {kind} in {}", if context == "command" { "command" } else { "operand" }))),
+            kind => {
+                return Err((
+                    at,
+                    format!(
+                        "unexpected {kind} in {}",
+                        if context == "command" { "command" } else { "operand" }
+                    ),
+                ));
+            }
         };
         // Go gives a chain the place of its second link.
         let mut first = true;
         while let TokenKind::Field(name) = self.peek().clone() {
             let link = self.take();
             match &mut kind {
-                OperandKind::Field(path) | OperandKind::Variable(_, path) | OperandKind::Pipe(_, path) => path.push(name),
-                OperandKind::Dot | OperandKind::Bool(_) | OperandKind::Int(..) | OperandKind::Float(..) | OperandKind::Text(..) | OperandKind::Nil | OperandKind::Function(_) => {
-                    return Err((link.at, format!("unexpected . after term {:?}", Operand { kind, at }.to_string())));
+                OperandKind::Field(path) | OperandKind::Variable(_, path) | OperandKind::Pipe(_, path) => {
+                    path.push(name)
+                }
+                OperandKind::Dot
+                | OperandKind::Bool(_)
+                | OperandKind::Int(..)
+                | OperandKind::Float(..)
+                | OperandKind::Text(..)
+                | OperandKind::Nil
+                | OperandKind::Function(_) => {
+                    return Err((
+                        link.at,
+                        format!("unexpected . after term {:?}", Operand { kind, at }.to_string()),
+                    ));
                 }
             }
             if std::mem::take(&mut first) {
@@ -460,7 +497,9 @@ fn number(raw: &str) -> Option<OperandKind> {
 
 impl fmt::Display for Operand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = |f: &mut fmt::Formatter<'_>, path: &[String]| path.iter().try_for_each(|name| write!(f, ".{name}"));
+        let path = |f: &mut fmt::Formatter<'_>, path: &[String]| {
+            path.iter().try_for_each(|name| write!(f, ".{name}"))
+        };
         match &self.kind {
             OperandKind::Dot => f.write_str("."),
             OperandKind::Nil => f.write_str("nil"),
@@ -471,7 +510,9 @@ impl fmt::Display for Operand {
             }
             OperandKind::Function(name) => f.write_str(name),
             OperandKind::Bool(value) => write!(f, "{value}"),
-            OperandKind::Int(_, raw) | OperandKind::Float(_, raw) | OperandKind::Text(_, raw) => f.write_str(raw),
+            OperandKind::Int(_, raw) | OperandKind::Float(_, raw) | OperandKind::Text(_, raw) => {
+                f.write_str(raw)
+            }
             OperandKind::Pipe(pipe, fields) => {
                 write!(f, "({pipe})")?;
                 path(f, fields)

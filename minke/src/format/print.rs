@@ -4,15 +4,34 @@ use super::value::Value;
 
 /// Fields that a Go struct always prints and JSON may leave out, told by two of them.
 const SHAPES: &[(&[&str], &[&str])] = &[
-    (&["Destination", "RW"], &["Type", "Name", "Source", "Destination", "Driver", "Mode", "RW", "Propagation"]),
-    (&["Running", "OOMKilled"], &["Status", "Running", "Paused", "Restarting", "OOMKilled", "Dead", "Pid", "ExitCode", "Error", "StartedAt", "FinishedAt", "Health"]),
+    (
+        &["Destination", "RW"],
+        &["Type", "Name", "Source", "Destination", "Driver", "Mode", "RW", "Propagation"],
+    ),
+    (
+        &["Running", "OOMKilled"],
+        &[
+            "Status",
+            "Running",
+            "Paused",
+            "Restarting",
+            "OOMKilled",
+            "Dead",
+            "Pid",
+            "ExitCode",
+            "Error",
+            "StartedAt",
+            "FinishedAt",
+            "Health",
+        ],
+    ),
 ];
 
 /// Prints as `%v`.
 pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".into(),
-        Value::NoValue => "<no value>".into(),
+        Value::Absent => "<no value>".into(),
         Value::NilList => "[]".into(),
         Value::NilMap => "map[]".into(),
         Value::Bool(value) => value.to_string(),
@@ -23,16 +42,26 @@ pub(crate) fn plain(value: &Value) -> String {
         Value::Map(entries) => {
             let mut entries: Vec<_> = entries.iter().collect();
             entries.sort_by(|a, b| a.0.cmp(&b.0));
-            format!("map[{}]", entries.iter().map(|(key, value)| format!("{key}:{}", plain(value))).collect::<Vec<_>>().join(" "))
+            format!(
+                "map[{}]",
+                entries
+                    .iter()
+                    .map(|(key, value)| format!("{key}:{}", plain(value)))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            )
         }
         Value::Struct(fields) => {
             let has = |name: &&str| fields.iter().any(|(known, _)| known == name);
             let shown: Vec<String> = match SHAPES.iter().find(|(marks, _)| marks.iter().all(has)) {
-                Some((_, shape)) => shape.iter().map(|name| match fields.iter().find(|(known, _)| known == name) {
-                    Some((_, value)) => plain(value),
-                    None if *name == "Health" => "<nil>".into(),
-                    None => String::new(),
-                }).collect(),
+                Some((_, shape)) => shape
+                    .iter()
+                    .map(|name| match fields.iter().find(|(known, _)| known == name) {
+                        Some((_, value)) => plain(value),
+                        None if *name == "Health" => "<nil>".into(),
+                        None => String::new(),
+                    })
+                    .collect(),
                 None => fields.iter().map(|(_, value)| plain(value)).collect(),
             };
             format!("{{{}}}", shown.join(" "))
@@ -101,7 +130,8 @@ pub(crate) fn sprintf(format: &str, values: &[Value]) -> String {
             None => out.push_str(&format!("%!{verb}(MISSING)")),
         }
     }
-    let extra: Vec<String> = values_left.map(|value| format!("{}={}", type_name(value), plain(value))).collect();
+    let extra: Vec<String> =
+        values_left.map(|value| format!("{}={}", type_name(value), plain(value))).collect();
     if !extra.is_empty() {
         out.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
     }
@@ -132,15 +162,29 @@ struct Spec {
 
 impl Spec {
     fn apply(&self, verb: char, value: &Value) -> String {
-        let sign = |negative: bool| if negative { "-" } else if self.plus { "+" } else if self.space { " " } else { "" };
+        let sign = |negative: bool| {
+            if negative {
+                "-"
+            } else if self.plus {
+                "+"
+            } else if self.space {
+                " "
+            } else {
+                ""
+            }
+        };
         let text = match (verb, value) {
             ('d', Value::Int(n)) => format!("{}{}", sign(*n < 0), n.unsigned_abs()),
-            ('x', Value::Int(n)) => format!("{}{}{:x}", sign(*n < 0), if self.sharp { "0x" } else { "" }, n.unsigned_abs()),
+            ('x', Value::Int(n)) => {
+                format!("{}{}{:x}", sign(*n < 0), if self.sharp { "0x" } else { "" }, n.unsigned_abs())
+            }
             ('X', Value::Int(n)) => format!("{}{:X}", sign(*n < 0), n.unsigned_abs()),
             ('o', Value::Int(n)) => format!("{}{:o}", sign(*n < 0), n.unsigned_abs()),
             ('b', Value::Int(n)) => format!("{}{:b}", sign(*n < 0), n.unsigned_abs()),
             ('c', Value::Int(n)) => char::from_u32(*n as u32).unwrap_or('\u{fffd}').to_string(),
-            ('f' | 'F', Value::Float(n)) => format!("{}{:.*}", sign(*n < 0.0), self.precision.unwrap_or(6), n.abs()),
+            ('f' | 'F', Value::Float(n)) => {
+                format!("{}{:.*}", sign(*n < 0.0), self.precision.unwrap_or(6), n.abs())
+            }
             ('g', Value::Float(n)) => float(*n),
             ('t', Value::Bool(value)) => value.to_string(),
             ('s' | 'v', _) => match (self.precision, plain(value)) {
@@ -148,7 +192,9 @@ impl Spec {
                 (_, text) => text,
             },
             ('q', Value::Text(text)) => crate::cli::flag::quote(text),
-            ('q', Value::List(items)) => format!("[{}]", items.iter().map(|item| self.apply('q', item)).collect::<Vec<_>>().join(" ")),
+            ('q', Value::List(items)) => {
+                format!("[{}]", items.iter().map(|item| self.apply('q', item)).collect::<Vec<_>>().join(" "))
+            }
             ('x', Value::Text(text)) => text.bytes().map(|byte| format!("{byte:02x}")).collect(),
             ('T', _) => type_name(value).into(),
             _ => format!("%!{verb}({}={})", type_name(value), plain(value)),
@@ -170,7 +216,7 @@ impl Spec {
 /// Go's name of a value's type.
 pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
-        Value::Null | Value::NoValue => "<nil>",
+        Value::Null | Value::Absent => "<nil>",
         Value::Bool(_) => "bool",
         Value::Int(_) => "int",
         Value::Float(_) => "float64",

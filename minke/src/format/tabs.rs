@@ -21,8 +21,10 @@ fn block(lines: &[Vec<&str>], widths: &mut Vec<usize>, least: usize, padding: us
             at += 1;
             continue;
         }
-        let end = lines[at..].iter().position(|line| !has_cell(line)).map_or(lines.len(), |offset| at + offset);
-        let widest = lines[at..end].iter().map(|line| line[column].chars().count() + padding).max().unwrap_or(0);
+        let end =
+            lines[at..].iter().position(|line| !has_cell(line)).map_or(lines.len(), |offset| at + offset);
+        let widest =
+            lines[at..end].iter().map(|line| line[column].chars().count() + padding).max().unwrap_or(0);
         widths.push(widest.max(least));
         block(&lines[at..end], widths, least, padding, out);
         widths.pop();
@@ -47,7 +49,10 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        assert_eq!(align("ID\tNAME\tX\nabcdefghijkl\ty\t\n", 10, 3), "ID             NAME      X\nabcdefghijkl   y         \n");
+        assert_eq!(
+            align("ID\tNAME\tX\nabcdefghijkl\ty\t\n", 10, 3),
+            "ID             NAME      X\nabcdefghijkl   y         \n"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(crate) enum Value {
     #[default]
     Null,
     /// What a map gives for a key that it has not.
-    NoValue,
+    Absent,
     /// A list that was never made: null in JSON, `[]` when printed.
     NilList,
     /// A map that was never made: null in JSON, `map[]` when printed.
@@ -106,7 +106,7 @@ impl Value {
 
     /// Whether it is nothing.
     pub(crate) fn is_null(&self) -> bool {
-        matches!(self, Value::Null | Value::NoValue | Value::NilList | Value::NilMap)
+        matches!(self, Value::Null | Value::Absent | Value::NilList | Value::NilMap)
     }
 
     /// Sets a field of a struct or map, or adds it.
@@ -128,7 +128,7 @@ impl Value {
 
     fn write_json(&self, out: &mut String, escape: bool) {
         match self {
-            Value::Null | Value::NoValue | Value::NilList | Value::NilMap => out.push_str("null"),
+            Value::Null | Value::Absent | Value::NilList | Value::NilMap => out.push_str("null"),
             Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Value::Int(value) => out.push_str(&value.to_string()),
             Value::Float(value) => out.push_str(&value.to_string()),
@@ -230,15 +230,72 @@ pub(crate) fn indent(json: &str, unit: &str) -> String {
 
 /// Fields of the API whose keys are free: Go maps, where other objects are Go structs.
 const MAPS: &[&str] = &[
-    "Labels", "Options", "Sysctls", "PortBindings", "Ports", "ExposedPorts", "Volumes", "Networks", "Config", "Annotations", "StorageOpt", "Tmpfs", "Containers", "DriverOpts", "Data", "Attributes", "Opts",
-    "RegistryConfig", "IndexConfigs", "Runtimes", "Status", "Details", "AuxiliaryAddresses", "AuxAddress", "HttpHeaders", "Endpoints",
+    "Labels",
+    "Options",
+    "Sysctls",
+    "PortBindings",
+    "Ports",
+    "ExposedPorts",
+    "Volumes",
+    "Networks",
+    "Config",
+    "Annotations",
+    "StorageOpt",
+    "Tmpfs",
+    "Containers",
+    "DriverOpts",
+    "Data",
+    "Attributes",
+    "Opts",
+    "RegistryConfig",
+    "IndexConfigs",
+    "Runtimes",
+    "Status",
+    "Details",
+    "AuxiliaryAddresses",
+    "AuxAddress",
+    "HttpHeaders",
+    "Endpoints",
 ];
 
 /// Fields of the API that are lists, also where they are null.
 const LISTS: &[&str] = &[
-    "Binds", "CapAdd", "CapDrop", "Dns", "DnsOptions", "DnsSearch", "ExtraHosts", "GroupAdd", "Links", "SecurityOpt", "VolumesFrom", "Devices", "DeviceRequests", "DeviceCgroupRules", "BlkioWeightDevice",
-    "BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps", "Ulimits", "Entrypoint", "Cmd", "Env", "OnBuild", "Shell", "ExecIDs", "Aliases", "DNSNames", "RepoTags", "RepoDigests",
-    "MaskedPaths", "ReadonlyPaths", "Mounts", "Args", "Layers", "Warnings",
+    "Binds",
+    "CapAdd",
+    "CapDrop",
+    "Dns",
+    "DnsOptions",
+    "DnsSearch",
+    "ExtraHosts",
+    "GroupAdd",
+    "Links",
+    "SecurityOpt",
+    "VolumesFrom",
+    "Devices",
+    "DeviceRequests",
+    "DeviceCgroupRules",
+    "BlkioWeightDevice",
+    "BlkioDeviceReadBps",
+    "BlkioDeviceWriteBps",
+    "BlkioDeviceReadIOps",
+    "BlkioDeviceWriteIOps",
+    "Ulimits",
+    "Entrypoint",
+    "Cmd",
+    "Env",
+    "OnBuild",
+    "Shell",
+    "ExecIDs",
+    "Aliases",
+    "DNSNames",
+    "RepoTags",
+    "RepoDigests",
+    "MaskedPaths",
+    "ReadonlyPaths",
+    "Mounts",
+    "Args",
+    "Layers",
+    "Warnings",
 ];
 
 /// Fields above that are structs all the same, told by a field that they have.
@@ -256,7 +313,9 @@ fn classify(key: &str, value: Value) -> Value {
     match value {
         Value::Null if MAPS.contains(&key) => Value::NilMap,
         Value::Null if LISTS.contains(&key) => Value::NilList,
-        Value::Struct(fields) if MAPS.contains(&key) && !is_struct_after_all(key, &fields) => Value::Map(fields),
+        Value::Struct(fields) if MAPS.contains(&key) && !is_struct_after_all(key, &fields) => {
+            Value::Map(fields)
+        }
         value => value,
     }
 }
@@ -351,7 +410,10 @@ mod tests {
 
     #[test]
     fn indenting_leaves_tokens_alone() {
-        assert_eq!(indent(r#"{"a":[1,2],"b":{},"c":[],"d":"x{\",y"}"#, "  "), "{\n  \"a\": [\n    1,\n    2\n  ],\n  \"b\": {},\n  \"c\": [],\n  \"d\": \"x{\\\",y\"\n}");
+        assert_eq!(
+            indent(r#"{"a":[1,2],"b":{},"c":[],"d":"x{\",y"}"#, "  "),
+            "{\n  \"a\": [\n    1,\n    2\n  ],\n  \"b\": {},\n  \"c\": [],\n  \"d\": \"x{\\\",y\"\n}"
+        );
     }
 
     #[test]

@@ -257,17 +257,28 @@ pub(crate) struct StreamSet {
 
 /// Why a mode cannot be.
 fn check_mode(flag: &str, what: &str, mode: &str, words: &[&str]) -> Result<(), String> {
-    let named = mode.strip_prefix("container:").is_some_and(|name| !name.is_empty() && words.contains(&"container:"));
-    if mode.is_empty() || words.contains(&mode) || named { Ok(()) } else { Err(format!("--{flag}: invalid {what} mode")) }
+    let named =
+        mode.strip_prefix("container:").is_some_and(|name| !name.is_empty() && words.contains(&"container:"));
+    if mode.is_empty() || words.contains(&mode) || named {
+        Ok(())
+    } else {
+        Err(format!("--{flag}: invalid {what} mode"))
+    }
 }
 
 /// Makes the request. `args` are the image and the command; `proxies` come from the user's configuration.
-pub(crate) fn request(flags: ContainerFlags, args: &[String], proxies: Vec<(String, String)>) -> Result<Request, String> {
+pub(crate) fn request(
+    flags: ContainerFlags,
+    args: &[String],
+    proxies: Vec<(String, String)>,
+) -> Result<Request, String> {
     let image = args[0].clone();
     let streams = streams(&flags);
     let mut config = config(&flags, args, proxies)?;
     let mut host = host_config(&flags)?;
-    for (name, value) in [("AttachStdin", streams.stdin), ("AttachStdout", streams.stdout), ("AttachStderr", streams.stderr)] {
+    for (name, value) in
+        [("AttachStdin", streams.stdin), ("AttachStdout", streams.stdout), ("AttachStderr", streams.stderr)]
+    {
         config.insert(name.into(), value.into());
     }
     config.insert("StdinOnce".into(), (flags.interactive && streams.stdin).into());
@@ -289,9 +300,16 @@ pub(crate) fn request(flags: ContainerFlags, args: &[String], proxies: Vec<(Stri
 
 /// Refuses flags that no Linux daemon takes, or that are not supported, with the reason.
 pub(crate) fn refuse_foreign(flags: &ContainerFlags) -> Result<(), String> {
-    let windows = [("cpu-count", flags.cpu_count.is_some()), ("cpu-percent", flags.cpu_percent.is_some()), ("io-maxbandwidth", flags.io_maxbandwidth.is_some()), ("io-maxiops", flags.io_maxiops.is_some())];
+    let windows = [
+        ("cpu-count", flags.cpu_count.is_some()),
+        ("cpu-percent", flags.cpu_percent.is_some()),
+        ("io-maxbandwidth", flags.io_maxbandwidth.is_some()),
+        ("io-maxiops", flags.io_maxiops.is_some()),
+    ];
     if let Some((name, _)) = windows.iter().find(|(_, given)| *given) {
-        return Err(format!("\"--{name}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux"));
+        return Err(format!(
+            "\"--{name}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux"
+        ));
     }
     if !flags.content_trust_off {
         return Err("--disable-content-trust=false: signatures of Docker Content Trust are not supported, since its service is retired".into());
@@ -306,10 +324,18 @@ pub(crate) fn refuse_foreign(flags: &ContainerFlags) -> Result<(), String> {
 fn streams(flags: &ContainerFlags) -> StreamSet {
     let asked = |name: &str| flags.attach.0.iter().any(|stream| stream == name);
     let all = flags.attach.0.is_empty();
-    StreamSet { stdin: flags.interactive || asked("stdin"), stdout: all || asked("stdout"), stderr: all || asked("stderr") }
+    StreamSet {
+        stdin: flags.interactive || asked("stdin"),
+        stdout: all || asked("stdout"),
+        stderr: all || asked("stderr"),
+    }
 }
 
-fn config(flags: &ContainerFlags, args: &[String], proxies: Vec<(String, String)>) -> Result<Map<String, Value>, String> {
+fn config(
+    flags: &ContainerFlags,
+    args: &[String],
+    proxies: Vec<(String, String)>,
+) -> Result<Map<String, Value>, String> {
     let mut environment = env::environment(&flags.env_file, &flags.env.0)?;
     for (name, value) in proxies {
         let set = |entry: &String| entry.split('=').next() == Some(&name);
@@ -317,7 +343,8 @@ fn config(flags: &ContainerFlags, args: &[String], proxies: Vec<(String, String)
             environment.push(format!("{name}={value}"));
         }
     }
-    let mut ports: Map<String, Value> = port::parse_exposed(&flags.expose)?.into_iter().map(|port| (port, json!({}))).collect();
+    let mut ports: Map<String, Value> =
+        port::parse_exposed(&flags.expose)?.into_iter().map(|port| (port, json!({}))).collect();
     ports.extend(port::parse_published(&flags.publish)?.into_keys().map(|port| (port, json!({}))));
     let mut volumes = Map::new();
     for volume in &flags.volume {
@@ -340,7 +367,14 @@ fn config(flags: &ContainerFlags, args: &[String], proxies: Vec<(String, String)
     put("Volumes", volumes.into());
     put("WorkingDir", flags.workdir.clone().into());
     put("Entrypoint", flags.entrypoint.clone().map_or(Value::Null, |entry| json!([entry])));
-    put("Labels", env::labels(&flags.label_file, &flags.label)?.into_iter().map(|(name, value)| (name, Value::from(value))).collect::<Map<_, _>>().into());
+    put(
+        "Labels",
+        env::labels(&flags.label_file, &flags.label)?
+            .into_iter()
+            .map(|(name, value)| (name, Value::from(value)))
+            .collect::<Map<_, _>>()
+            .into(),
+    );
     if !ports.is_empty() {
         put("ExposedPorts", ports.into());
     }
@@ -363,7 +397,9 @@ fn health(flags: &ContainerFlags) -> Result<Option<Value>, String> {
         ("StartPeriod", "health-start-period", &flags.health_start_period),
         ("StartInterval", "health-start-interval", &flags.health_start_interval),
     ];
-    let asked = !flags.health_cmd.is_empty() || flags.health_retries != 0 || spans.iter().any(|(_, _, span)| span.0.unwrap_or(0) != 0);
+    let asked = !flags.health_cmd.is_empty()
+        || flags.health_retries != 0
+        || spans.iter().any(|(_, _, span)| span.0.unwrap_or(0) != 0);
     if flags.no_healthcheck {
         if asked {
             return Err("--no-healthcheck conflicts with --health-* options".into());
@@ -405,7 +441,9 @@ pub(crate) fn restart_policy(text: &str) -> Result<Value, String> {
     }
     let count: i64 = match count {
         None => 0,
-        Some(count) => count.parse().map_err(|_| "invalid restart policy format: maximum retry count must be an integer".to_owned())?,
+        Some(count) => count.parse().map_err(|_| {
+            "invalid restart policy format: maximum retry count must be an integer".to_owned()
+        })?,
     };
     Ok(json!({"Name": name, "MaximumRetryCount": count}))
 }
@@ -417,7 +455,10 @@ fn or_null<T: Into<Value>>(list: Vec<T>) -> Value {
 
 fn host_config(flags: &ContainerFlags) -> Result<Map<String, Value>, String> {
     if flags.memory_swappiness != -1 && !(0..=100).contains(&flags.memory_swappiness) {
-        return Err(format!("invalid value: {}. Valid memory swappiness range is 0-100", flags.memory_swappiness));
+        return Err(format!(
+            "invalid value: {}. Valid memory swappiness range is 0-100",
+            flags.memory_swappiness
+        ));
     }
     check_mode("pid", "PID", &flags.pid, &["host", "container:"])?;
     check_mode("uts", "UTS", &flags.uts, &["host"])?;
@@ -437,7 +478,8 @@ fn host_config(flags: &ContainerFlags) -> Result<Map<String, Value>, String> {
         }
     }
     let bindings = port::parse_published(&flags.publish)?.into_iter().map(|(port, hosts)| {
-        let hosts: Vec<Value> = hosts.into_iter().map(|(ip, port)| json!({"HostIp": ip, "HostPort": port})).collect();
+        let hosts: Vec<Value> =
+            hosts.into_iter().map(|(ip, port)| json!({"HostIp": ip, "HostPort": port})).collect();
         (port, hosts.into())
     });
     let bindings: Map<String, Value> = bindings.collect();
@@ -497,7 +539,16 @@ fn host_config(flags: &ContainerFlags) -> Result<Map<String, Value>, String> {
         put("Mounts", flags.mount.0.clone().into());
     }
     if !flags.tmpfs.is_empty() {
-        put("Tmpfs", flags.tmpfs.iter().map(|text| mount::tmpfs(text)).map(|(path, options)| (path, Value::from(options))).collect::<Map<_, _>>().into());
+        put(
+            "Tmpfs",
+            flags
+                .tmpfs
+                .iter()
+                .map(|text| mount::tmpfs(text))
+                .map(|(path, options)| (path, Value::from(options)))
+                .collect::<Map<_, _>>()
+                .into(),
+        );
     }
     if !flags.sysctl.0.0.is_empty() {
         put("Sysctls", flags.sysctl.0.to_json());
@@ -566,7 +617,8 @@ mod tests {
 
     fn make(line: &str) -> Result<Request, String> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        let parsed = crate::cli::parse::parse::<ContainerFlags>(&words, false).unwrap_or_else(|wrong| panic!("{line}: {wrong:?}"));
+        let parsed = crate::cli::parse::parse::<ContainerFlags>(&words, false)
+            .unwrap_or_else(|wrong| panic!("{line}: {wrong:?}"));
         refuse_foreign(&parsed.flags)?;
         request(parsed.flags, &parsed.args, vec![("HTTP_PROXY".into(), "p".into())])
     }
@@ -580,42 +632,90 @@ mod tests {
         let request = make("-e A=1 -l a=b -p 8080:80 -v v:/v -v /anon --name x img sh -c true").unwrap();
         let body = &request.body;
         assert_eq!(request.streams, StreamSet { stdin: false, stdout: true, stderr: true });
-        assert_eq!((&body["Image"], &body["Cmd"], &body["Env"]), (&json!("img"), &json!(["sh", "-c", "true"]), &json!(["A=1", "HTTP_PROXY=p"])));
-        assert_eq!(body["HostConfig"]["PortBindings"], json!({"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}));
-        assert_eq!((&body["HostConfig"]["Binds"], &body["Volumes"], &body["ExposedPorts"]), (&json!(["v:/v"]), &json!({"/anon": {}}), &json!({"80/tcp": {}})));
-        assert_eq!((&body["HostConfig"]["NetworkMode"], &body["NetworkingConfig"]["EndpointsConfig"]), (&json!("default"), &json!({"default": {}})));
+        assert_eq!(
+            (&body["Image"], &body["Cmd"], &body["Env"]),
+            (&json!("img"), &json!(["sh", "-c", "true"]), &json!(["A=1", "HTTP_PROXY=p"]))
+        );
+        assert_eq!(
+            body["HostConfig"]["PortBindings"],
+            json!({"80/tcp": [{"HostIp": "", "HostPort": "8080"}]})
+        );
+        assert_eq!(
+            (&body["HostConfig"]["Binds"], &body["Volumes"], &body["ExposedPorts"]),
+            (&json!(["v:/v"]), &json!({"/anon": {}}), &json!({"80/tcp": {}}))
+        );
+        assert_eq!(
+            (&body["HostConfig"]["NetworkMode"], &body["NetworkingConfig"]["EndpointsConfig"]),
+            (&json!("default"), &json!({"default": {}}))
+        );
         assert_eq!(body["HostConfig"]["MemorySwappiness"], -1);
     }
 
     #[test]
     fn an_interactive_terminal_is_asked_for() {
         let body = make("-it --rm --init --stop-timeout 7 --entrypoint= img").unwrap().body;
-        assert_eq!((&body["Tty"], &body["OpenStdin"], &body["StdinOnce"], &body["AttachStdin"]), (&json!(true), &json!(true), &json!(true), &json!(true)));
-        assert_eq!((&body["HostConfig"]["AutoRemove"], &body["HostConfig"]["Init"], &body["StopTimeout"], &body["Entrypoint"], &body["Cmd"]), (&json!(true), &json!(true), &json!(7), &json!([""]), &Value::Null));
+        assert_eq!(
+            (&body["Tty"], &body["OpenStdin"], &body["StdinOnce"], &body["AttachStdin"]),
+            (&json!(true), &json!(true), &json!(true), &json!(true))
+        );
+        assert_eq!(
+            (
+                &body["HostConfig"]["AutoRemove"],
+                &body["HostConfig"]["Init"],
+                &body["StopTimeout"],
+                &body["Entrypoint"],
+                &body["Cmd"]
+            ),
+            (&json!(true), &json!(true), &json!(7), &json!([""]), &Value::Null)
+        );
     }
 
     #[test]
     fn resources_and_security_are_asked_for() {
         let host = make("-m 64m --memory-swap -1 --cpus 1.5 --pids-limit 5 --ulimit nofile=1:2 --security-opt systempaths=unconfined --sysctl net.a=1 --tmpfs /t:size=1m --device /dev/null --restart on-failure:3 --network n --network-alias al i").unwrap().body["HostConfig"].clone();
-        assert_eq!((&host["Memory"], &host["MemorySwap"], &host["NanoCpus"], &host["PidsLimit"]), (&json!(64 << 20), &json!(-1), &json!(1_500_000_000), &json!(5)));
-        assert_eq!((&host["Ulimits"][0]["Hard"], &host["MaskedPaths"], &host["Sysctls"], &host["Tmpfs"]), (&json!(2), &json!([]), &json!({"net.a": "1"}), &json!({"/t": "size=1m"})));
-        assert_eq!((&host["RestartPolicy"], &host["NetworkMode"]), (&json!({"Name": "on-failure", "MaximumRetryCount": 3}), &json!("n")));
+        assert_eq!(
+            (&host["Memory"], &host["MemorySwap"], &host["NanoCpus"], &host["PidsLimit"]),
+            (&json!(64 << 20), &json!(-1), &json!(1_500_000_000), &json!(5))
+        );
+        assert_eq!(
+            (&host["Ulimits"][0]["Hard"], &host["MaskedPaths"], &host["Sysctls"], &host["Tmpfs"]),
+            (&json!(2), &json!([]), &json!({"net.a": "1"}), &json!({"/t": "size=1m"}))
+        );
+        assert_eq!(
+            (&host["RestartPolicy"], &host["NetworkMode"]),
+            (&json!({"Name": "on-failure", "MaximumRetryCount": 3}), &json!("n"))
+        );
     }
 
     #[test]
     fn health_is_a_command_or_none() {
-        assert_eq!(make("--health-cmd true --health-interval 1s i").unwrap().body["Healthcheck"], json!({"Test": ["CMD-SHELL", "true"], "Interval": 1_000_000_000}));
+        assert_eq!(
+            make("--health-cmd true --health-interval 1s i").unwrap().body["Healthcheck"],
+            json!({"Test": ["CMD-SHELL", "true"], "Interval": 1_000_000_000})
+        );
         assert_eq!(make("--no-healthcheck i").unwrap().body["Healthcheck"], json!({"Test": ["NONE"]}));
-        assert_eq!(refused("--no-healthcheck --health-cmd x i"), "--no-healthcheck conflicts with --health-* options");
+        assert_eq!(
+            refused("--no-healthcheck --health-cmd x i"),
+            "--no-healthcheck conflicts with --health-* options"
+        );
     }
 
     #[test]
     fn what_cannot_be_is_refused_with_its_reason() {
-        assert_eq!(refused("--rm --restart always i"), "conflicting options: cannot specify both --restart and --rm");
+        assert_eq!(
+            refused("--rm --restart always i"),
+            "conflicting options: cannot specify both --restart and --rm"
+        );
         assert_eq!(refused("--pid foo i"), "--pid: invalid PID mode");
-        assert_eq!(refused("--memory-swappiness 101 i"), "invalid value: 101. Valid memory swappiness range is 0-100");
+        assert_eq!(
+            refused("--memory-swappiness 101 i"),
+            "invalid value: 101. Valid memory swappiness range is 0-100"
+        );
         assert!(refused("--cpu-count 1 i").contains("only supported on a Docker daemon running on windows"));
         assert!(refused("--use-api-socket i").contains("not supported"));
-        assert_eq!(refused("--restart :3 i"), "invalid restart policy format: no policy provided before colon");
+        assert_eq!(
+            refused("--restart :3 i"),
+            "invalid restart policy format: no policy provided before colon"
+        );
     }
 }

@@ -13,7 +13,10 @@ pub(crate) fn fields(text: &str) -> Result<Vec<String>, String> {
             None => {
                 let end = rest.find(',').unwrap_or(rest.len());
                 if let Some(at) = rest[..end].find('"') {
-                    return Err(format!("parse error on line 1, column {}: bare \" in non-quoted-field", text.len() - rest.len() + at + 1));
+                    return Err(format!(
+                        "parse error on line 1, column {}: bare \" in non-quoted-field",
+                        text.len() - rest.len() + at + 1
+                    ));
                 }
                 (rest[..end].to_owned(), &rest[end..])
             }
@@ -32,7 +35,10 @@ fn quoted_field<'a>(quoted: &'a str, text: &str) -> Result<(String, &'a str), St
     let mut rest = quoted;
     loop {
         let Some(end) = rest.find('"') else {
-            return Err(format!("parse error on line 1, column {}: extraneous or missing \" in quoted-field", text.len() + 1));
+            return Err(format!(
+                "parse error on line 1, column {}: extraneous or missing \" in quoted-field",
+                text.len() + 1
+            ));
         };
         field.push_str(&rest[..end]);
         rest = &rest[end + 1..];
@@ -42,7 +48,12 @@ fn quoted_field<'a>(quoted: &'a str, text: &str) -> Result<(String, &'a str), St
                 rest = next;
             }
             None if rest.is_empty() || rest.starts_with(',') => return Ok((field, rest)),
-            None => return Err(format!("parse error on line 1, column {}: extraneous or missing \" in quoted-field", text.len() - rest.len())),
+            None => {
+                return Err(format!(
+                    "parse error on line 1, column {}: extraneous or missing \" in quoted-field",
+                    text.len() - rest.len()
+                ));
+            }
         }
     }
 }

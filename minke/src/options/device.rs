@@ -13,7 +13,8 @@ pub(crate) enum Device {
 
 /// Reads one `--device`.
 pub(crate) fn parse(text: &str) -> Result<Device, String> {
-    let is_cdi = !text.starts_with('/') && text.split_once('=').is_some_and(|(kind, name)| kind.contains('/') && !name.is_empty());
+    let is_cdi = !text.starts_with('/')
+        && text.split_once('=').is_some_and(|(kind, name)| kind.contains('/') && !name.is_empty());
     if is_cdi {
         return Ok(Device::Cdi(text.to_owned()));
     }
@@ -48,7 +49,10 @@ pub(crate) fn check_rule(text: &str) -> Result<(), String> {
 
 /// The path and value of `/dev/x:value`.
 fn per_device(text: &str) -> Result<(&str, &str), String> {
-    let (path, value) = text.split_once(':').filter(|(path, _)| !path.is_empty()).ok_or_else(|| format!("bad format: {text}"))?;
+    let (path, value) = text
+        .split_once(':')
+        .filter(|(path, _)| !path.is_empty())
+        .ok_or_else(|| format!("bad format: {text}"))?;
     if !path.starts_with("/dev/") {
         return Err(format!("bad format for device path: {text}"));
     }
@@ -59,7 +63,9 @@ fn per_device(text: &str) -> Result<(&str, &str), String> {
 pub(crate) fn weight(text: &str) -> Result<Value, String> {
     let (path, value) = per_device(text)?;
     match value.parse::<u16>() {
-        Ok(weight) if weight == 0 || (10..=1000).contains(&weight) => Ok(json!({"Path": path, "Weight": weight})),
+        Ok(weight) if weight == 0 || (10..=1000).contains(&weight) => {
+            Ok(json!({"Path": path, "Weight": weight}))
+        }
         _ => Err(format!("invalid weight for device: {text}")),
     }
 }
@@ -69,7 +75,9 @@ pub(crate) fn bytes_rate(text: &str) -> Result<Value, String> {
     let (path, value) = per_device(text)?;
     match parse_ram(value) {
         Ok(rate) => Ok(json!({"Path": path, "Rate": rate})),
-        Err(_) => Err(format!("invalid rate for device: {text}. The correct format is <device-path>:<number>[<unit>]. Number must be a positive integer. Unit is optional and can be kb, mb, or gb")),
+        Err(_) => Err(format!(
+            "invalid rate for device: {text}. The correct format is <device-path>:<number>[<unit>]. Number must be a positive integer. Unit is optional and can be kb, mb, or gb"
+        )),
     }
 }
 
@@ -78,13 +86,16 @@ pub(crate) fn operations_rate(text: &str) -> Result<Value, String> {
     let (path, value) = per_device(text)?;
     match value.parse::<u64>() {
         Ok(rate) => Ok(json!({"Path": path, "Rate": rate})),
-        Err(_) => Err(format!("invalid rate for device: {text}. The correct format is <device-path>:<number>. Number must be a positive integer")),
+        Err(_) => Err(format!(
+            "invalid rate for device: {text}. The correct format is <device-path>:<number>. Number must be a positive integer"
+        )),
     }
 }
 
 /// `--gpus all`, `--gpus 2`, `--gpus '"device=0,1",capabilities=utility'`.
 pub(crate) fn gpus(text: &str) -> Result<Value, String> {
-    let (mut count, mut driver, mut ids, mut capabilities, mut options) = (None, "".to_owned(), Vec::new(), Vec::<String>::new(), serde_json::Map::new());
+    let (mut count, mut driver, mut ids, mut capabilities, mut options) =
+        (None, "".to_owned(), Vec::new(), Vec::<String>::new(), serde_json::Map::new());
     for field in super::csv::fields(text)? {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key.to_owned(), value.to_owned()),
@@ -94,10 +105,21 @@ pub(crate) fn gpus(text: &str) -> Result<Value, String> {
         match key.as_str() {
             "driver" => driver = value,
             "count" if value == "all" => count = Some(-1),
-            "count" => count = Some(value.parse().map_err(|_| format!("invalid count ({value}): value must be either \"all\" or an integer: invalid syntax"))?),
+            "count" => {
+                count = Some(value.parse().map_err(|_| {
+                    format!(
+                        "invalid count ({value}): value must be either \"all\" or an integer: invalid syntax"
+                    )
+                })?)
+            }
             "device" => ids = list(),
             "capabilities" => capabilities.extend(list()),
-            "options" => options.extend(list().iter().map(|option| option.split_once('=').unwrap_or((option, ""))).map(|(name, value)| (name.to_owned(), value.into()))),
+            "options" => options.extend(
+                list()
+                    .iter()
+                    .map(|option| option.split_once('=').unwrap_or((option, "")))
+                    .map(|(name, value)| (name.to_owned(), value.into())),
+            ),
             _ => return Err(format!("unexpected key '{key}' in '{field}'")),
         }
     }
@@ -106,7 +128,9 @@ pub(crate) fn gpus(text: &str) -> Result<Value, String> {
     }
     let ids = if ids.is_empty() { Value::Null } else { ids.into() };
     let count = count.unwrap_or(if ids.is_null() { 1 } else { 0 });
-    Ok(json!({"Driver": driver, "Count": count, "DeviceIDs": ids, "Capabilities": [capabilities], "Options": options}))
+    Ok(
+        json!({"Driver": driver, "Count": count, "DeviceIDs": ids, "Capabilities": [capabilities], "Options": options}),
+    )
 }
 
 /// `--cpus 1.5`, in billionths of a CPU.
@@ -124,7 +148,8 @@ pub(crate) fn cpus(text: &str) -> Result<i64, String> {
     }
     let whole_part: i64 = if unsigned.is_empty() { 0 } else { unsigned.parse().map_err(|_| wrong())? };
     let nanos: i64 = format!("{fraction:0<9}").parse().map_err(|_| wrong())?;
-    let total = whole_part.checked_mul(1_000_000_000).and_then(|value| value.checked_add(nanos)).ok_or_else(wrong)?;
+    let total =
+        whole_part.checked_mul(1_000_000_000).and_then(|value| value.checked_add(nanos)).ok_or_else(wrong)?;
     Ok(if whole.starts_with('-') { -total } else { total })
 }
 
@@ -142,7 +167,10 @@ mod tests {
     #[test]
     fn devices_are_read() {
         assert_eq!(node("/dev/null").unwrap()["CgroupPermissions"], "rwm");
-        assert_eq!(node("/dev/a:/dev/b:r").unwrap(), json!({"PathOnHost": "/dev/a", "PathInContainer": "/dev/b", "CgroupPermissions": "r"}));
+        assert_eq!(
+            node("/dev/a:/dev/b:r").unwrap(),
+            json!({"PathOnHost": "/dev/a", "PathInContainer": "/dev/b", "CgroupPermissions": "r"})
+        );
         assert_eq!(node("/dev/a:rw").unwrap()["PathInContainer"], "/dev/a");
         assert_eq!(node("vendor.com/gpu=0").unwrap(), json!("vendor.com/gpu=0"));
         assert_eq!(node("/dev/a:/dev/b:x").unwrap_err(), "bad mode specified: x");
@@ -167,7 +195,10 @@ mod tests {
 
     #[test]
     fn gpus_are_requests() {
-        assert_eq!(gpus("all").unwrap(), json!({"Driver": "", "Count": -1, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {}}));
+        assert_eq!(
+            gpus("all").unwrap(),
+            json!({"Driver": "", "Count": -1, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {}})
+        );
         assert_eq!(gpus("\"device=0,1\"").unwrap()["DeviceIDs"], json!(["0", "1"]));
         assert!(gpus("x").unwrap_err().starts_with("invalid count (x)"));
     }

@@ -22,7 +22,11 @@ pub(crate) fn labels(files: &[String], given: &[String]) -> Result<Vec<(String, 
         }
         all.push(entry.clone());
     }
-    Ok(all.iter().map(|entry| entry.split_once('=').unwrap_or((entry, ""))).map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    Ok(all
+        .iter()
+        .map(|entry| entry.split_once('=').unwrap_or((entry, "")))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect())
 }
 
 /// One `--env`: a name without a value takes it from our own environment.
@@ -41,9 +45,14 @@ pub(crate) fn validate(entry: &str) -> Result<String, String> {
 
 /// Lines `NAME=value`; blank ones and comments are skipped.
 fn read_file(path: &str, from_environment: bool) -> Result<Vec<String>, String> {
-    let bytes = std::fs::read(path).map_err(|error| format!("open {path}: {}", crate::commands::go_error(&error)))?;
+    let bytes =
+        std::fs::read(path).map_err(|error| format!("open {path}: {}", crate::commands::go_error(&error)))?;
     let text = String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count()
+            + 1;
         format!("invalid utf8 bytes at line {line}: {path}")
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -81,16 +90,28 @@ mod tests {
         let file = std::env::temp_dir().join(format!("minke-env-{}", std::process::id()));
         std::fs::write(&file, "# no\n\n  A=1=2\nMINKE_SURELY_UNSET\nB=\n").unwrap();
         let path = file.display().to_string();
-        assert_eq!(environment(&[path.clone()], &["C=3".into(), "MINKE_SURELY_UNSET".into()]).unwrap(), ["A=1=2", "B=", "C=3", "MINKE_SURELY_UNSET"]);
+        assert_eq!(
+            environment(&[path.clone()], &["C=3".into(), "MINKE_SURELY_UNSET".into()]).unwrap(),
+            ["A=1=2", "B=", "C=3", "MINKE_SURELY_UNSET"]
+        );
         std::fs::write(&file, "A B=1\n").unwrap();
-        assert_eq!(environment(&[path.clone()], &[]).unwrap_err(), "poorly formatted environment: variable 'A B' contains whitespaces");
+        assert_eq!(
+            environment(&[path.clone()], &[]).unwrap_err(),
+            "poorly formatted environment: variable 'A B' contains whitespaces"
+        );
         std::fs::remove_file(file).unwrap();
-        assert_eq!(environment(&[path.clone()], &[]).unwrap_err(), format!("open {path}: no such file or directory"));
+        assert_eq!(
+            environment(&[path.clone()], &[]).unwrap_err(),
+            format!("open {path}: no such file or directory")
+        );
         assert_eq!(validate("=x").unwrap_err(), "invalid environment variable: =x");
     }
 
     #[test]
     fn labels_are_pairs() {
-        assert_eq!(labels(&[], &["a=b=c".into(), "d".into()]).unwrap(), [("a".into(), "b=c".into()), ("d".into(), String::new())]);
+        assert_eq!(
+            labels(&[], &["a=b=c".into(), "d".into()]).unwrap(),
+            [("a".into(), "b=c".into()), ("d".into(), String::new())]
+        );
     }
 }

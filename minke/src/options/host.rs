@@ -30,7 +30,13 @@ pub(crate) fn dns(text: &str) -> Result<String, String> {
 /// A domain of `--dns-search`; `.` means none.
 pub(crate) fn dns_search(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let valid = |label: &str| !label.is_empty() && label.len() <= 63 && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') && !label.starts_with('-') && !label.ends_with('-');
+    let valid = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
     match text {
         "." => Ok(".".into()),
         _ if text.len() <= 255 && text.trim_end_matches('.').split('.').all(valid) => Ok(text.to_owned()),
@@ -42,7 +48,8 @@ pub(crate) fn dns_search(text: &str) -> Result<String, String> {
 pub(crate) fn mac(text: &str) -> Result<String, String> {
     let separator = if text.contains('-') { '-' } else { ':' };
     let parts: Vec<&str> = text.trim().split(separator).collect();
-    let valid = parts.len() == 6 && parts.iter().all(|part| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit()));
+    let valid = parts.len() == 6
+        && parts.iter().all(|part| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit()));
     if valid { Ok(text.trim().to_owned()) } else { Err(format!("{text} is not a valid mac address")) }
 }
 

@@ -52,6 +52,9 @@ mod tests {
         assert_eq!(parse("2013-01-02T13:23Z", now).unwrap(), "1357132980.000000000");
         assert_eq!(parse("1136073600.000000001", now).unwrap(), "1136073600.000000001");
         assert_eq!(parse("0", now).unwrap(), "0");
-        assert_eq!(parse("yesterday", now).unwrap_err(), "failed to parse value as time or duration: \"yesterday\"");
+        assert_eq!(
+            parse("yesterday", now).unwrap_err(),
+            "failed to parse value as time or duration: \"yesterday\""
+        );
     }
 }

@@ -17,7 +17,9 @@ pub(crate) fn volume(text: &str) -> Result<Volume, String> {
     if text.is_empty() {
         return Err("invalid empty volume spec".into());
     }
-    let Some((source, rest)) = text.split_once(':').filter(|(source, _)| !source.is_empty()) else { return Ok(Volume::Anonymous(text.to_owned())) };
+    let Some((source, rest)) = text.split_once(':').filter(|(source, _)| !source.is_empty()) else {
+        return Ok(Volume::Anonymous(text.to_owned()));
+    };
     if rest.ends_with(':') || rest.is_empty() {
         return Err(format!("invalid spec: {text}: empty section between colons"));
     }
@@ -45,7 +47,8 @@ fn absolute(source: &str) -> String {
 
 /// One `--mount` as the API takes it. The error is docker's sentence.
 pub(crate) fn mount(text: &str) -> Result<Value, String> {
-    let (mut kind, mut source, mut target, mut consistency) = ("volume".to_owned(), String::new(), String::new(), String::new());
+    let (mut kind, mut source, mut target, mut consistency) =
+        ("volume".to_owned(), String::new(), String::new(), String::new());
     let mut read_only = false;
     let (mut bind, mut volume, mut tmpfs, mut image) = (Map::new(), Map::new(), Map::new(), Map::new());
     for field in csv::fields(text)? {
@@ -87,7 +90,12 @@ pub(crate) fn mount(text: &str) -> Result<Value, String> {
                 "readonly" => {
                     bind.insert("ReadOnlyForceRecursive".into(), true.into());
                 }
-                _ => return Err(format!("{} (must be \"enabled\", \"disabled\", \"writable\", or \"readonly\")", invalid())),
+                _ => {
+                    return Err(format!(
+                        "{} (must be \"enabled\", \"disabled\", \"writable\", or \"readonly\")",
+                        invalid()
+                    ));
+                }
             },
             "volume-subpath" => {
                 volume.insert("Subpath".into(), value.into());
@@ -105,7 +113,10 @@ pub(crate) fn mount(text: &str) -> Result<Value, String> {
                 image.insert("Subpath".into(), value.into());
             }
             "tmpfs-size" => {
-                tmpfs.insert("SizeBytes".into(), crate::human::parse_ram(value).map_err(|_| invalid())?.into());
+                tmpfs.insert(
+                    "SizeBytes".into(),
+                    crate::human::parse_ram(value).map_err(|_| invalid())?.into(),
+                );
             }
             "tmpfs-mode" => {
                 tmpfs.insert("Mode".into(), u32::from_str_radix(value, 8).map_err(|_| invalid())?.into());
@@ -126,9 +137,18 @@ pub(crate) fn mount(text: &str) -> Result<Value, String> {
     }
     check_recursive(&bind, read_only)?;
     let mut mount = json!({"Type": kind, "Target": target});
-    let set = [("Source", !source.is_empty(), json!(source)), ("Consistency", !consistency.is_empty(), json!(consistency)), ("ReadOnly", read_only, json!(true))];
-    let options = [("BindOptions", bind), ("VolumeOptions", volume), ("TmpfsOptions", tmpfs), ("ImageOptions", image)];
-    for (name, value) in set.into_iter().filter(|(_, given, _)| *given).map(|(name, _, value)| (name, value)).chain(options.into_iter().filter(|(_, map)| !map.is_empty()).map(|(name, map)| (name, map.into()))) {
+    let set = [
+        ("Source", !source.is_empty(), json!(source)),
+        ("Consistency", !consistency.is_empty(), json!(consistency)),
+        ("ReadOnly", read_only, json!(true)),
+    ];
+    let options =
+        [("BindOptions", bind), ("VolumeOptions", volume), ("TmpfsOptions", tmpfs), ("ImageOptions", image)];
+    for (name, value) in
+        set.into_iter().filter(|(_, given, _)| *given).map(|(name, _, value)| (name, value)).chain(
+            options.into_iter().filter(|(_, map)| !map.is_empty()).map(|(name, map)| (name, map.into())),
+        )
+    {
         mount[name] = value;
     }
     Ok(mount)
@@ -136,11 +156,15 @@ pub(crate) fn mount(text: &str) -> Result<Value, String> {
 
 fn check_recursive(bind: &Map<String, Value>, read_only: bool) -> Result<(), String> {
     if bind.contains_key("ReadOnlyNonRecursive") && !read_only {
-        return Err("option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction".into());
+        return Err(
+            "option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction".into()
+        );
     }
     if bind.contains_key("ReadOnlyForceRecursive") {
         if !read_only {
-            return Err("option 'bind-recursive=readonly' requires 'readonly' to be specified in conjunction".into());
+            return Err(
+                "option 'bind-recursive=readonly' requires 'readonly' to be specified in conjunction".into(),
+            );
         }
         if bind.get("Propagation").and_then(Value::as_str) != Some("rprivate") {
             return Err("option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction".into());
@@ -196,12 +220,18 @@ mod tests {
 
     #[test]
     fn mounts_are_read() {
-        assert_eq!(mount("type=bind,src=/a,dst=/b,ro").unwrap(), json!({"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": true}));
+        assert_eq!(
+            mount("type=bind,src=/a,dst=/b,ro").unwrap(),
+            json!({"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": true})
+        );
         assert_eq!(
             mount("source=v,target=/b,volume-nocopy,volume-label=a=b,volume-driver=local,volume-opt=type=tmpfs,volume-subpath=s").unwrap(),
             json!({"Type": "volume", "Source": "v", "Target": "/b", "VolumeOptions": {"NoCopy": true, "Labels": {"a": "b"}, "Subpath": "s", "DriverConfig": {"Name": "local", "Options": {"type": "tmpfs"}}}})
         );
-        assert_eq!(mount("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770").unwrap()["TmpfsOptions"], json!({"SizeBytes": 1 << 20, "Mode": 0o1770}));
+        assert_eq!(
+            mount("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770").unwrap()["TmpfsOptions"],
+            json!({"SizeBytes": 1 << 20, "Mode": 0o1770})
+        );
     }
 
     #[test]
@@ -212,7 +242,10 @@ mod tests {
             ("type=bind,src=/a", "target is required"),
             ("type=bind,dst=/a,tmpfs-size=1", "cannot mix 'tmpfs-*' options with mount type 'bind'"),
             ("type=bind,dst=/a,ro=x", "invalid value for ro: x"),
-            ("type=bind,dst=/a,bind-recursive=writable", "option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction"),
+            (
+                "type=bind,dst=/a,bind-recursive=writable",
+                "option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction",
+            ),
         ] {
             assert_eq!(mount(text).unwrap_err(), want);
         }

@@ -51,7 +51,9 @@ pub(crate) fn parse(text: &str) -> Result<Attachment, String> {
         return Ok(attachment);
     }
     for field in csv::fields(text)? {
-        let Some((key, value)) = field.split_once('=').filter(|(key, value)| !key.is_empty() && !value.is_empty()) else {
+        let Some((key, value)) =
+            field.split_once('=').filter(|(key, value)| !key.is_empty() && !value.is_empty())
+        else {
             return Err(format!("invalid field {field}"));
         };
         let (key, value) = (key.trim().to_lowercase(), value.trim().to_owned());
@@ -63,10 +65,19 @@ pub(crate) fn parse(text: &str) -> Result<Attachment, String> {
             "mac-address" => attachment.mac = super::host::mac(&value)?,
             "link-local-ip" => attachment.link_local.push(value),
             "driver-opt" => {
-                let (name, value) = value.split_once('=').ok_or_else(|| "invalid key value pair format in driver options".to_owned())?;
+                let (name, value) = value
+                    .split_once('=')
+                    .ok_or_else(|| "invalid key value pair format in driver options".to_owned())?;
                 attachment.driver_opts.push((name.trim().to_lowercase(), value.trim().to_owned()));
             }
-            "gw-priority" => attachment.gw_priority = value.parse().map_err(|_| format!("invalid gw-priority ({value}): strconv.Atoi: parsing {}: invalid syntax", crate::cli::flag::quote(&value)))?,
+            "gw-priority" => {
+                attachment.gw_priority = value.parse().map_err(|_| {
+                    format!(
+                        "invalid gw-priority ({value}): strconv.Atoi: parsing {}: invalid syntax",
+                        crate::cli::flag::quote(&value)
+                    )
+                })?
+            }
             _ => return Err(format!("invalid field key {key}")),
         }
     }
@@ -82,20 +93,28 @@ pub(crate) fn is_user_defined(mode: &str) -> bool {
 }
 
 /// All attachments as the API's mode and endpoints. The error is docker's sentence.
-pub(crate) fn endpoints(mut attachments: Vec<Attachment>, general: General) -> Result<(String, Value), String> {
+pub(crate) fn endpoints(
+    mut attachments: Vec<Attachment>,
+    general: General,
+) -> Result<(String, Value), String> {
     if attachments.is_empty() {
         attachments.push(Attachment { target: "default".into(), ..Attachment::default() });
     }
     let mode = attachments[0].target.clone();
     let defined = attachments.iter().filter(|attachment| is_user_defined(&attachment.target)).count();
     if attachments.len() > 1 && defined > 0 && defined < attachments.len() {
-        return Err("conflicting options: cannot attach both user-defined and non-user-defined network-modes".into());
+        return Err(
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes".into(),
+        );
     }
     apply(&mut attachments[0], general)?;
     let mut endpoints = Map::new();
     for attachment in attachments {
         if endpoints.contains_key(&attachment.target) {
-            return Err(format!("network {} is specified multiple times", crate::cli::flag::quote(&attachment.target)));
+            return Err(format!(
+                "network {} is specified multiple times",
+                crate::cli::flag::quote(&attachment.target)
+            ));
         }
         let target = attachment.target.clone();
         let endpoint = endpoint(attachment)?;
@@ -134,7 +153,9 @@ fn apply(first: &mut Attachment, general: General) -> Result<(), String> {
         first.links.extend(general.links);
     }
     first.link_local.extend(general.link_local);
-    for (own, given) in [(&mut first.ip, general.ip), (&mut first.ip6, general.ip6), (&mut first.mac, general.mac)] {
+    for (own, given) in
+        [(&mut first.ip, general.ip), (&mut first.ip6, general.ip6), (&mut first.mac, general.mac)]
+    {
         if !given.is_empty() {
             *own = given;
         }
@@ -166,7 +187,12 @@ pub(crate) fn endpoint(attachment: Attachment) -> Result<Value, String> {
         endpoint["MacAddress"] = attachment.mac.into();
     }
     if !attachment.driver_opts.is_empty() {
-        endpoint["DriverOpts"] = attachment.driver_opts.into_iter().map(|(name, value)| (name, Value::from(value))).collect::<Map<_, _>>().into();
+        endpoint["DriverOpts"] = attachment
+            .driver_opts
+            .into_iter()
+            .map(|(name, value)| (name, Value::from(value)))
+            .collect::<Map<_, _>>()
+            .into();
     }
     if attachment.gw_priority != 0 {
         endpoint["GwPriority"] = attachment.gw_priority.into();
@@ -194,8 +220,14 @@ mod tests {
     #[test]
     fn both_forms_are_read() {
         assert_eq!(parse("host").unwrap().target, "host");
-        let attachment = parse("name=n,alias=a,alias=b,ip=1.2.3.4,driver-opt=k=v,gw-priority=-5,mac-address=92:d0:c6:0a:29:33").unwrap();
-        assert_eq!((attachment.target.as_str(), attachment.aliases.len(), attachment.gw_priority), ("n", 2, -5));
+        let attachment = parse(
+            "name=n,alias=a,alias=b,ip=1.2.3.4,driver-opt=k=v,gw-priority=-5,mac-address=92:d0:c6:0a:29:33",
+        )
+        .unwrap();
+        assert_eq!(
+            (attachment.target.as_str(), attachment.aliases.len(), attachment.gw_priority),
+            ("n", 2, -5)
+        );
         assert_eq!(parse("name=n,foo=1").unwrap_err(), "invalid field key foo");
         assert_eq!(parse("alias=a").unwrap_err(), "network name/id is not specified");
     }
@@ -205,14 +237,25 @@ mod tests {
         let general = General { aliases: vec!["x".into()], ip: "1.2.3.4".into(), ..General::default() };
         let (mode, endpoints) = endpoints(vec![parse("n").unwrap(), parse("m").unwrap()], general).unwrap();
         assert_eq!(mode, "n");
-        assert_eq!(endpoints, json!({"n": {"Aliases": ["x"], "IPAMConfig": {"IPv4Address": "1.2.3.4"}}, "m": {}}));
+        assert_eq!(
+            endpoints,
+            json!({"n": {"Aliases": ["x"], "IPAMConfig": {"IPv4Address": "1.2.3.4"}}, "m": {}})
+        );
     }
 
     #[test]
     fn conflicts_are_told() {
-        let fails = |attachments: &[&str], general: General| endpoints(attachments.iter().map(|text| parse(text).unwrap()).collect(), general).unwrap_err();
-        assert_eq!(fails(&["n", "host"], General::default()), "conflicting options: cannot attach both user-defined and non-user-defined network-modes");
+        let fails = |attachments: &[&str], general: General| {
+            endpoints(attachments.iter().map(|text| parse(text).unwrap()).collect(), general).unwrap_err()
+        };
+        assert_eq!(
+            fails(&["n", "host"], General::default()),
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
+        );
         assert_eq!(fails(&["n", "n"], General::default()), "network \"n\" is specified multiple times");
-        assert_eq!(fails(&[], General { aliases: vec!["x".into()], ..General::default() }), "network-scoped aliases are only supported for user-defined networks");
+        assert_eq!(
+            fails(&[], General { aliases: vec!["x".into()], ..General::default() }),
+            "network-scoped aliases are only supported for user-defined networks"
+        );
     }
 }

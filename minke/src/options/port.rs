@@ -40,7 +40,9 @@ fn parse_one(spec: &str) -> Result<Vec<(String, (String, String))>, String> {
     let (ip, host) = rest.rsplit_once(':').unwrap_or(("", rest));
     let (port, protocol) = split_protocol(port)?;
     let ip = match ip.strip_prefix('[') {
-        Some(bare) => bare.strip_suffix(']').ok_or_else(|| format!("invalid IP address {ip}: address {ip}:: missing ']' in address"))?,
+        Some(bare) => bare
+            .strip_suffix(']')
+            .ok_or_else(|| format!("invalid IP address {ip}: address {ip}:: missing ']' in address"))?,
         None => ip,
     };
     if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
@@ -50,7 +52,11 @@ fn parse_one(spec: &str) -> Result<Vec<(String, (String, String))>, String> {
         return Err(format!("no port specified: {spec}<empty>"));
     }
     let (first, last) = range(port).ok_or_else(|| format!("invalid containerPort: {port}"))?;
-    let hosts = if host.is_empty() { None } else { Some(range(host).ok_or_else(|| format!("invalid hostPort: {host}"))?) };
+    let hosts = if host.is_empty() {
+        None
+    } else {
+        Some(range(host).ok_or_else(|| format!("invalid hostPort: {host}"))?)
+    };
     if let Some((from, to)) = hosts
         && to - from != last - first
         && first != last
@@ -107,7 +113,12 @@ mod tests {
         let specs: Vec<String> = specs.iter().map(|spec| spec.to_string()).collect();
         match parse_published(&specs) {
             Ok(bindings) => {
-                let lines = bindings.iter().map(|(port, hosts)| format!("{port}={}", hosts.iter().map(|(ip, port)| format!("{ip}|{port}")).collect::<Vec<_>>().join(",")));
+                let lines = bindings.iter().map(|(port, hosts)| {
+                    format!(
+                        "{port}={}",
+                        hosts.iter().map(|(ip, port)| format!("{ip}|{port}")).collect::<Vec<_>>().join(",")
+                    )
+                });
                 lines.collect::<Vec<_>>().join(" ")
             }
             Err(error) => error,

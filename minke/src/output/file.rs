@@ -20,7 +20,8 @@ pub(crate) fn check(path: &str) -> Result<(), String> {
 
 /// Whether a file may be written at `path`.
 fn check_output_path(path: &str) -> Result<(), String> {
-    let parent = Path::new(path).parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent =
+        Path::new(path).parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if let Err(error) = std::fs::metadata(parent) {
         return Err(format!("invalid output path: stat {}: {}", parent.display(), go_error(&error)));
     }
@@ -33,7 +34,11 @@ fn check_output_path(path: &str) -> Result<(), String> {
 /// Whether the directory that `path` would be made in is there.
 pub(crate) fn check_output_path_parent(path: &str) -> Result<(), String> {
     let parent = Path::new(path).parent().unwrap_or(Path::new("/"));
-    if parent.exists() { Ok(()) } else { Err(format!("invalid output path: directory \"{}\" does not exist", parent.display())) }
+    if parent.exists() {
+        Ok(())
+    } else {
+        Err(format!("invalid output path: directory \"{}\" does not exist", parent.display()))
+    }
 }
 
 /// Copies `from` to the file `path`, or to stdout when that is empty.
@@ -43,7 +48,9 @@ pub(crate) fn save(mut from: impl Read, path: &str) -> Outcome {
         return Ok(());
     }
     let temporary = format!("{path}.minke-{}", std::process::id());
-    let written = File::create(&temporary).and_then(|mut file| io::copy(&mut from, &mut file)).and_then(|_| std::fs::rename(&temporary, path));
+    let written = File::create(&temporary)
+        .and_then(|mut file| io::copy(&mut from, &mut file))
+        .and_then(|_| std::fs::rename(&temporary, path));
     written.map_err(|error| {
         let _ = std::fs::remove_file(&temporary);
         Failure::new(format!("open {path}: {}", go_error(&error)))

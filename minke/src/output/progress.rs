@@ -18,7 +18,12 @@ const BAR: i64 = 50;
 const WIDE: usize = 110;
 
 /// Prints the stream on `out` until its end. `aux` gets the messages that are results.
-pub(crate) fn show(stream: impl Read, out: &mut dyn Write, terminal: bool, mut aux: impl FnMut(&Value)) -> Result<(), Failure> {
+pub(crate) fn show(
+    stream: impl Read,
+    out: &mut dyn Write,
+    terminal: bool,
+    mut aux: impl FnMut(&Value),
+) -> Result<(), Failure> {
     let mut reader = BufReader::new(stream);
     let mut lines: HashMap<String, usize> = HashMap::new();
     let mut line = String::new();
@@ -30,7 +35,8 @@ pub(crate) fn show(stream: impl Read, out: &mut dyn Write, terminal: bool, mut a
         if line.trim().is_empty() {
             continue;
         }
-        let message: Value = serde_json::from_str(&line).map_err(|error| Failure::new(format!("unexpected progress from the daemon: {error}")))?;
+        let message: Value = serde_json::from_str(&line)
+            .map_err(|error| Failure::new(format!("unexpected progress from the daemon: {error}")))?;
         if !message.at("aux").is_null() {
             aux(message.at("aux"));
             continue;
@@ -113,7 +119,11 @@ fn bar(detail: &Value, wide: bool) -> String {
             units => format!("{current} {units}"),
         };
     }
-    let numbers = if current > total { format!("{:>8}", size(current)) } else { format!("{:>8}/{}", size(current), size(total)) };
+    let numbers = if current > total {
+        format!("{:>8}", size(current))
+    } else {
+        format!("{:>8}/{}", size(current), size(total))
+    };
     if !wide {
         return numbers;
     }
@@ -131,12 +141,21 @@ mod tests {
     fn without_a_terminal_only_statuses_are_printed() {
         let mut out = Vec::new();
         show(PULL.as_bytes(), &mut out, false, |_| {}).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "latest: Pulling from x\naa: Pull complete\nStatus: done\n");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "latest: Pulling from x\naa: Pull complete\nStatus: done\n"
+        );
     }
 
     #[test]
     fn errors_in_the_stream_end_it() {
-        let failure = show("{\"errorDetail\":{\"message\":\"no\"},\"error\":\"no\"}\n".as_bytes(), &mut Vec::new(), false, |_| {}).unwrap_err();
+        let failure = show(
+            "{\"errorDetail\":{\"message\":\"no\"},\"error\":\"no\"}\n".as_bytes(),
+            &mut Vec::new(),
+            false,
+            |_| {},
+        )
+        .unwrap_err();
         assert_eq!(failure.text, "no");
     }
 

@@ -47,7 +47,9 @@ pub(crate) fn run(stream: Stream, attached: Attached) -> io::Result<End> {
                     Ok(0) => break,
                     Ok(count) => {
                         let (passed, detached) = watch.pass(&buffer[..count]);
-                        if !passed.is_empty() && writer.write_all(&passed).and_then(|()| writer.flush()).is_err() {
+                        if !passed.is_empty()
+                            && writer.write_all(&passed).and_then(|()| writer.flush()).is_err()
+                        {
                             break;
                         }
                         if detached {
@@ -69,7 +71,11 @@ pub(crate) fn run(stream: Stream, attached: Attached) -> io::Result<End> {
     if attached.output {
         let (mut out, mut err) = (terminal::stdout()?, terminal::stderr()?);
         std::thread::spawn(move || {
-            let copied = if attached.tty { copy_raw(reader, &mut out) } else { demux::copy(reader, &mut out, &mut err) };
+            let copied = if attached.tty {
+                copy_raw(reader, &mut out)
+            } else {
+                demux::copy(reader, &mut out, &mut err)
+            };
             let _ = tell.send(copied.map_or_else(End::Broken, |()| End::Closed));
         });
     }

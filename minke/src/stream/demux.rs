@@ -44,7 +44,12 @@ impl Demux {
     }
 
     /// Takes in the next bytes and writes what they hold.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], out: &mut dyn Write, err: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.left == 0 {
                 let count = bytes.len().min(HEAD - self.head_length);
@@ -55,10 +60,14 @@ impl Demux {
                     break;
                 }
                 self.head_length = 0;
-                self.left = u32::from_be_bytes([self.head[4], self.head[5], self.head[6], self.head[7]]) as usize;
+                self.left =
+                    u32::from_be_bytes([self.head[4], self.head[5], self.head[6], self.head[7]]) as usize;
                 let stream = self.head[0];
                 if stream > 3 {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, format!("Unrecognized input header: {stream}")));
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("Unrecognized input header: {stream}"),
+                    ));
                 }
                 if stream != self.pending_stream {
                     self.flush(out, err)?;
@@ -81,7 +90,12 @@ impl Demux {
         match self.pending_stream {
             0 | 1 => out.write_all(&self.pending)?,
             2 => err.write_all(&self.pending)?,
-            _ => return Err(io::Error::other(format!("error from daemon in stream: {}", String::from_utf8_lossy(&self.pending)))),
+            _ => {
+                return Err(io::Error::other(format!(
+                    "error from daemon in stream: {}",
+                    String::from_utf8_lossy(&self.pending)
+                )));
+            }
         }
         self.pending.clear();
         Ok(())
@@ -115,7 +129,8 @@ mod tests {
         let wire = [frame(1, "out"), frame(2, "err"), frame(1, ""), frame(1, "more")].concat();
         for slow in [false, true] {
             let (mut out, mut err) = (Vec::new(), Vec::new());
-            let from: Box<dyn Read> = if slow { Box::new(Slow(wire.clone(), 0)) } else { Box::new(&wire[..]) };
+            let from: Box<dyn Read> =
+                if slow { Box::new(Slow(wire.clone(), 0)) } else { Box::new(&wire[..]) };
             copy(from, &mut out, &mut err).unwrap();
             assert_eq!((out, err), (b"outmore".to_vec(), b"err".to_vec()));
         }

@@ -34,7 +34,10 @@ pub(crate) fn on_resize(on: impl Fn() + Send + 'static) -> std::io::Result<()> {
 }
 
 /// Returns once all signals are caught: none that comes after is missed.
-fn watch(signals: &'static [(i32, &'static str)], on: impl Fn(&'static str) + Send + 'static) -> std::io::Result<()> {
+fn watch(
+    signals: &'static [(i32, &'static str)],
+    on: impl Fn(&'static str) + Send + 'static,
+) -> std::io::Result<()> {
     let (ready, is_ready) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
@@ -55,7 +58,9 @@ fn watch(signals: &'static [(i32, &'static str)], on: impl Fn(&'static str) + Se
                     }
                 };
                 let caught = caught.clone();
-                tokio::spawn(async move { while stream.recv().await.is_some() && caught.send(*name).await.is_ok() {} });
+                tokio::spawn(async move {
+                    while stream.recv().await.is_some() && caught.send(*name).await.is_ok() {}
+                });
             }
             let _ = ready.send(Ok(()));
             while let Some(name) = next.recv().await {

@@ -29,7 +29,8 @@ flags! {
 
 fn commit(cli: &Cli, flags: CommitFlags, args: Vec<String>) -> Outcome {
     check_name(&args[0])?;
-    let mut query = vec![("container", args[0].clone()), ("comment", flags.message), ("author", flags.author)];
+    let mut query =
+        vec![("container", args[0].clone()), ("comment", flags.message), ("author", flags.author)];
     if let Some(name) = args.get(1).filter(|name| !name.is_empty()) {
         let reference = Reference::parse(name).map_err(|error| Failure::new(error.to_string()))?;
         if reference.digest().is_some() {

@@ -55,11 +55,19 @@ fn split(argument: &str) -> (Option<&str>, &str) {
 fn cp(cli: &Cli, flags: CpFlags, args: Vec<String>) -> Outcome {
     let (from, to) = (&args[0], &args[1]);
     if from.is_empty() || to.is_empty() {
-        return Err(Failure::new(if from.is_empty() { "source can not be empty" } else { "destination can not be empty" }));
+        return Err(Failure::new(if from.is_empty() {
+            "source can not be empty"
+        } else {
+            "destination can not be empty"
+        }));
     }
     match (split(from), split(to)) {
-        ((Some(container), source), (None, destination)) => from_container(cli, &flags, container, source, destination),
-        ((None, source), (Some(container), destination)) => to_container(cli, &flags, source, container, destination),
+        ((Some(container), source), (None, destination)) => {
+            from_container(cli, &flags, container, source, destination)
+        }
+        ((None, source), (Some(container), destination)) => {
+            to_container(cli, &flags, source, container, destination)
+        }
         ((Some(_), _), (Some(_), _)) => Err(Failure::new("copying between containers is not supported")),
         ((None, _), (None, _)) => Err(Failure::new("must specify at least one container source")),
     }
@@ -80,8 +88,10 @@ struct Stat {
 
 impl Stat {
     fn of(header: &str) -> Result<Self, Failure> {
-        let json = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, header).map_err(|error| Failure::new(format!("unable to decode container path stat header: {error}")))?;
-        let stat: Value = serde_json::from_slice(&json).map_err(|error| Failure::new(format!("unable to decode container path stat header: {error}")))?;
+        let json = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, header)
+            .map_err(|error| Failure::new(format!("unable to decode container path stat header: {error}")))?;
+        let stat: Value = serde_json::from_slice(&json)
+            .map_err(|error| Failure::new(format!("unable to decode container path stat header: {error}")))?;
         Ok(Self { mode: stat.int("mode"), link: stat.text("linkTarget").to_owned() })
     }
 
@@ -93,7 +103,8 @@ impl Stat {
 const STAT_HEADER: &str = "x-docker-container-path-stat";
 
 fn stat(client: &Client, container: &str, target: &str) -> Result<Stat, Failure> {
-    let answer = client.call("HEAD", &path(container, "/archive"), &[("path", target.to_owned())], Payload::None)?;
+    let answer =
+        client.call("HEAD", &path(container, "/archive"), &[("path", target.to_owned())], Payload::None)?;
     Stat::of(answer.head.get(STAT_HEADER).unwrap_or_default())
 }
 
@@ -122,7 +133,10 @@ impl<R: Read> Read for Counted<R> {
 
 fn said(flags: &CpFlags, count: &AtomicU64, to: &str) {
     if !flags.quiet && terminal::stderr_is_terminal() {
-        warn(format!("Successfully copied {} to {to}", human::size_with(count.load(Ordering::Relaxed) as f64, 3)));
+        warn(format!(
+            "Successfully copied {} to {to}",
+            human::size_with(count.load(Ordering::Relaxed) as f64, 3)
+        ));
     }
 }
 
@@ -140,7 +154,8 @@ fn from_container(cli: &Cli, flags: &CpFlags, container: &str, source: &str, des
         asked_name = Some(target::split(&source).1);
         source = linked(&source, &found.link);
     }
-    let answer = client.call("GET", &path(container, "/archive"), &[("path", source.clone())], Payload::None)?;
+    let answer =
+        client.call("GET", &path(container, "/archive"), &[("path", source.clone())], Payload::None)?;
     if destination == "-" {
         return file::save(answer.body, "");
     }
@@ -153,7 +168,11 @@ fn from_container(cli: &Cli, flags: &CpFlags, container: &str, source: &str, des
     };
     let rename = name.map(|name| (source_name, name));
     let count = Arc::new(AtomicU64::new(0));
-    local::extract(Counted { from: answer.body, count: Arc::clone(&count) }, place.directory().as_ref(), rename)?;
+    local::extract(
+        Counted { from: answer.body, count: Arc::clone(&count) },
+        place.directory().as_ref(),
+        rename,
+    )?;
     said(flags, &count, &local_path);
     Ok(())
 }
@@ -171,13 +190,17 @@ fn to_container(cli: &Cli, flags: &CpFlags, source: &str, container: &str, desti
     if let Ok(found) = &found
         && found.mode & mode::ODD != 0
     {
-        return Err(Failure::new(format!("destination \"{container}:{destination}\" must be a directory or a regular file")));
+        return Err(Failure::new(format!(
+            "destination \"{container}:{destination}\" must be a directory or a regular file"
+        )));
     }
     let exists = found.as_ref().ok().map(Stat::is_directory);
     let count = Arc::new(AtomicU64::new(0));
     let (directory, content): (String, Box<dyn Read + Send>) = if source == "-" {
         if exists != Some(true) {
-            return Err(Failure::new(format!("destination \"{container}:{destination}\" must be a directory")));
+            return Err(Failure::new(format!(
+                "destination \"{container}:{destination}\" must be a directory"
+            )));
         }
         (target_path, Box::new(terminal::stdin()?))
     } else {
@@ -194,7 +217,9 @@ fn to_container(cli: &Cli, flags: &CpFlags, source: &str, container: &str, desti
         query.push(("copyUIDGID", "true".into()));
     }
     let content = Box::new(Counted { from: content, count: Arc::clone(&count) });
-    client.call("PUT", &path(container, "/archive"), &query, Payload::Stream("application/x-tar", content))?.drain()?;
+    client
+        .call("PUT", &path(container, "/archive"), &query, Payload::Stream("application/x-tar", content))?
+        .drain()?;
     said(flags, &count, &format!("{container}:{destination}"));
     Ok(())
 }

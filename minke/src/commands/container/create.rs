@@ -26,7 +26,8 @@ fn create_only(cli: &Cli, flags: ContainerFlags, args: Vec<String>) -> Outcome {
     crate::options::container::refuse_foreign(&flags)?;
     let wish = Wish::of(&flags).map_err(|why| cli.with_help(125, why))?;
     let proxies = cli.config().proxies(&cli.host()?.to_string());
-    let request = crate::options::container::request(flags, &args, proxies).map_err(|why| cli.with_help(125, why))?;
+    let request =
+        crate::options::container::request(flags, &args, proxies).map_err(|why| cli.with_help(125, why))?;
     let id = create(cli, &wish, &request)?;
     show(&format!("{id}\n"))
 }
@@ -44,12 +45,22 @@ impl Wish {
     /// Picks it out of the flags.
     pub(crate) fn of(flags: &ContainerFlags) -> Result<Self, String> {
         if !matches!(flags.pull.as_str(), "always" | "missing" | "never") {
-            return Err(format!("invalid pull option: '{}': must be one of \"always\", \"missing\" or \"never\"", flags.pull));
+            return Err(format!(
+                "invalid pull option: '{}': must be one of \"always\", \"missing\" or \"never\"",
+                flags.pull
+            ));
         }
         if !flags.platform.is_empty() {
-            minke_image::platform::parse(&flags.platform).map_err(|error| format!("error parsing specified platform: {error}"))?;
+            minke_image::platform::parse(&flags.platform)
+                .map_err(|error| format!("error parsing specified platform: {error}"))?;
         }
-        Ok(Self { name: flags.name.clone(), platform: flags.platform.clone(), pull: flags.pull.clone(), quiet: flags.quiet, cidfile: flags.cidfile.clone() })
+        Ok(Self {
+            name: flags.name.clone(),
+            platform: flags.platform.clone(),
+            pull: flags.pull.clone(),
+            quiet: flags.quiet,
+            cidfile: flags.cidfile.clone(),
+        })
     }
 }
 
@@ -67,8 +78,13 @@ impl CidFile {
         let made = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
         match made {
             Ok(_) => Ok(Some(Self { path: path.to_owned(), written: false })),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(Failure::new(format!("container ID file found, make sure the other container isn't running or delete {path}"))),
-            Err(error) => Err(Failure::new(format!("failed to create the container ID file: open {path}: {}", crate::commands::go_error(&error)))),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(Failure::new(format!(
+                "container ID file found, make sure the other container isn't running or delete {path}"
+            ))),
+            Err(error) => Err(Failure::new(format!(
+                "failed to create the container ID file: open {path}: {}",
+                crate::commands::go_error(&error)
+            ))),
         }
     }
 
@@ -92,7 +108,13 @@ impl Drop for CidFile {
 pub(crate) fn create(cli: &Cli, wish: &Wish, request: &Request) -> Result<String, Failure> {
     let failed = |why: String| cli.with_help(125, why);
     let host = &request.body["HostConfig"];
-    if let Some(address) = host["Dns"].as_array().into_iter().flatten().filter_map(|dns| dns.as_str()).find(|dns| dns.starts_with("127.") || *dns == "::1") {
+    if let Some(address) = host["Dns"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|dns| dns.as_str())
+        .find(|dns| dns.starts_with("127.") || *dns == "::1")
+    {
         warn(format!("WARNING: Localhost DNS ({address}) may fail in containers."));
     }
     let mut cidfile = CidFile::new(&wish.cidfile).map_err(|failure| failed(failure.text))?;

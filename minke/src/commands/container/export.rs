@@ -25,7 +25,13 @@ flags! {
 }
 
 fn export(cli: &Cli, flags: ExportFlags, args: Vec<String>) -> Outcome {
-    file::check(&flags.output).map_err(|why| if why.starts_with("cowardly") { Failure::new(why) } else { Failure::new(format!("failed to export container: {why}")) })?;
+    file::check(&flags.output).map_err(|why| {
+        if why.starts_with("cowardly") {
+            Failure::new(why)
+        } else {
+            Failure::new(format!("failed to export container: {why}"))
+        }
+    })?;
     check_name(&args[0])?;
     let answer = cli.client()?.call("GET", &path(&args[0], "/export"), &[], Payload::None)?;
     file::save(answer.body, &flags.output)

@@ -39,10 +39,13 @@ fn logs(cli: &Cli, flags: LogsFlags, args: Vec<String>) -> Outcome {
     let container = get(client, &args[0])?;
     let (id, tty) = (container.text("Id"), container.bool("Config.Tty"));
     let now = jiff::Timestamp::now();
-    let mut query = vec![("stdout", "1".to_owned()), ("stderr", "1".to_owned()), ("tail", flags.tail.clone())];
+    let mut query =
+        vec![("stdout", "1".to_owned()), ("stderr", "1".to_owned()), ("tail", flags.tail.clone())];
     for (name, text) in [("since", &flags.since), ("until", &flags.until)] {
         if !text.is_empty() {
-            let moment = moment::parse(text, now).map_err(|why| Failure::new(format!("invalid value for {}: {why}", crate::cli::flag::quote(name))))?;
+            let moment = moment::parse(text, now).map_err(|why| {
+                Failure::new(format!("invalid value for {}: {why}", crate::cli::flag::quote(name)))
+            })?;
             query.push((name, moment));
         }
     }
@@ -59,13 +62,23 @@ fn logs(cli: &Cli, flags: LogsFlags, args: Vec<String>) -> Outcome {
     }
     let answer = client.call("GET", &path(id, "/logs"), &query, Payload::None)?;
     let (mut out, mut err) = (terminal::stdout()?, terminal::stderr()?);
-    if tty { copy_raw(answer.body, &mut out)? } else { demux::copy(answer.body, &mut out, &mut err)? }
+    if tty {
+        copy_raw(answer.body, &mut out)?
+    } else {
+        demux::copy(answer.body, &mut out, &mut err)?
+    }
     Ok(())
 }
 
 /// Follows until the container's log has ended. When the daemon goes away meanwhile, it waits for the
 /// next one on the same socket and goes on after the last line that was shown.
-fn follow(client: &Client, id: &str, tty: bool, mut query: Vec<(&'static str, String)>, timestamps: bool) -> Outcome {
+fn follow(
+    client: &Client,
+    id: &str,
+    tty: bool,
+    mut query: Vec<(&'static str, String)>,
+    timestamps: bool,
+) -> Outcome {
     query.push(("timestamps", "1".into()));
     let mut out = Lines::new(terminal::stdout()?, timestamps);
     let mut err = Lines::new(terminal::stderr()?, timestamps);
@@ -75,7 +88,9 @@ fn follow(client: &Client, id: &str, tty: bool, mut query: Vec<(&'static str, St
             Err(error) => Err(error),
         };
         match ended {
-            Ok(()) if query.iter().any(|(name, _)| *name == "until") || !still_runs(client, id) => return Ok(()),
+            Ok(()) if query.iter().any(|(name, _)| *name == "until") || !still_runs(client, id) => {
+                return Ok(());
+            }
             Ok(()) => {}
             Err(error) if error.is_lost() => {}
             Err(error) => return Err(error.into()),
@@ -92,7 +107,8 @@ fn follow(client: &Client, id: &str, tty: bool, mut query: Vec<(&'static str, St
 }
 
 fn copy(body: impl Read, tty: bool, out: &mut Lines, err: &mut Lines) -> Result<(), ClientError> {
-    Ok(if tty { copy_raw(body, out)? } else { demux::copy(body, out, err)? })
+    let copied = if tty { copy_raw(body, out) } else { demux::copy(body, out, err) };
+    Ok(copied?)
 }
 
 /// Whether the stream ended because its daemon did, rather than the container.
@@ -147,7 +163,15 @@ const HEAD_LIMIT: usize = 64;
 
 impl Lines {
     fn new(to: std::fs::File, shown: bool) -> Self {
-        Self { to, shown, last: String::new(), skip_until: String::new(), head: Vec::new(), in_line: false, skipping: false }
+        Self {
+            to,
+            shown,
+            last: String::new(),
+            skip_until: String::new(),
+            head: Vec::new(),
+            in_line: false,
+            skipping: false,
+        }
     }
 
     /// Skips lines up to `last`, which were shown before.
@@ -206,7 +230,13 @@ mod tests {
     #[test]
     fn times_are_hidden_and_lines_not_shown_twice() {
         let path = std::env::temp_dir().join(format!("minke-lines-{}", std::process::id()));
-        let file = std::fs::OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
         let mut reader = file.try_clone().unwrap();
         let mut lines = Lines::new(file, false);
         for part in ["2026-01-01T00:00:01.1Z a\n2026-01-", "01T00:00:02.0Z b c\n"] {

@@ -81,15 +81,28 @@ pub(crate) fn row(container: &Value, trunc: bool) -> Row {
         .map(|mount| if mount.text("Name").is_empty() { mount.text("Source") } else { mount.text("Name") })
         .map(|name| if trunc { human::ellipsis(name, 15) } else { name.to_owned() })
         .collect();
-    let networks: Vec<&str> = container.at("NetworkSettings.Networks").entries().iter().map(|(name, _)| name.as_str()).collect();
-    let shown_names: Vec<&str> = container.texts("Names").into_iter().map(|name| name.strip_prefix('/').unwrap_or(name)).filter(|name| !trunc || !name.contains('/')).collect();
+    let networks: Vec<&str> =
+        container.at("NetworkSettings.Networks").entries().iter().map(|(name, _)| name.as_str()).collect();
+    let shown_names: Vec<&str> = container
+        .texts("Names")
+        .into_iter()
+        .map(|name| name.strip_prefix('/').unwrap_or(name))
+        .filter(|name| !trunc || !name.contains('/'))
+        .collect();
     let mut row = Row::new([
-        ("Command", crate::cli::flag::quote(&if trunc { human::ellipsis(command, 20) } else { command.to_owned() }).into()),
+        (
+            "Command",
+            crate::cli::flag::quote(&if trunc { human::ellipsis(command, 20) } else { command.to_owned() })
+                .into(),
+        ),
         ("CreatedAt", human::local_time(container.int("Created")).into()),
         ("ID", if trunc { human::short_id(id) } else { id }.into()),
         ("Image", image(container, trunc).into()),
         ("Labels", joined(&labels).into()),
-        ("LocalVolumes", mounts.iter().filter(|mount| mount.text("Driver") == "local").count().to_string().into()),
+        (
+            "LocalVolumes",
+            mounts.iter().filter(|mount| mount.text("Driver") == "local").count().to_string().into(),
+        ),
         ("Mounts", mount_names.join(",").into()),
         ("Names", shown_names.join(",").into()),
         ("Networks", networks.join(",").into()),
@@ -106,7 +119,8 @@ pub(crate) fn row(container: &Value, trunc: bool) -> Row {
 
 /// Labels by name.
 pub(crate) fn labels(labels: &Value) -> Vec<(String, String)> {
-    let mut pairs: Vec<_> = labels.entries().iter().map(|(name, value)| (name.clone(), value.as_text().to_owned())).collect();
+    let mut pairs: Vec<_> =
+        labels.entries().iter().map(|(name, value)| (name.clone(), value.as_text().to_owned())).collect();
     pairs.sort();
     pairs
 }
@@ -145,15 +159,31 @@ pub(crate) fn size(writable: i64, all: i64) -> String {
 
 /// Ports as docker shows them: neighbours joined to ranges, those published under another number last.
 fn ports(list: &[Value]) -> String {
-    let mut ports: Vec<(u64, &str, u64, &str)> = list.iter().map(|port| (port.int("PrivatePort") as u64, port.text("IP"), port.int("PublicPort") as u64, port.text("Type"))).collect();
+    let mut ports: Vec<(u64, &str, u64, &str)> = list
+        .iter()
+        .map(|port| {
+            (
+                port.int("PrivatePort") as u64,
+                port.text("IP"),
+                port.int("PublicPort") as u64,
+                port.text("Type"),
+            )
+        })
+        .collect();
     ports.sort();
-    let host = |ip: &str, port: String| if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
+    let host = |ip: &str, port: String| {
+        if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+    };
     let mut groups: Vec<((&str, &str), u64, u64)> = Vec::new();
     let mut shown = Vec::new();
     let mut moved = Vec::new();
     let form = |((ip, kind), first, last): ((&str, &str), u64, u64)| {
         let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
-        if ip.is_empty() { format!("{range}/{kind}") } else { format!("{}->{range}/{kind}", host(ip, range.clone())) }
+        if ip.is_empty() {
+            format!("{range}/{kind}")
+        } else {
+            format!("{}->{range}/{kind}", host(ip, range.clone()))
+        }
     };
     for (private, ip, public, kind) in ports {
         if !ip.is_empty() && public != private {
@@ -184,7 +214,9 @@ fn ls(cli: &Cli, flags: LsFlags, _: Vec<String>) -> Outcome {
         format = "table".into();
     }
     // A template that shows sizes needs them; a listing without does not pay for them.
-    let wants_size = flags.size || (format != "json" && (format.contains(".Size") || format.contains("json .}}") || format.contains("json . ")));
+    let wants_size = flags.size
+        || (format != "json"
+            && (format.contains(".Size") || format.contains("json .}}") || format.contains("json . ")));
     let mut query = Vec::new();
     let last = if flags.latest && flags.last == -1 { 1 } else { flags.last };
     if flags.all {
@@ -209,19 +241,38 @@ mod tests {
     use super::*;
 
     fn port(ip: &str, private: i64, public: i64, kind: &str) -> Value {
-        serde_json::from_value(serde_json::json!({"IP": ip, "PrivatePort": private, "PublicPort": public, "Type": kind})).unwrap()
+        serde_json::from_value(
+            serde_json::json!({"IP": ip, "PrivatePort": private, "PublicPort": public, "Type": kind}),
+        )
+        .unwrap()
     }
 
     #[test]
     fn ports_are_joined_to_ranges() {
-        assert_eq!(ports(&[port("", 81, 0, "tcp"), port("", 80, 0, "tcp"), port("", 90, 0, "tcp")]), "80-81/tcp, 90/tcp");
-        assert_eq!(ports(&[port("0.0.0.0", 80, 8080, "tcp"), port("::", 80, 8080, "tcp"), port("127.0.0.1", 81, 81, "udp")]), "127.0.0.1:81->81/udp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp");
-        assert_eq!(ports(&[port("0.0.0.0", 80, 80, "tcp"), port("0.0.0.0", 81, 81, "tcp")]), "0.0.0.0:80-81->80-81/tcp");
+        assert_eq!(
+            ports(&[port("", 81, 0, "tcp"), port("", 80, 0, "tcp"), port("", 90, 0, "tcp")]),
+            "80-81/tcp, 90/tcp"
+        );
+        assert_eq!(
+            ports(&[
+                port("0.0.0.0", 80, 8080, "tcp"),
+                port("::", 80, 8080, "tcp"),
+                port("127.0.0.1", 81, 81, "udp")
+            ]),
+            "127.0.0.1:81->81/udp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"
+        );
+        assert_eq!(
+            ports(&[port("0.0.0.0", 80, 80, "tcp"), port("0.0.0.0", 81, 81, "tcp")]),
+            "0.0.0.0:80-81->80-81/tcp"
+        );
     }
 
     #[test]
     fn images_lose_their_digest() {
-        let container = |image: &str| serde_json::from_value(serde_json::json!({"Image": image, "ImageID": "sha256:aaaaaaaaaaaabbbb"})).unwrap();
+        let container = |image: &str| {
+            serde_json::from_value(serde_json::json!({"Image": image, "ImageID": "sha256:aaaaaaaaaaaabbbb"}))
+                .unwrap()
+        };
         let digest = "a".repeat(64);
         assert_eq!(image(&container("nginx"), true), "nginx");
         assert_eq!(image(&container(&format!("nginx:1@sha256:{digest}")), true), "nginx:1");

@@ -71,7 +71,11 @@ pub(crate) fn path(name: &str, rest: &str) -> String {
 
 /// Refuses a name that is none, as docker's client does before it asks the daemon.
 pub(crate) fn check_name(name: &str) -> Result<(), Failure> {
-    if name.trim().is_empty() { Err(Failure::new("invalid container name or ID: value is empty")) } else { Ok(()) }
+    if name.trim().is_empty() {
+        Err(Failure::new("invalid container name or ID: value is empty"))
+    } else {
+        Ok(())
+    }
 }
 
 /// What the daemon tells about a container.
@@ -87,7 +91,8 @@ pub(crate) fn detach_keys(cli: &Cli, flag: &str) -> Result<(String, Vec<u8>), Fa
         ("", configured) => configured,
         (flag, _) => flag,
     };
-    let keys = detach::parse(if text.is_empty() { detach::DEFAULT } else { text }).map_err(|why| Failure::new(format!("invalid detach keys ({text}): {why}")))?;
+    let keys = detach::parse(if text.is_empty() { detach::DEFAULT } else { text })
+        .map_err(|why| Failure::new(format!("invalid detach keys ({text}): {why}")))?;
     Ok((text.to_owned(), keys))
 }
 
@@ -108,7 +113,13 @@ pub(crate) fn follow_size(cli: &Cli, resource: &str, redraw: bool) -> Result<(),
     let resize = move |more: u16| {
         if let Some((rows, columns)) = terminal::size() {
             // The container may have ended meanwhile; then nobody misses it.
-            let _ = client.act(&target, &[("h", rows.saturating_add(more).to_string()), ("w", columns.saturating_add(more).to_string())]);
+            let _ = client.act(
+                &target,
+                &[
+                    ("h", rows.saturating_add(more).to_string()),
+                    ("w", columns.saturating_add(more).to_string()),
+                ],
+            );
         }
     };
     if terminal::size().is_some() {

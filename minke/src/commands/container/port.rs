@@ -29,7 +29,10 @@ fn port(cli: &Cli, _: NoFlags, args: Vec<String>) -> Outcome {
         let (number, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
         let protocol = if protocol.is_empty() { "tcp" } else { protocol };
         if number.parse::<u16>().is_err() {
-            return Err(Failure::new(format!("Error: invalid port ({number}): strconv.ParseUint: parsing {}: invalid syntax", crate::cli::flag::quote(number))));
+            return Err(Failure::new(format!(
+                "Error: invalid port ({number}): strconv.ParseUint: parsing {}: invalid syntax",
+                crate::cli::flag::quote(number)
+            )));
         }
         let bindings = ports.at_key(&format!("{number}/{protocol}")).items();
         if bindings.is_empty() {
@@ -41,7 +44,12 @@ fn port(cli: &Cli, _: NoFlags, args: Vec<String>) -> Outcome {
     for (name, bindings) in ports.entries() {
         let (number, protocol) = name.split_once('/').unwrap_or((name, ""));
         for (at, binding) in bindings.items().iter().enumerate() {
-            lines.push((number.parse().unwrap_or(0), protocol.to_owned(), at, format!("{name} -> {}\n", host(binding))));
+            lines.push((
+                number.parse().unwrap_or(0),
+                protocol.to_owned(),
+                at,
+                format!("{name} -> {}\n", host(binding)),
+            ));
         }
     }
     lines.sort();

@@ -45,7 +45,11 @@ pub(crate) fn ask(cli: &Cli, kind: &str, filters: &Filters) -> Result<Value, Fai
 pub(crate) fn containers(cli: &Cli, filters: &Filters) -> Result<Pruned, Failure> {
     let answer = ask(cli, "containers", filters)?;
     let deleted = answer.texts("ContainersDeleted");
-    let text = if deleted.is_empty() { String::new() } else { format!("Deleted Containers:\n{}\n", deleted.join("\n")) };
+    let text = if deleted.is_empty() {
+        String::new()
+    } else {
+        format!("Deleted Containers:\n{}\n", deleted.join("\n"))
+    };
     Ok((text, answer.int("SpaceReclaimed")))
 }
 
@@ -62,7 +66,9 @@ pub(crate) fn with_configured(cli: &Cli, mut filters: Filters) -> Filters {
 
 fn prune(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     let filters = with_configured(cli, flags.filter);
-    if !flags.force && !confirm("WARNING! This will remove all stopped containers.\nAre you sure you want to continue?")? {
+    if !flags.force
+        && !confirm("WARNING! This will remove all stopped containers.\nAre you sure you want to continue?")?
+    {
         return Ok(());
     }
     report(containers(cli, &filters)?)

@@ -37,16 +37,24 @@ pub(crate) struct RunFlags {
 }
 
 impl Flags for RunFlags {
-    const FLAGS: &'static [Flag] = &joined::<{ ContainerFlags::FLAGS.len() + OwnFlags::FLAGS.len() }>(ContainerFlags::FLAGS, OwnFlags::FLAGS);
+    const FLAGS: &'static [Flag] = &joined::<{ ContainerFlags::FLAGS.len() + OwnFlags::FLAGS.len() }>(
+        ContainerFlags::FLAGS,
+        OwnFlags::FLAGS,
+    );
 
     fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
-        if OwnFlags::FLAGS.iter().any(|flag| flag.name == name) { self.own.set(name, text) } else { self.container.set(name, text) }
+        if OwnFlags::FLAGS.iter().any(|flag| flag.name == name) {
+            self.own.set(name, text)
+        } else {
+            self.container.set(name, text)
+        }
     }
 }
 
 /// The exit code that docker gives a container that could not start.
 fn start_code(message: &str) -> i32 {
-    const NOT_FOUND: [&str; 3] = ["executable file not found", "no such file or directory", "system cannot find the file specified"];
+    const NOT_FOUND: [&str; 3] =
+        ["executable file not found", "no such file or directory", "system cannot find the file specified"];
     if NOT_FOUND.iter().any(|part| message.contains(part)) {
         return 127;
     }
@@ -81,7 +89,9 @@ fn run(cli: &Cli, flags: RunFlags, args: Vec<String>) -> Outcome {
     let stream = match attached {
         true => {
             let mut query = vec![("stream", "1".to_owned())];
-            for (name, wanted) in [("stdin", streams.stdin), ("stdout", streams.stdout), ("stderr", streams.stderr)] {
+            for (name, wanted) in
+                [("stdin", streams.stdin), ("stdout", streams.stdout), ("stderr", streams.stderr)]
+            {
                 if wanted {
                     query.push((name, "1".to_owned()));
                 }
@@ -89,13 +99,22 @@ fn run(cli: &Cli, flags: RunFlags, args: Vec<String>) -> Outcome {
             if !key_text.is_empty() {
                 query.push(("detachKeys", key_text));
             }
-            Some(client.hijack(&path(&id, "/attach"), &query, Payload::None).map_err(|error| cli.with_help(125, error))?)
+            Some(
+                client
+                    .hijack(&path(&id, "/attach"), &query, Payload::None)
+                    .map_err(|error| cli.with_help(125, error))?,
+            )
         }
         false => None,
     };
     let condition = if auto_remove { "removed" } else { "next-exit" };
     let waiting = match own.detach {
-        false => Some(client.call("POST", &path(&id, "/wait"), &[("condition", condition.to_owned())], Payload::None)?),
+        false => Some(client.call(
+            "POST",
+            &path(&id, "/wait"),
+            &[("condition", condition.to_owned())],
+            Payload::None,
+        )?),
         true => None,
     };
     if own.sig_proxy && !own.detach {
@@ -118,7 +137,10 @@ fn run(cli: &Cli, flags: RunFlags, args: Vec<String>) -> Outcome {
         follow_size(cli, &path(&id, ""), false)?;
     }
     if let Some(stream) = stream {
-        match copy(stream, Attached { stdin: streams.stdin, output: streams.stdout || streams.stderr, tty, keys })? {
+        match copy(
+            stream,
+            Attached { stdin: streams.stdin, output: streams.stdout || streams.stderr, tty, keys },
+        )? {
             End::Detached => return Ok(()),
             End::Closed => {}
             End::Broken(error) => return Err(Failure { code: 125, text: error.to_string() }),

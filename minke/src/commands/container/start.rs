@@ -51,7 +51,11 @@ fn start(cli: &Cli, flags: StartFlags, args: Vec<String>) -> Outcome {
             }
         }
     }
-    if failed.is_empty() { Ok(()) } else { Err(Failure::new(format!("Error: failed to start containers: {}", failed.join(", ")))) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::new(format!("Error: failed to start containers: {}", failed.join(", "))))
+    }
 }
 
 fn start_attached(cli: &Cli, flags: &StartFlags, name: &str) -> Outcome {
@@ -73,7 +77,8 @@ fn start_attached(cli: &Cli, flags: &StartFlags, name: &str) -> Outcome {
     }
     let stream = client.hijack(&path(&id, "/attach"), &query, Payload::None)?;
     let condition = if container.bool("HostConfig.AutoRemove") { "removed" } else { "next-exit" };
-    let waiting = client.call("POST", &path(&id, "/wait"), &[("condition", condition.to_owned())], Payload::None)?;
+    let waiting =
+        client.call("POST", &path(&id, "/wait"), &[("condition", condition.to_owned())], Payload::None)?;
     client.act(&path(&id, "/start"), &[])?;
     if tty {
         follow_size(cli, &path(&id, ""), false)?;

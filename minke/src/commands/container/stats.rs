@@ -66,7 +66,17 @@ fn row(asked: &str, sample: Option<&Value>, trunc: bool) -> Row {
     let Some(sample) = sample else {
         let dashes = || Value::from("--");
         let pair = || Value::from("-- / --");
-        return Row::new([("BlockIO", pair()), ("CPUPerc", dashes()), ("Container", asked.into()), ("ID", dashes()), ("MemPerc", dashes()), ("MemUsage", pair()), ("Name", dashes()), ("NetIO", pair()), ("PIDs", dashes())]);
+        return Row::new([
+            ("BlockIO", pair()),
+            ("CPUPerc", dashes()),
+            ("Container", asked.into()),
+            ("ID", dashes()),
+            ("MemPerc", dashes()),
+            ("MemUsage", pair()),
+            ("Name", dashes()),
+            ("NetIO", pair()),
+            ("PIDs", dashes()),
+        ]);
     };
     let (used, limit) = (memory(sample), sample.int("memory_stats.limit") as f64);
     let percent = if limit > 0.0 { used / limit * 100.0 } else { 0.0 };
@@ -113,14 +123,18 @@ fn memory(sample: &Value) -> f64 {
 }
 
 fn network(sample: &Value) -> (f64, f64) {
-    sample.at("networks").entries().iter().fold((0.0, 0.0), |(received, sent), (_, network)| (received + network.int("rx_bytes") as f64, sent + network.int("tx_bytes") as f64))
+    sample.at("networks").entries().iter().fold((0.0, 0.0), |(received, sent), (_, network)| {
+        (received + network.int("rx_bytes") as f64, sent + network.int("tx_bytes") as f64)
+    })
 }
 
 fn block(sample: &Value) -> (f64, f64) {
-    sample.list("blkio_stats.io_service_bytes_recursive").iter().fold((0.0, 0.0), |(read, written), entry| match entry.text("op").to_lowercase().chars().next() {
-        Some('r') => (read + entry.int("value") as f64, written),
-        Some('w') => (read, written + entry.int("value") as f64),
-        _ => (read, written),
+    sample.list("blkio_stats.io_service_bytes_recursive").iter().fold((0.0, 0.0), |(read, written), entry| {
+        match entry.text("op").to_lowercase().chars().next() {
+            Some('r') => (read + entry.int("value") as f64, written),
+            Some('w') => (read, written + entry.int("value") as f64),
+            _ => (read, written),
+        }
     })
 }
 
@@ -141,7 +155,9 @@ fn stats(cli: &Cli, flags: StatsFlags, args: Vec<String>) -> Outcome {
 }
 
 fn render(format: &str, rows: &[Row]) -> Result<String, Failure> {
-    LISTING.render(format, false, rows).map_err(|why| Failure::new(why.replacen("failed to execute template", "template parsing error", 1)))
+    LISTING
+        .render(format, false, rows)
+        .map_err(|why| Failure::new(why.replacen("failed to execute template", "template parsing error", 1)))
 }
 
 /// The ids of the containers that run, or of all.
@@ -154,8 +170,16 @@ fn running(client: &Client, all: bool) -> Result<Vec<String>, Failure> {
 /// One sample of each, asked for side by side: the daemon takes a second for one.
 fn once(client: &Client, names: &[String], format: &str, no_trunc: bool, named: bool) -> Outcome {
     let samples: Vec<Result<Value, Failure>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = names.iter().map(|name| scope.spawn(|| Ok(client.get(&path(name, "/stats"), &[("stream", "0".into())])?))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(Failure::new("a worker of this command died")))).collect()
+        let threads: Vec<_> = names
+            .iter()
+            .map(|name| scope.spawn(|| Ok(client.get(&path(name, "/stats"), &[("stream", "0".into())])?)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread.join().unwrap_or_else(|_| Err(Failure::new("a worker of this command died")))
+            })
+            .collect()
     });
     let mut rows = Vec::new();
     let mut failures = Vec::new();
@@ -178,7 +202,9 @@ fn live(cli: &Cli, names: Vec<String>, format: &str, flags: &StatsFlags, watch: 
     let (tell, news): (Sender<News>, Receiver<News>) = channel();
     let mut order: Vec<String> = Vec::new();
     let mut samples: BTreeMap<String, Option<Box<Value>>> = BTreeMap::new();
-    let follow = |name: &str| -> Outcome { follow(Client::new(cli.host()?, cli.config().headers()), name.to_owned(), tell.clone()) };
+    let follow = |name: &str| -> Outcome {
+        follow(Client::new(cli.host()?, cli.config().headers()), name.to_owned(), tell.clone())
+    };
     if watch {
         watch_starts(Client::new(cli.host()?, cli.config().headers()), tell.clone());
     }
@@ -216,8 +242,16 @@ fn live(cli: &Cli, names: Vec<String>, format: &str, flags: &StatsFlags, watch: 
     crate::output::together(failures)
 }
 
-fn draw(order: &[String], samples: &BTreeMap<String, Option<Box<Value>>>, format: &str, flags: &StatsFlags) -> Outcome {
-    let rows: Vec<Row> = order.iter().map(|name| row(name, samples.get(name).and_then(|sample| sample.as_deref()), !flags.no_trunc)).collect();
+fn draw(
+    order: &[String],
+    samples: &BTreeMap<String, Option<Box<Value>>>,
+    format: &str,
+    flags: &StatsFlags,
+) -> Outcome {
+    let rows: Vec<Row> = order
+        .iter()
+        .map(|name| row(name, samples.get(name).and_then(|sample| sample.as_deref()), !flags.no_trunc))
+        .collect();
     let table = render(format, &rows)?;
     // Home, each line cleared to its end, and all below.
     show(&format!("\x1b[H{}\x1b[J", table.replace('\n', "\x1b[K\n")))
@@ -252,7 +286,9 @@ fn follow(client: Client, name: String, tell: Sender<News>) -> Outcome {
 fn watch_starts(client: Client, tell: Sender<News>) {
     std::thread::spawn(move || {
         let filters = r#"{"event":{"start":true},"type":{"container":true}}"#;
-        let Ok(answer) = client.call("GET", "/events", &[("filters", filters.into())], Payload::None) else { return };
+        let Ok(answer) = client.call("GET", "/events", &[("filters", filters.into())], Payload::None) else {
+            return;
+        };
         for line in BufReader::new(answer.body).lines().map_while(Result::ok) {
             if let Ok(event) = serde_json::from_str::<Value>(&line) {
                 let id = human::short_id(event.text("Actor.ID")).to_owned();
@@ -279,8 +315,17 @@ mod tests {
             "blkio_stats":{"io_service_bytes_recursive":[{"op":"Read","value":2000},{"op":"write","value":1}]}}"#,
         )
         .unwrap();
-        let text = LISTING.render("{{.ID}} {{.Name}} {{.CPUPerc}} {{.MemUsage}} {{.MemPerc}} {{.NetIO}} {{.BlockIO}} {{.PIDs}}", false, &[row("s1", Some(&sample), true)]).unwrap();
+        let text = LISTING
+            .render(
+                "{{.ID}} {{.Name}} {{.CPUPerc}} {{.MemUsage}} {{.MemPerc}} {{.NetIO}} {{.BlockIO}} {{.PIDs}}",
+                false,
+                &[row("s1", Some(&sample), true)],
+            )
+            .unwrap();
         assert_eq!(text, "c44242d550d4 s1 40.00% 1MiB / 4MiB 25.00% 1kB / 5B 2kB / 1B 3\n");
-        assert_eq!(LISTING.render("{{.Name}} {{.NetIO}}", false, &[row("s1", None, true)]).unwrap(), "-- -- / --\n");
+        assert_eq!(
+            LISTING.render("{{.Name}} {{.NetIO}}", false, &[row("s1", None, true)]).unwrap(),
+            "-- -- / --\n"
+        );
     }
 }

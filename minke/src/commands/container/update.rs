@@ -41,9 +41,24 @@ flags! {
 
 fn update(cli: &Cli, flags: UpdateFlags, args: Vec<String>) -> Outcome {
     let nothing = UpdateFlags::default();
-    let changes = [flags.cpu_period, flags.cpu_quota, flags.cpu_rt_period, flags.cpu_rt_runtime, flags.cpu_shares, flags.cpus.0, flags.memory.0, flags.memory_reservation.0, flags.memory_swap.0, flags.kernel_memory.0, i64::from(flags.blkio_weight)];
+    let changes = [
+        flags.cpu_period,
+        flags.cpu_quota,
+        flags.cpu_rt_period,
+        flags.cpu_rt_runtime,
+        flags.cpu_shares,
+        flags.cpus.0,
+        flags.memory.0,
+        flags.memory_reservation.0,
+        flags.memory_swap.0,
+        flags.kernel_memory.0,
+        i64::from(flags.blkio_weight),
+    ];
     let texts = [&flags.cpuset_cpus, &flags.cpuset_mems, &flags.restart];
-    if changes.iter().all(|number| *number == 0) && texts.iter().all(|text| text.is_empty()) && flags.pids_limit == nothing.pids_limit {
+    if changes.iter().all(|number| *number == 0)
+        && texts.iter().all(|text| text.is_empty())
+        && flags.pids_limit == nothing.pids_limit
+    {
         return Err(Failure::new("you must provide one or more flags when using this command"));
     }
     let mut body = json!({

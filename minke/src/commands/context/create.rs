@@ -36,8 +36,17 @@ fn check_name(name: &str) -> Result<(), Failure> {
     if name == DEFAULT {
         return Err(Failure::new("\"default\" is a reserved context name"));
     }
-    let valid = name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() > 1 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.+-".contains(c));
-    if valid { Ok(()) } else { Err(Failure::new(format!("context name {} is invalid, names are validated against regexp \"^[a-zA-Z0-9][a-zA-Z0-9_.+-]+$\"", quote(name)))) }
+    let valid = name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.len() > 1
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.+-".contains(c));
+    if valid {
+        Ok(())
+    } else {
+        Err(Failure::new(format!(
+            "context name {} is invalid, names are validated against regexp \"^[a-zA-Z0-9][a-zA-Z0-9_.+-]+$\"",
+            quote(name)
+        )))
+    }
 }
 
 fn create(cli: &Cli, flags: CreateFlags, args: Vec<String>) -> Outcome {
@@ -52,7 +61,11 @@ fn create(cli: &Cli, flags: CreateFlags, args: Vec<String>) -> Outcome {
         match field.split_once('=') {
             Some(("host", value)) => host = value.to_owned(),
             Some(("from", value)) => from = value.to_owned(),
-            Some((key @ ("ca" | "cert" | "key" | "skip-tls-verify"), _)) => return Err(Failure::new(format!("{key}: TLS to a daemon is not there yet: use an ssh:// or unix:// address"))),
+            Some((key @ ("ca" | "cert" | "key" | "skip-tls-verify"), _)) => {
+                return Err(Failure::new(format!(
+                    "{key}: TLS to a daemon is not there yet: use an ssh:// or unix:// address"
+                )));
+            }
             _ => return Err(Failure::new(format!("unrecognized config key: {field}"))),
         }
     }

@@ -43,7 +43,10 @@ fn describe(cli: &Cli, name: &str) -> Result<Value, Failure> {
     }
     let store = cli.contexts();
     let context = store.get(name).map_err(Failure::new)?;
-    let storage = fields([("MetadataPath", store.meta_directory(name).display().to_string().into()), ("TLSPath", store.tls_directory(name).display().to_string().into())]);
+    let storage = fields([
+        ("MetadataPath", store.meta_directory(name).display().to_string().into()),
+        ("TLSPath", store.tls_directory(name).display().to_string().into()),
+    ]);
     Ok(fields([
         ("Name", name.into()),
         ("Metadata", context.meta.at("Metadata").clone()),

@@ -28,7 +28,12 @@ flags! {
 
 const LISTING: Listing = Listing {
     type_name: "*formatter.clientContextContext",
-    heads: &[("Description", "DESCRIPTION"), ("DockerEndpoint", "DOCKER ENDPOINT"), ("Error", "ERROR"), ("Name", "NAME")],
+    heads: &[
+        ("Description", "DESCRIPTION"),
+        ("DockerEndpoint", "DOCKER ENDPOINT"),
+        ("Error", "ERROR"),
+        ("Name", "NAME"),
+    ],
     table: "table {{.Name}}{{if .Current}} *{{end}}\\t{{.Description}}\\t{{.DockerEndpoint}}\\t{{.Error}}",
     quiet: "{{.Name}}",
     raw: "",
@@ -46,13 +51,21 @@ fn ls(cli: &Cli, flags: LsFlags, _: Vec<String>) -> Outcome {
         ])
     };
     let about_default = "Current DOCKER_HOST based configuration";
-    let mut contexts: Vec<(String, String, String)> = cli.contexts().list().into_iter().map(|context| (context.name, context.description, context.host)).collect();
+    let mut contexts: Vec<(String, String, String)> = cli
+        .contexts()
+        .list()
+        .into_iter()
+        .map(|context| (context.name, context.description, context.host))
+        .collect();
     contexts.push((DEFAULT.into(), about_default.into(), default_host(cli)));
     contexts.sort_by(|a, b| crate::human::natural(&a.0, &b.0));
-    let rows: Vec<Row> = contexts.iter().map(|(name, description, host)| row(name, description, host)).collect();
+    let rows: Vec<Row> =
+        contexts.iter().map(|(name, description, host)| row(name, description, host)).collect();
     show(&LISTING.render(&flags.format, flags.quiet, &rows).map_err(Failure::new)?)?;
     if std::env::var_os("DOCKER_HOST").is_some_and(|host| !host.is_empty()) {
-        warn("Warning: DOCKER_HOST environment variable overrides the active context. To use a context, either set the global --context flag, or unset DOCKER_HOST environment variable.");
+        warn(
+            "Warning: DOCKER_HOST environment variable overrides the active context. To use a context, either set the global --context flag, or unset DOCKER_HOST environment variable.",
+        );
     }
     Ok(())
 }

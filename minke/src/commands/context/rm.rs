@@ -32,11 +32,18 @@ fn rm(cli: &Cli, flags: RmFlags, args: Vec<String>) -> Outcome {
             return Err(Failure::new("context \"default\" cannot be removed"));
         }
         if store.get(name).is_err() {
-            return if flags.force { Ok(()) } else { Err(Failure::new(format!("context {} does not exist", quote(name)))) };
+            return if flags.force {
+                Ok(())
+            } else {
+                Err(Failure::new(format!("context {} does not exist", quote(name))))
+            };
         }
         if cli.config().text("currentContext") == name {
             if !flags.force {
-                return Err(Failure::new(format!("context {} is in use, set -f flag to force remove", quote(name))));
+                return Err(Failure::new(format!(
+                    "context {} is in use, set -f flag to force remove",
+                    quote(name)
+                )));
             }
             set_current(cli, DEFAULT)?;
         }

@@ -21,10 +21,13 @@ pub(crate) fn set_current(cli: &Cli, name: &str) -> Outcome {
     let directory = cli.config().directory();
     let file = directory.join("config.json");
     let mut config: Value = match std::fs::read(&file) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?,
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|error| Failure::new(format!("{}: {error}", file.display())))?,
         Err(_) => serde_json::json!({}),
     };
-    let fields = config.as_object_mut().ok_or_else(|| Failure::new(format!("{}: not a JSON object", file.display())))?;
+    let fields = config
+        .as_object_mut()
+        .ok_or_else(|| Failure::new(format!("{}: not a JSON object", file.display())))?;
     if name == DEFAULT {
         fields.remove("currentContext");
     } else {
@@ -32,7 +35,10 @@ pub(crate) fn set_current(cli: &Cli, name: &str) -> Outcome {
     }
     std::fs::create_dir_all(directory)?;
     let temporary = directory.join(format!("config.json.{}", std::process::id()));
-    std::fs::write(&temporary, serde_json::to_string_pretty(&config).map_err(|error| Failure::new(error.to_string()))?)?;
+    std::fs::write(
+        &temporary,
+        serde_json::to_string_pretty(&config).map_err(|error| Failure::new(error.to_string()))?,
+    )?;
     Ok(std::fs::rename(temporary, file)?)
 }
 

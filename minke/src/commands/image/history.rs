@@ -29,10 +29,21 @@ flags! {
     }
 }
 
-const HEADS: &[(&str, &str)] = &[("Comment", "COMMENT"), ("CreatedAt", "CREATED AT"), ("CreatedBy", "CREATED BY"), ("CreatedSince", "CREATED"), ("ID", "IMAGE"), ("Size", "SIZE")];
+const HEADS: &[(&str, &str)] = &[
+    ("Comment", "COMMENT"),
+    ("CreatedAt", "CREATED AT"),
+    ("CreatedBy", "CREATED BY"),
+    ("CreatedSince", "CREATED"),
+    ("ID", "IMAGE"),
+    ("Size", "SIZE"),
+];
 
 fn history(cli: &Cli, flags: HistoryFlags, args: Vec<String>) -> Outcome {
-    let query: Vec<_> = if flags.platform.is_empty() { Vec::new() } else { vec![("platform", platform_json(&flags.platform)?)] };
+    let query: Vec<_> = if flags.platform.is_empty() {
+        Vec::new()
+    } else {
+        vec![("platform", platform_json(&flags.platform)?)]
+    };
     let layers = cli.client()?.get(&path(&args[0], "/history"), &query)?;
     let rows: Vec<Row> = layers
         .items()
@@ -44,9 +55,27 @@ fn history(cli: &Cli, flags: HistoryFlags, args: Vec<String>) -> Outcome {
                 ("Comment", layer.text("Comment").into()),
                 ("CreatedAt", if created == 0 { String::new() } else { human::rfc3339(created) }.into()),
                 ("CreatedBy", if flags.no_trunc { made_by } else { human::ellipsis(&made_by, 45) }.into()),
-                ("CreatedSince", if created == 0 { "N/A".to_owned() } else if flags.human { human::ago(created) } else { human::rfc3339(created) }.into()),
+                (
+                    "CreatedSince",
+                    if created == 0 {
+                        "N/A".to_owned()
+                    } else if flags.human {
+                        human::ago(created)
+                    } else {
+                        human::rfc3339(created)
+                    }
+                    .into(),
+                ),
                 ("ID", if flags.no_trunc { id } else { human::short_id(id) }.into()),
-                ("Size", if flags.human { human::size_with(layer.int("Size") as f64, 3) } else { layer.int("Size").to_string() }.into()),
+                (
+                    "Size",
+                    if flags.human {
+                        human::size_with(layer.int("Size") as f64, 3)
+                    } else {
+                        layer.int("Size").to_string()
+                    }
+                    .into(),
+                ),
             ])
         })
         .collect();

@@ -38,10 +38,18 @@ fn import(cli: &Cli, flags: ImportFlags, args: Vec<String>) -> Outcome {
     let payload = match source {
         "-" => Payload::Stream("text/plain", Box::new(terminal::stdin()?)),
         _ if is_address => Payload::None,
-        path => Payload::Stream("text/plain", Box::new(File::open(path).map_err(|error| Failure::new(format!("open {path}: {}", go_error(&error))))?)),
+        path => Payload::Stream(
+            "text/plain",
+            Box::new(
+                File::open(path)
+                    .map_err(|error| Failure::new(format!("open {path}: {}", go_error(&error))))?,
+            ),
+        ),
     };
     let mut query = vec![("fromSrc", if is_address { source } else { "-" }.to_owned())];
-    for (key, text) in [("repo", name), ("message", &flags.message), ("platform", &flags.platform.to_lowercase())] {
+    for (key, text) in
+        [("repo", name), ("message", &flags.message), ("platform", &flags.platform.to_lowercase())]
+    {
         if !text.is_empty() {
             query.push((key, text.to_owned()));
         }

@@ -30,7 +30,12 @@ pub(crate) fn platform_json(text: &str) -> Result<String, Failure> {
         [os] => (*os, "", ""),
         [os, architecture] => (*os, *architecture, ""),
         [os, architecture, variant] => (*os, *architecture, *variant),
-        _ => return Err(Failure::new(format!("invalid platform: {}: cannot parse platform specifier", crate::cli::flag::quote(text)))),
+        _ => {
+            return Err(Failure::new(format!(
+                "invalid platform: {}: cannot parse platform specifier",
+                crate::cli::flag::quote(text)
+            )));
+        }
     };
     let mut platform = serde_json::json!({"os": os, "architecture": architecture});
     if !variant.is_empty() {
@@ -41,6 +46,10 @@ pub(crate) fn platform_json(text: &str) -> Result<String, Failure> {
 
 fn inspect(cli: &Cli, flags: InspectFlags, args: Vec<String>) -> Outcome {
     let client = cli.client()?;
-    let query: Vec<_> = if flags.platform.is_empty() { Vec::new() } else { vec![("platform", platform_json(&flags.platform)?)] };
+    let query: Vec<_> = if flags.platform.is_empty() {
+        Vec::new()
+    } else {
+        vec![("platform", platform_json(&flags.platform)?)]
+    };
     all(&args, &flags.format, |name| Ok(raw(client, &path(name, "/json"), &query)?))
 }

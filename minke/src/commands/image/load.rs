@@ -31,15 +31,20 @@ flags! {
 
 fn load(cli: &Cli, flags: LoadFlags, _: Vec<String>) -> Outcome {
     let input: Box<dyn Read + Send> = match flags.input.as_str() {
-        "" if terminal::stdin_is_terminal() => return Err(Failure::new("requested load from stdin, but stdin is empty")),
+        "" if terminal::stdin_is_terminal() => {
+            return Err(Failure::new("requested load from stdin, but stdin is empty"));
+        }
         "" => Box::new(terminal::stdin()?),
-        path => Box::new(File::open(path).map_err(|error| Failure::new(format!("open {path}: {}", go_error(&error))))?),
+        path => Box::new(
+            File::open(path).map_err(|error| Failure::new(format!("open {path}: {}", go_error(&error))))?,
+        ),
     };
     let quiet = flags.quiet || !terminal::stdout_is_terminal();
     let mut query = vec![("quiet", if quiet { "1" } else { "0" }.to_owned())];
     for platform in &flags.platform.0 {
         query.push(("platform", platform_json(platform)?));
     }
-    let answer = cli.client()?.call("POST", "/images/load", &query, Payload::Stream("application/x-tar", input))?;
+    let answer =
+        cli.client()?.call("POST", "/images/load", &query, Payload::Stream("application/x-tar", input))?;
     progress::show(answer.body, &mut terminal::stdout()?, terminal::stdout_is_terminal(), |_| {})
 }

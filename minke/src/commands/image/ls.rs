@@ -83,7 +83,11 @@ pub(crate) fn row(image: &Value, repository: &str, tag: &str, digest: &str, trun
         ("SharedSize", if shared == -1 { "N/A".to_owned() } else { human::size(shared as f64) }.into()),
         ("Size", human::size_with(size as f64, 3).into()),
         ("Tag", tag.into()),
-        ("UniqueSize", if size == -1 || shared == -1 { "N/A".to_owned() } else { human::size((size - shared) as f64) }.into()),
+        (
+            "UniqueSize",
+            if size == -1 || shared == -1 { "N/A".to_owned() } else { human::size((size - shared) as f64) }
+                .into(),
+        ),
         ("VirtualSize", human::size(size as f64).into()),
     ])
 }
@@ -91,7 +95,9 @@ pub(crate) fn row(image: &Value, repository: &str, tag: &str, digest: &str, trun
 /// An image's rows: one for each tag, or one for its digest, or one without a name.
 pub(crate) fn rows(image: &Value, digests: bool, trunc: bool) -> Vec<Row> {
     const NONE: &str = "<none>";
-    let parse = |names: Vec<&str>| names.into_iter().filter_map(|name| Reference::parse(name).ok()).collect::<Vec<_>>();
+    let parse = |names: Vec<&str>| {
+        names.into_iter().filter_map(|name| Reference::parse(name).ok()).collect::<Vec<_>>()
+    };
     let (tags, by_digest) = (parse(image.texts("RepoTags")), parse(image.texts("RepoDigests")));
     if tags.is_empty() && by_digest.is_empty() {
         return vec![row(image, NONE, NONE, NONE, trunc)];
@@ -99,7 +105,11 @@ pub(crate) fn rows(image: &Value, digests: bool, trunc: bool) -> Vec<Row> {
     let mut rows = Vec::new();
     for reference in &tags {
         let (repository, tag) = (reference.familiar_name(), reference.tag().unwrap_or(NONE));
-        let own: Vec<String> = by_digest.iter().filter(|other| digests && other.familiar_name() == repository).filter_map(|other| other.digest().map(|digest| digest.to_string())).collect();
+        let own: Vec<String> = by_digest
+            .iter()
+            .filter(|other| digests && other.familiar_name() == repository)
+            .filter_map(|other| other.digest().map(|digest| digest.to_string()))
+            .collect();
         if own.is_empty() {
             rows.push(row(image, &repository, tag, NONE, trunc));
         }
@@ -108,10 +118,16 @@ pub(crate) fn rows(image: &Value, digests: bool, trunc: bool) -> Vec<Row> {
     let mut seen = Vec::new();
     for reference in by_digest {
         let repository = reference.familiar_name();
-        if tags.iter().any(|tag| tag.familiar_name() == repository) || (!digests && seen.contains(&repository)) {
+        if tags.iter().any(|tag| tag.familiar_name() == repository)
+            || (!digests && seen.contains(&repository))
+        {
             continue;
         }
-        let digest = if digests { reference.digest().map(|digest| digest.to_string()).unwrap_or_default() } else { String::new() };
+        let digest = if digests {
+            reference.digest().map(|digest| digest.to_string()).unwrap_or_default()
+        } else {
+            String::new()
+        };
         rows.push(row(image, &repository, NONE, &digest, trunc));
         seen.push(repository);
     }
@@ -120,7 +136,9 @@ pub(crate) fn rows(image: &Value, digests: bool, trunc: bool) -> Vec<Row> {
 
 fn ls(cli: &Cli, flags: LsFlags, args: Vec<String>) -> Outcome {
     if flags.tree {
-        return Err(Failure::new("--tree is not supported: it is experimental, and every image here has one platform"));
+        return Err(Failure::new(
+            "--tree is not supported: it is experimental, and every image here has one platform",
+        ));
     }
     let mut filters = flags.filter;
     if let Some(name) = args.first() {
@@ -147,15 +165,24 @@ fn ls(cli: &Cli, flags: LsFlags, args: Vec<String>) -> Outcome {
         image.set("Containers", Value::Int(-1));
         image
     };
-    let rows: Vec<Row> = images.items().iter().flat_map(|image| rows(&uncounted(image), with_digests, !flags.no_trunc)).collect();
+    let rows: Vec<Row> = images
+        .items()
+        .iter()
+        .flat_map(|image| rows(&uncounted(image), with_digests, !flags.no_trunc))
+        .collect();
     let quiet = flags.quiet && (format == "table" || format == "raw");
     show(&listing(flags.digests).render(format, quiet, &rows).map_err(listing_failure)?)
 }
 
 /// Docker names the mistake differently here than in `ps`.
 fn listing_failure(why: String) -> Failure {
-    let why = why.strip_prefix("failed to execute template: ").map_or(why.clone(), |rest| format!("template parsing error: {rest}"));
-    Failure::new(why.strip_prefix("failed to parse template: ").map_or(why.clone(), |rest| format!("template parsing error: {rest}")))
+    let why = why
+        .strip_prefix("failed to execute template: ")
+        .map_or(why.clone(), |rest| format!("template parsing error: {rest}"));
+    Failure::new(
+        why.strip_prefix("failed to parse template: ")
+            .map_or(why.clone(), |rest| format!("template parsing error: {rest}")),
+    )
 }
 
 #[cfg(test)]
@@ -164,13 +191,17 @@ mod tests {
 
     fn names(image: &str, digests: bool) -> String {
         let image: Value = serde_json::from_str(image).unwrap();
-        listing(digests).render("{{.Repository}}:{{.Tag}}@{{.Digest}}", false, &rows(&image, digests, true)).unwrap()
+        listing(digests)
+            .render("{{.Repository}}:{{.Tag}}@{{.Digest}}", false, &rows(&image, digests, true))
+            .unwrap()
     }
 
     #[test]
     fn an_image_has_a_row_for_each_name() {
         let digest = format!("sha256:{}", "a".repeat(64));
-        let image = format!(r#"{{"Id":"sha256:x","RepoTags":["a:1","a:2"],"RepoDigests":["a@{digest}","b@{digest}"]}}"#);
+        let image = format!(
+            r#"{{"Id":"sha256:x","RepoTags":["a:1","a:2"],"RepoDigests":["a@{digest}","b@{digest}"]}}"#
+        );
         assert_eq!(names(&image, false), "a:1@<none>\na:2@<none>\nb:<none>@\n");
         assert_eq!(names(&image, true), format!("a:1@{digest}\na:2@{digest}\nb:<none>@{digest}\n"));
         assert_eq!(names(r#"{"Id":"x","RepoTags":[],"RepoDigests":null}"#, false), "<none>:<none>@<none>\n");

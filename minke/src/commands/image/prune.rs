@@ -40,8 +40,14 @@ pub(crate) fn images(cli: &Cli, mut filters: Filters, all: bool) -> Result<Prune
 
 fn prune(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     let filters = with_configured(cli, flags.filter);
-    let what = if flags.all { "all images without at least one container associated to them" } else { "all dangling images" };
-    if !flags.force && !confirm(&format!("WARNING! This will remove {what}.\nAre you sure you want to continue?"))? {
+    let what = if flags.all {
+        "all images without at least one container associated to them"
+    } else {
+        "all dangling images"
+    };
+    if !flags.force
+        && !confirm(&format!("WARNING! This will remove {what}.\nAre you sure you want to continue?"))?
+    {
         return Ok(());
     }
     report(images(cli, filters, flags.all)?)

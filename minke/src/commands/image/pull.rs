@@ -32,14 +32,20 @@ flags! {
 fn begin(cli: &Cli, reference: &Reference, platform: &str, all_tags: bool) -> Result<Body, Failure> {
     let mut query = vec![("fromImage", reference.name())];
     if !all_tags {
-        let version = reference.digest().map(|digest| digest.to_string()).or_else(|| reference.tag().map(str::to_owned));
+        let version = reference
+            .digest()
+            .map(|digest| digest.to_string())
+            .or_else(|| reference.tag().map(str::to_owned));
         query.push(("tag", version.unwrap_or_default()));
     }
     if !platform.is_empty() {
         query.push(("platform", platform.to_lowercase()));
     }
     let auth = cli.config().registry_auth(reference.domain()).map_err(Failure::new)?;
-    Ok(cli.client()?.call_with("POST", "/images/create", &query, Payload::None, &[("X-Registry-Auth".into(), auth)])?.body)
+    Ok(cli
+        .client()?
+        .call_with("POST", "/images/create", &query, Payload::None, &[("X-Registry-Auth".into(), auth)])?
+        .body)
 }
 
 /// Pulls an image that a container needs. Progress goes to stderr: stdout is the container's.
@@ -53,7 +59,9 @@ pub(crate) fn pull(cli: &Cli, reference: &Reference, platform: &str, quiet: bool
 
 fn pull_command(cli: &Cli, flags: PullFlags, args: Vec<String>) -> Outcome {
     if !flags.content_trust_off {
-        return Err(Failure::new("--disable-content-trust=false: signatures of Docker Content Trust are not supported, since its service is retired"));
+        return Err(Failure::new(
+            "--disable-content-trust=false: signatures of Docker Content Trust are not supported, since its service is retired",
+        ));
     }
     let reference = Reference::parse(&args[0]).map_err(|error| Failure::new(error.to_string()))?;
     if flags.all_tags && !reference.is_name_only() {

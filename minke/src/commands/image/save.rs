@@ -26,7 +26,13 @@ flags! {
 }
 
 fn save(cli: &Cli, flags: SaveFlags, args: Vec<String>) -> Outcome {
-    file::check(&flags.output).map_err(|why| if why.starts_with("cowardly") { Failure::new(why) } else { Failure::new(format!("failed to save image: {why}")) })?;
+    file::check(&flags.output).map_err(|why| {
+        if why.starts_with("cowardly") {
+            Failure::new(why)
+        } else {
+            Failure::new(format!("failed to save image: {why}"))
+        }
+    })?;
     let mut query: Vec<_> = args.into_iter().map(|name| ("names", name)).collect();
     for platform in &flags.platform.0 {
         query.push(("platform", platform_json(platform)?));

@@ -17,7 +17,9 @@ pub(crate) static COMMAND: Command = command!(NoFlags, tag, {
 });
 
 fn tag(cli: &Cli, _: NoFlags, args: Vec<String>) -> Outcome {
-    let wrong = |name: &str, why: String| Failure::new(format!("Error parsing reference: {} is not a valid repository/tag: {why}", quote(name)));
+    let wrong = |name: &str, why: String| {
+        Failure::new(format!("Error parsing reference: {} is not a valid repository/tag: {why}", quote(name)))
+    };
     let target = Reference::parse(&args[1]).map_err(|error| wrong(&args[1], error.to_string()))?;
     if target.digest().is_some() {
         return Err(Failure::new("refusing to create a tag with a digest reference"));

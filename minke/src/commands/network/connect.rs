@@ -33,7 +33,9 @@ flags! {
 fn connect(cli: &Cli, flags: ConnectFlags, args: Vec<String>) -> Outcome {
     let mut driver_opts = Vec::new();
     for option in &flags.driver_opt.0 {
-        let (name, value) = option.split_once('=').ok_or_else(|| Failure::new("invalid key/value pair format in driver options"))?;
+        let (name, value) = option
+            .split_once('=')
+            .ok_or_else(|| Failure::new("invalid key/value pair format in driver options"))?;
         driver_opts.push((name.to_owned(), value.to_owned()));
     }
     let attachment = Attachment {

@@ -64,7 +64,12 @@ impl Prefix {
 }
 
 /// Ranges, gateways and foreign addresses to the subnets that hold them. The error is docker's sentence.
-fn pools(subnets: &[String], ranges: &[String], gateways: &[String], foreign: &[(String, String)]) -> Result<Vec<Value>, String> {
+fn pools(
+    subnets: &[String],
+    ranges: &[String],
+    gateways: &[String],
+    foreign: &[(String, String)],
+) -> Result<Vec<Value>, String> {
     if subnets.len() < ranges.len() || subnets.len() < gateways.len() {
         return Err("every ip-range or gateway must have a corresponding subnet".into());
     }
@@ -85,19 +90,33 @@ fn pools(subnets: &[String], ranges: &[String], gateways: &[String], foreign: &[
         let prefix = Prefix::parse(range).ok_or_else(|| format!("invalid CIDR address: {range}"))?;
         let at = home(prefix.ip).ok_or_else(|| format!("no matching subnet for range {range}"))?;
         if let Some(other) = pools[at]["IPRange"].as_str() {
-            return Err(format!("cannot configure multiple ranges ({range}, {other}) on the same subnet ({})", subnets[at]));
+            return Err(format!(
+                "cannot configure multiple ranges ({range}, {other}) on the same subnet ({})",
+                subnets[at]
+            ));
         }
         pools[at]["IPRange"] = range.as_str().into();
     }
     for gateway in gateways {
-        let at = gateway.parse().ok().and_then(home).ok_or_else(|| format!("no matching subnet for gateway {gateway}"))?;
+        let at = gateway
+            .parse()
+            .ok()
+            .and_then(home)
+            .ok_or_else(|| format!("no matching subnet for gateway {gateway}"))?;
         if let Some(other) = pools[at]["Gateway"].as_str() {
-            return Err(format!("cannot configure multiple gateways ({gateway}, {other}) for the same subnet ({})", subnets[at]));
+            return Err(format!(
+                "cannot configure multiple gateways ({gateway}, {other}) for the same subnet ({})",
+                subnets[at]
+            ));
         }
         pools[at]["Gateway"] = gateway.as_str().into();
     }
     for (name, address) in foreign {
-        let at = address.parse().ok().and_then(home).ok_or_else(|| format!("no matching subnet for aux-address {address}"))?;
+        let at = address
+            .parse()
+            .ok()
+            .and_then(home)
+            .ok_or_else(|| format!("no matching subnet for aux-address {address}"))?;
         pools[at]["AuxiliaryAddresses"][name] = address.as_str().into();
     }
     Ok(pools)
@@ -107,7 +126,8 @@ fn create(cli: &Cli, flags: CreateFlags, args: Vec<String>) -> Outcome {
     if flags.ingress {
         return Err(Failure::new("--ingress is not there yet: the routing mesh comes with a later version"));
     }
-    let labels: serde_json::Map<String, Value> = env::labels(&[], &flags.label)?.into_iter().map(|(name, value)| (name, value.into())).collect();
+    let labels: serde_json::Map<String, Value> =
+        env::labels(&[], &flags.label)?.into_iter().map(|(name, value)| (name, value.into())).collect();
     let mut body = json!({
         "Name": args[0],
         "Driver": flags.driver,
@@ -150,15 +170,35 @@ mod tests {
 
     #[test]
     fn ranges_and_gateways_find_their_subnet() {
-        let made = pools(&list(&["10.0.0.0/16", "fd00::/64"]), &list(&["10.0.5.0/24"]), &list(&["fd00::1", "10.0.0.1"]), &[("a".into(), "10.0.0.9".into())]).unwrap();
-        assert_eq!(made, [json!({"Subnet": "10.0.0.0/16", "IPRange": "10.0.5.0/24", "Gateway": "10.0.0.1", "AuxiliaryAddresses": {"a": "10.0.0.9"}}), json!({"Subnet": "fd00::/64", "Gateway": "fd00::1"})]);
+        let made = pools(
+            &list(&["10.0.0.0/16", "fd00::/64"]),
+            &list(&["10.0.5.0/24"]),
+            &list(&["fd00::1", "10.0.0.1"]),
+            &[("a".into(), "10.0.0.9".into())],
+        )
+        .unwrap();
+        assert_eq!(
+            made,
+            [
+                json!({"Subnet": "10.0.0.0/16", "IPRange": "10.0.5.0/24", "Gateway": "10.0.0.1", "AuxiliaryAddresses": {"a": "10.0.0.9"}}),
+                json!({"Subnet": "fd00::/64", "Gateway": "fd00::1"})
+            ]
+        );
     }
 
     #[test]
     fn mistakes_are_told_in_dockers_words() {
-        let fails = |subnets: &[&str], ranges: &[&str], gateways: &[&str]| pools(&list(subnets), &list(ranges), &list(gateways), &[]).unwrap_err();
-        assert_eq!(fails(&[], &["10.0.0.0/24"], &[]), "every ip-range or gateway must have a corresponding subnet");
-        assert_eq!(fails(&["10.0.0.0/8", "10.1.0.0/16"], &[], &[]), "multiple overlapping subnet configuration is not supported");
+        let fails = |subnets: &[&str], ranges: &[&str], gateways: &[&str]| {
+            pools(&list(subnets), &list(ranges), &list(gateways), &[]).unwrap_err()
+        };
+        assert_eq!(
+            fails(&[], &["10.0.0.0/24"], &[]),
+            "every ip-range or gateway must have a corresponding subnet"
+        );
+        assert_eq!(
+            fails(&["10.0.0.0/8", "10.1.0.0/16"], &[], &[]),
+            "multiple overlapping subnet configuration is not supported"
+        );
         assert_eq!(fails(&["10.0.0.0/24"], &[], &["10.0.1.1"]), "no matching subnet for gateway 10.0.1.1");
     }
 }

@@ -18,12 +18,23 @@ pub(crate) static COMMAND: Command = command!(PruneFlags, prune, {
 pub(crate) fn networks(cli: &Cli, filters: &Filters) -> Result<Pruned, Failure> {
     let answer = ask(cli, "networks", filters)?;
     let deleted = answer.texts("NetworksDeleted");
-    Ok((if deleted.is_empty() { String::new() } else { format!("Deleted Networks:\n{}\n", deleted.join("\n")) }, 0))
+    Ok((
+        if deleted.is_empty() {
+            String::new()
+        } else {
+            format!("Deleted Networks:\n{}\n", deleted.join("\n"))
+        },
+        0,
+    ))
 }
 
 fn prune(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
     let filters = with_configured(cli, flags.filter);
-    if !flags.force && !confirm("WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue?")? {
+    if !flags.force
+        && !confirm(
+            "WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue?",
+        )?
+    {
         return Ok(());
     }
     let (text, _) = networks(cli, &filters)?;

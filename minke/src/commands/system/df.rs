@@ -26,7 +26,13 @@ flags! {
 
 const LISTING: Listing = Listing {
     type_name: "*formatter.diskUsageImagesContext",
-    heads: &[("Active", "ACTIVE"), ("Reclaimable", "RECLAIMABLE"), ("Size", "SIZE"), ("TotalCount", "TOTAL"), ("Type", "TYPE")],
+    heads: &[
+        ("Active", "ACTIVE"),
+        ("Reclaimable", "RECLAIMABLE"),
+        ("Size", "SIZE"),
+        ("TotalCount", "TOTAL"),
+        ("Type", "TYPE"),
+    ],
     table: "table {{.Type}}\\t{{.TotalCount}}\\t{{.Active}}\\t{{.Size}}\\t{{.Reclaimable}}",
     quiet: "",
     raw: "",
@@ -43,7 +49,8 @@ struct Sums {
 
 impl Sums {
     fn row(&self, name: &str) -> Row {
-        let share = if self.size > 0 { Some(self.reclaimable as f64 * 100.0 / self.size as f64) } else { None };
+        let share =
+            if self.size > 0 { Some(self.reclaimable as f64 * 100.0 / self.size as f64) } else { None };
         let reclaimable = human::size(self.reclaimable as f64);
         let reclaimable = match share {
             Some(share) => format!("{reclaimable} ({}%)", share as i64),
@@ -63,18 +70,27 @@ fn images(usage: &Value) -> Sums {
     let images = usage.list("Images");
     let layers = usage.int("LayersSize");
     let active = images.iter().filter(|image| image.int("Containers") > 0);
-    let used: i64 = active.clone().filter(|image| image.int("Size") != -1 && image.int("SharedSize") != -1).map(|image| image.int("Size") - image.int("SharedSize")).sum();
+    let used: i64 = active
+        .clone()
+        .filter(|image| image.int("Size") != -1 && image.int("SharedSize") != -1)
+        .map(|image| image.int("Size") - image.int("SharedSize"))
+        .sum();
     Sums { total: images.len(), active: active.count(), size: layers, reclaimable: layers - used }
 }
 
 fn containers(usage: &Value) -> Sums {
     let containers = usage.list("Containers");
-    let is_active = |container: &&Value| matches!(container.text("State"), "running" | "paused" | "restarting");
+    let is_active =
+        |container: &&Value| matches!(container.text("State"), "running" | "paused" | "restarting");
     Sums {
         total: containers.len(),
         active: containers.iter().filter(is_active).count(),
         size: containers.iter().map(|container| container.int("SizeRw")).sum(),
-        reclaimable: containers.iter().filter(|container| !is_active(container)).map(|container| container.int("SizeRw")).sum(),
+        reclaimable: containers
+            .iter()
+            .filter(|container| !is_active(container))
+            .map(|container| container.int("SizeRw"))
+            .sum(),
     }
 }
 
@@ -85,7 +101,11 @@ fn volumes(usage: &Value) -> Sums {
         total: volumes.len(),
         active: volumes.iter().filter(|volume| volume.int("UsageData.RefCount") > 0).count(),
         size: volumes.iter().map(|volume| size(&volume)).sum(),
-        reclaimable: volumes.iter().filter(|volume| volume.int("UsageData.RefCount") == 0).map(|volume| size(&volume)).sum(),
+        reclaimable: volumes
+            .iter()
+            .filter(|volume| volume.int("UsageData.RefCount") == 0)
+            .map(|volume| size(&volume))
+            .sum(),
     }
 }
 
@@ -105,13 +125,29 @@ fn df(cli: &Cli, flags: DfFlags, _: Vec<String>) -> Outcome {
     if flags.verbose {
         return show(&verbose(&usage, &flags.format)?);
     }
-    let rows = [images(&usage).row("Images"), containers(&usage).row("Containers"), volumes(&usage).row("Local Volumes"), cache(&usage).row("Build Cache")];
-    show(&LISTING.render(&flags.format, false, &rows).map_err(|why| Failure::new(why.replacen("failed to execute template", "template parsing error", 1)))?)
+    let rows = [
+        images(&usage).row("Images"),
+        containers(&usage).row("Containers"),
+        volumes(&usage).row("Local Volumes"),
+        cache(&usage).row("Build Cache"),
+    ];
+    show(&LISTING.render(&flags.format, false, &rows).map_err(|why| {
+        Failure::new(why.replacen("failed to execute template", "template parsing error", 1))
+    })?)
 }
 
 const IMAGES: Listing = Listing {
     type_name: "*formatter.imageContext",
-    heads: &[("Repository", "REPOSITORY"), ("Tag", "TAG"), ("ID", "IMAGE ID"), ("CreatedSince", "CREATED"), ("Size", "SIZE"), ("SharedSize", "SHARED SIZE"), ("UniqueSize", "UNIQUE SIZE"), ("Containers", "CONTAINERS")],
+    heads: &[
+        ("Repository", "REPOSITORY"),
+        ("Tag", "TAG"),
+        ("ID", "IMAGE ID"),
+        ("CreatedSince", "CREATED"),
+        ("Size", "SIZE"),
+        ("SharedSize", "SHARED SIZE"),
+        ("UniqueSize", "UNIQUE SIZE"),
+        ("Containers", "CONTAINERS"),
+    ],
     table: "table {{.Repository}}\\t{{.Tag}}\\t{{.ID}}\\t{{.CreatedSince}}\\t{{.Size}}\\t{{.SharedSize}}\\t{{.UniqueSize}}\\t{{.Containers}}",
     quiet: "",
     raw: "",
@@ -119,17 +155,38 @@ const IMAGES: Listing = Listing {
 
 const CONTAINERS: Listing = Listing {
     type_name: "*formatter.ContainerContext",
-    heads: &[("ID", "CONTAINER ID"), ("Image", "IMAGE"), ("Command", "COMMAND"), ("LocalVolumes", "LOCAL VOLUMES"), ("Size", "SIZE"), ("RunningFor", "CREATED"), ("Status", "STATUS"), ("Names", "NAMES")],
+    heads: &[
+        ("ID", "CONTAINER ID"),
+        ("Image", "IMAGE"),
+        ("Command", "COMMAND"),
+        ("LocalVolumes", "LOCAL VOLUMES"),
+        ("Size", "SIZE"),
+        ("RunningFor", "CREATED"),
+        ("Status", "STATUS"),
+        ("Names", "NAMES"),
+    ],
     table: "table {{.ID}}\\t{{.Image}}\\t{{.Command}}\\t{{.LocalVolumes}}\\t{{.Size}}\\t{{.RunningFor}}\\t{{.Status}}\\t{{.Names}}",
     quiet: "",
     raw: "",
 };
 
-const VOLUMES: Listing = Listing { heads: &[("Name", "VOLUME NAME"), ("Links", "LINKS"), ("Size", "SIZE")], table: "table {{.Name}}\\t{{.Links}}\\t{{.Size}}", ..volume::ls::LISTING };
+const VOLUMES: Listing = Listing {
+    heads: &[("Name", "VOLUME NAME"), ("Links", "LINKS"), ("Size", "SIZE")],
+    table: "table {{.Name}}\\t{{.Links}}\\t{{.Size}}",
+    ..volume::ls::LISTING
+};
 
 const CACHE: Listing = Listing {
     type_name: "*formatter.buildCacheContext",
-    heads: &[("ID", "CACHE ID"), ("CacheType", "CACHE TYPE"), ("Size", "SIZE"), ("CreatedSince", "CREATED"), ("LastUsedSince", "LAST USED"), ("UsageCount", "USAGE"), ("Shared", "SHARED")],
+    heads: &[
+        ("ID", "CACHE ID"),
+        ("CacheType", "CACHE TYPE"),
+        ("Size", "SIZE"),
+        ("CreatedSince", "CREATED"),
+        ("LastUsedSince", "LAST USED"),
+        ("UsageCount", "USAGE"),
+        ("Shared", "SHARED"),
+    ],
     table: "table {{.ID}}\\t{{.CacheType}}\\t{{.Size}}\\t{{.CreatedSince}}\\t{{.LastUsedSince}}\\t{{.UsageCount}}\\t{{.Shared}}",
     quiet: "",
     raw: "",
@@ -140,7 +197,9 @@ fn verbose(usage: &Value, format: &str) -> Result<String, Failure> {
     let shared_or_none = |image: &Value| {
         let names: Vec<&str> = image.texts("RepoTags");
         let reference = names.first().and_then(|name| minke_image::Reference::parse(name).ok());
-        let (repository, tag) = reference.map_or(("<none>".to_owned(), "<none>".to_owned()), |reference| (reference.familiar_name(), reference.tag().unwrap_or("<none>").to_owned()));
+        let (repository, tag) = reference.map_or(("<none>".to_owned(), "<none>".to_owned()), |reference| {
+            (reference.familiar_name(), reference.tag().unwrap_or("<none>").to_owned())
+        });
         image::ls::row(image, &repository, &tag, "", format.is_empty() || format == "table")
     };
     let short = format.is_empty() || format == "table";
@@ -158,7 +217,8 @@ fn verbose(usage: &Value, format: &str) -> Result<String, Failure> {
     let volumes: Vec<Row> = usage.list("Volumes").iter().map(volume::ls::row).collect();
     let records: Vec<Row> = usage.list("BuildCache").iter().map(record).collect();
     if short {
-        let render = |listing: &Listing, rows: &[Row]| listing.render("table", false, rows).map_err(Failure::new);
+        let render =
+            |listing: &Listing, rows: &[Row]| listing.render("table", false, rows).map_err(Failure::new);
         return Ok(format!(
             "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLocal Volumes space usage:\n\n{}\nBuild cache usage: {}\n\n{}",
             render(&IMAGES, &images)?,
@@ -177,8 +237,12 @@ fn verbose(usage: &Value, format: &str) -> Result<String, Failure> {
     if format == "json" {
         return Ok(root.to_json(true) + "\n");
     }
-    let template = crate::format::Template::parse(format).map_err(|why| Failure::new(format!("failed to parse template: {why}")))?;
-    Ok(template.render_value(&root).map_err(|why| Failure::new(format!("failed to execute template: {why}")))? + "\n")
+    let template = crate::format::Template::parse(format)
+        .map_err(|why| Failure::new(format!("failed to parse template: {why}")))?;
+    Ok(template
+        .render_value(&root)
+        .map_err(|why| Failure::new(format!("failed to execute template: {why}")))?
+        + "\n")
 }
 
 /// A record of the build cache.
@@ -209,6 +273,15 @@ mod tests {
         .unwrap();
         assert_eq!(images(&usage), Sums { total: 2, active: 1, size: 100, reclaimable: 70 });
         assert_eq!(containers(&usage), Sums { total: 2, active: 1, size: 20, reclaimable: 15 });
-        assert_eq!(LISTING.render("{{.Reclaimable}}", false, &[images(&usage).row("x"), containers(&usage).row("x"), volumes(&usage).row("x")]).unwrap(), "70B (70%)\n15B (75%)\n7B (100%)\n");
+        assert_eq!(
+            LISTING
+                .render(
+                    "{{.Reclaimable}}",
+                    false,
+                    &[images(&usage).row("x"), containers(&usage).row("x"), volumes(&usage).row("x")]
+                )
+                .unwrap(),
+            "70B (70%)\n15B (75%)\n7B (100%)\n"
+        );
     }
 }

@@ -31,19 +31,36 @@ flags! {
 /// An event as a line of text.
 fn line(event: &Value) -> String {
     let nanos = event.int("timeNano");
-    let time = if nanos != 0 { jiff::Timestamp::from_nanosecond(i128::from(nanos)) } else { jiff::Timestamp::from_second(event.int("time")) };
-    let time = time.unwrap_or_default().to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string();
+    let time = if nanos != 0 {
+        jiff::Timestamp::from_nanosecond(i128::from(nanos))
+    } else {
+        jiff::Timestamp::from_second(event.int("time"))
+    };
+    let time = time
+        .unwrap_or_default()
+        .to_zoned_datetime(jiff::tz::TimeZone::system())
+        .strftime("%Y-%m-%dT%H:%M:%S.%9f%:z")
+        .to_string();
     let time = time.strip_suffix("+00:00").map_or(time.clone(), |head| format!("{head}Z"));
-    let mut attributes: Vec<String> = event.at("Actor.Attributes").entries().iter().map(|(name, value)| format!("{name}={}", value.as_text())).collect();
+    let mut attributes: Vec<String> = event
+        .at("Actor.Attributes")
+        .entries()
+        .iter()
+        .map(|(name, value)| format!("{name}={}", value.as_text()))
+        .collect();
     attributes.sort();
-    let attributes = if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };
+    let attributes =
+        if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };
     format!("{time} {} {} {}{attributes}", event.text("Type"), event.text("Action"), event.text("Actor.ID"))
 }
 
 fn events(cli: &Cli, flags: EventsFlags, _: Vec<String>) -> Outcome {
     let template = match flags.format.as_str() {
         "" | "json" => None,
-        format => Some(Template::parse(&format.replace("\\t", "\t").replace("\\n", "\n")).map_err(|why| Failure { code: 64, text: format!("Error parsing format: {why}") })?),
+        format => Some(
+            Template::parse(&format.replace("\\t", "\t").replace("\\n", "\n"))
+                .map_err(|why| Failure { code: 64, text: format!("Error parsing format: {why}") })?,
+        ),
     };
     let now = jiff::Timestamp::now();
     let mut query = Vec::new();
@@ -61,13 +78,22 @@ fn events(cli: &Cli, flags: EventsFlags, _: Vec<String>) -> Outcome {
         if json.trim().is_empty() {
             continue;
         }
-        let event: Value = serde_json::from_str(&json).map_err(|error| Failure::new(format!("unexpected event from the daemon: {error}")))?;
+        let event: Value = serde_json::from_str(&json)
+            .map_err(|error| Failure::new(format!("unexpected event from the daemon: {error}")))?;
         let text = match &template {
             None if flags.format == "json" => event.to_json(false),
             None => line(&event),
             Some(template) => {
-                let data = Data { root: &event, labels: &[], type_name: "*events.Message", row: false, heads: false };
-                template.render(&data).map_err(|why| Failure { code: 64, text: format!("Error parsing format: {why}") })?
+                let data = Data {
+                    root: &event,
+                    labels: &[],
+                    type_name: "*events.Message",
+                    row: false,
+                    heads: false,
+                };
+                template
+                    .render(&data)
+                    .map_err(|why| Failure { code: 64, text: format!("Error parsing format: {why}") })?
             }
         };
         show(&format!("{text}\n"))?;

@@ -34,7 +34,13 @@ fn server(info: &Value) -> String {
     };
     let number = |name: &str| info.int(name).to_string();
     let flag = |name: &str| info.bool(name).to_string();
-    for (depth, name, field) in [(1, "Containers", "Containers"), (2, "Running", "ContainersRunning"), (2, "Paused", "ContainersPaused"), (2, "Stopped", "ContainersStopped"), (1, "Images", "Images")] {
+    for (depth, name, field) in [
+        (1, "Containers", "Containers"),
+        (2, "Running", "ContainersRunning"),
+        (2, "Paused", "ContainersPaused"),
+        (2, "Stopped", "ContainersStopped"),
+        (1, "Images", "Images"),
+    ] {
         line(depth, name, &number(field));
     }
     line(1, "Server Version", info.text("ServerVersion"));
@@ -51,7 +57,9 @@ fn server(info: &Value) -> String {
     }
     let plugins = info.at("Plugins");
     let _ = writeln!(text, " Plugins:");
-    for (name, field) in [("Volume", "Volume"), ("Network", "Network"), ("Authorization", "Authorization"), ("Log", "Log")] {
+    for (name, field) in
+        [("Volume", "Volume"), ("Network", "Network"), ("Authorization", "Authorization"), ("Log", "Log")]
+    {
         let names = plugins.texts(field);
         if name != "Authorization" || !names.is_empty() {
             let _ = writeln!(text, "  {name}: {}", names.join(" "));
@@ -63,13 +71,20 @@ fn server(info: &Value) -> String {
     }
     let swarm = info.text("Swarm.LocalNodeState");
     let _ = writeln!(text, " Swarm: {}", if swarm.is_empty() { "inactive" } else { swarm });
-    let mut runtimes: Vec<&str> = info.at("Runtimes").entries().iter().map(|(name, _)| name.as_str()).collect();
+    let mut runtimes: Vec<&str> =
+        info.at("Runtimes").entries().iter().map(|(name, _)| name.as_str()).collect();
     runtimes.sort_unstable();
     if !runtimes.is_empty() {
-        let _ = writeln!(text, " Runtimes: {}\n Default Runtime: {}", runtimes.join(" "), info.text("DefaultRuntime"));
+        let _ = writeln!(
+            text,
+            " Runtimes: {}\n Default Runtime: {}",
+            runtimes.join(" "),
+            info.text("DefaultRuntime")
+        );
     }
     let _ = writeln!(text, " Init Binary: {}", info.text("InitBinary"));
-    for (name, field) in [("containerd", "ContainerdCommit"), ("runc", "RuncCommit"), ("init", "InitCommit")] {
+    for (name, field) in [("containerd", "ContainerdCommit"), ("runc", "RuncCommit"), ("init", "InitCommit")]
+    {
         let _ = writeln!(text, " {name} version: {}", info.at(field).text("ID"));
     }
     security(info, &mut text);
@@ -87,11 +102,16 @@ fn server(info: &Value) -> String {
     line("Docker Root Dir", info.text("DockerRootDir"));
     line("Debug Mode", &flag("Debug"));
     if info.bool("Debug") {
-        for (name, field) in [("File Descriptors", "NFd"), ("Goroutines", "NGoroutines"), ("EventsListeners", "NEventsListener")] {
+        for (name, field) in [
+            ("File Descriptors", "NFd"),
+            ("Goroutines", "NGoroutines"),
+            ("EventsListeners", "NEventsListener"),
+        ] {
             line(&format!(" {name}"), &number(field));
         }
     }
-    for (name, field) in [("HTTP Proxy", "HttpProxy"), ("HTTPS Proxy", "HttpsProxy"), ("No Proxy", "NoProxy")] {
+    for (name, field) in [("HTTP Proxy", "HttpProxy"), ("HTTPS Proxy", "HttpsProxy"), ("No Proxy", "NoProxy")]
+    {
         if !info.text(field).is_empty() {
             line(name, info.text(field));
         }
@@ -134,7 +154,10 @@ fn security(info: &Value, text: &mut String) {
                 continue;
             }
             let mut letters = name.chars();
-            let title: String = letters.next().map(|first| first.to_uppercase().collect::<String>() + letters.as_str()).unwrap_or_default();
+            let title: String = letters
+                .next()
+                .map(|first| first.to_uppercase().collect::<String>() + letters.as_str())
+                .unwrap_or_default();
             let _ = writeln!(text, "   {title}: {value}");
         }
     }
@@ -142,7 +165,13 @@ fn security(info: &Value, text: &mut String) {
 
 fn registries(info: &Value, text: &mut String) {
     let config = info.at("RegistryConfig");
-    let insecure: Vec<&str> = config.at("IndexConfigs").entries().iter().filter(|(_, index)| !index.bool("Secure")).map(|(name, _)| name.as_str()).collect();
+    let insecure: Vec<&str> = config
+        .at("IndexConfigs")
+        .entries()
+        .iter()
+        .filter(|(_, index)| !index.bool("Secure"))
+        .map(|(name, _)| name.as_str())
+        .collect();
     let ranges = config.texts("InsecureRegistryCIDRs");
     if !insecure.is_empty() || !ranges.is_empty() {
         let _ = writeln!(text, " Insecure Registries:");
@@ -159,21 +188,38 @@ fn registries(info: &Value, text: &mut String) {
 fn info(cli: &Cli, flags: InfoFlags, _: Vec<String>) -> Outcome {
     let template = match flags.format.as_str() {
         "" => None,
-        format => Some(Template::parse(expand(format)).map_err(|why| Failure { code: 64, text: format!("template parsing error: {why}") })?),
+        format => Some(
+            Template::parse(expand(format))
+                .map_err(|why| Failure { code: 64, text: format!("template parsing error: {why}") })?,
+        ),
     };
     let answer = cli.client()?.get("/info", &[]);
     let (version, context) = (env!("CARGO_PKG_VERSION"), cli.context_name());
     if let Some(template) = template {
         let mut root = match &answer {
             Ok(info) => info.clone(),
-            Err(error) => Value::Struct(vec![("ServerErrors".into(), Value::List(vec![error.to_string().into()]))]),
+            Err(error) => {
+                Value::Struct(vec![("ServerErrors".into(), Value::List(vec![error.to_string().into()]))])
+            }
         };
-        let own = [("Debug", Value::Bool(false)), ("Version", version.into()), ("Context", context.into()), ("Plugins", Value::List(Vec::new())), ("Warnings", Value::Null)];
-        root.set("ClientInfo", Value::Struct(own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()));
-        let data = Data { root: &root, labels: &[], type_name: "system.dockerInfo", row: false, heads: false };
+        let own = [
+            ("Debug", Value::Bool(false)),
+            ("Version", version.into()),
+            ("Context", context.into()),
+            ("Plugins", Value::List(Vec::new())),
+            ("Warnings", Value::Null),
+        ];
+        root.set(
+            "ClientInfo",
+            Value::Struct(own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+        );
+        let data =
+            Data { root: &root, labels: &[], type_name: "system.dockerInfo", row: false, heads: false };
         return show(&format!("{}\n", template.render(&data).map_err(|why| spoilt(&why))?));
     }
-    show(&format!("Client:\n Version:    {version}\n Context:    {context}\n Debug Mode: false\n\nServer:\n"))?;
+    show(&format!(
+        "Client:\n Version:    {version}\n Context:    {context}\n Debug Mode: false\n\nServer:\n"
+    ))?;
     match answer {
         Ok(info) => {
             show(&server(&info))?;

@@ -14,7 +14,13 @@ use crate::cli::command::{Entry, Group};
 pub(crate) static GROUP: Group = Group {
     name: "system",
     about: "Manage the daemon's machine as a whole",
-    entries: &[Entry::Command(&df::COMMAND), Entry::Command(&dial_stdio::COMMAND), Entry::Command(&events::COMMAND), Entry::Command(&info::COMMAND), Entry::Command(&prune::COMMAND)],
+    entries: &[
+        Entry::Command(&df::COMMAND),
+        Entry::Command(&dial_stdio::COMMAND),
+        Entry::Command(&events::COMMAND),
+        Entry::Command(&info::COMMAND),
+        Entry::Command(&prune::COMMAND),
+    ],
 };
 
 /// A template that failed while it was carried out: docker ends the line that it had begun.

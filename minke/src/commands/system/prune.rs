@@ -35,13 +35,21 @@ fn warning(flags: &PruneFlags, filters: &Filters) -> String {
     if flags.volumes {
         lines.push("all anonymous volumes not used by at least one container");
     }
-    lines.push(if flags.all { "all images without at least one container associated to them" } else { "all dangling images" });
+    lines.push(if flags.all {
+        "all images without at least one container associated to them"
+    } else {
+        "all dangling images"
+    });
     lines.push(if flags.all { "all build cache" } else { "unused build cache" });
     let mut text = format!("WARNING! This will remove:\n  - {}\n\n", lines.join("\n  - "));
     if !filters.0.is_empty() {
-        let mut shown: Vec<String> = filters.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut shown: Vec<String> =
+            filters.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
         shown.sort();
-        text.push_str(&format!("  Items to be pruned will be filtered with:\n  - {}\n\n", shown.join("\n  - ")));
+        text.push_str(&format!(
+            "  Items to be pruned will be filtered with:\n  - {}\n\n",
+            shown.join("\n  - ")
+        ));
     }
     text + "Are you sure you want to continue?"
 }
@@ -57,7 +65,11 @@ fn cache(cli: &Cli, filters: &Filters, all: bool) -> Result<Pruned, Failure> {
         answer => answer?.json()?,
     };
     let deleted = answer.texts("CachesDeleted");
-    let text = if deleted.is_empty() { String::new() } else { format!("Deleted build cache objects:\n{}\n", deleted.join("\n")) };
+    let text = if deleted.is_empty() {
+        String::new()
+    } else {
+        format!("Deleted build cache objects:\n{}\n", deleted.join("\n"))
+    };
     Ok((text, answer.int("SpaceReclaimed")))
 }
 

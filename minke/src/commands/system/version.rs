@@ -59,7 +59,9 @@ fn client_part(cli: &Cli, version: &str) -> Value {
 /// A time of building in the words of the C library, as docker shows it.
 fn build_time(text: &str) -> String {
     match text.parse::<jiff::Timestamp>() {
-        Ok(time) => time.to_zoned_datetime(jiff::tz::TimeZone::UTC).strftime("%a %b %e %H:%M:%S %Y").to_string(),
+        Ok(time) => {
+            time.to_zoned_datetime(jiff::tz::TimeZone::UTC).strftime("%a %b %e %H:%M:%S %Y").to_string()
+        }
         Err(_) => text.to_owned(),
     }
 }
@@ -70,7 +72,14 @@ fn table(client: &Value, server: Option<&Value>) -> String {
         API_VERSION => API_VERSION.to_owned(),
         other => format!("{other} (downgraded from {API_VERSION})"),
     };
-    let _ = writeln!(text, " Version:\t{}\n API version:\t{negotiated}\n OS/Arch:\t{}/{}\n Context:\t{}", client.text("Version"), client.text("Os"), client.text("Arch"), client.text("Context"));
+    let _ = writeln!(
+        text,
+        " Version:\t{}\n API version:\t{negotiated}\n OS/Arch:\t{}/{}\n Context:\t{}",
+        client.text("Version"),
+        client.text("Os"),
+        client.text("Arch"),
+        client.text("Context")
+    );
     let Some(server) = server else { return tabs::align(&text, 20, 1) };
     let platform = server.text("Platform.Name");
     let _ = writeln!(text, "\nServer:{}{platform}", if platform.is_empty() { "" } else { " " });
@@ -105,18 +114,23 @@ fn table(client: &Value, server: Option<&Value>) -> String {
 fn version(cli: &Cli, flags: VersionFlags, _: Vec<String>) -> Outcome {
     let template = match flags.format.as_str() {
         "" => None,
-        format => Some(Template::named("version", expand(format)).map_err(|why| Failure { code: 64, text: format!("template parsing error: {why}") })?),
+        format => Some(
+            Template::named("version", expand(format))
+                .map_err(|why| Failure { code: 64, text: format!("template parsing error: {why}") })?,
+        ),
     };
     let client = cli.client()?;
-    let (negotiated, server, failure) = match client.version().and_then(|version| Ok((version, client.get("/version", &[])?))) {
-        Ok((version, server)) => (version, server, None),
-        Err(error) => (API_VERSION, Value::Null, Some(Failure::from(error))),
-    };
+    let (negotiated, server, failure) =
+        match client.version().and_then(|version| Ok((version, client.get("/version", &[])?))) {
+            Ok((version, server)) => (version, server, None),
+            Err(error) => (API_VERSION, Value::Null, Some(Failure::from(error))),
+        };
     let own = client_part(cli, negotiated);
     match template {
         Some(template) => {
             let root = Value::Struct(vec![("Client".into(), own), ("Server".into(), server)]);
-            let data = Data { root: &root, labels: &[], type_name: "system.versionInfo", row: false, heads: false };
+            let data =
+                Data { root: &root, labels: &[], type_name: "system.versionInfo", row: false, heads: false };
             show(&format!("{}\n", template.render(&data).map_err(|why| spoilt(&why))?))?;
         }
         None => show(&table(&own, failure.is_none().then_some(&server)))?,

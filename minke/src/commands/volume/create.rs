@@ -49,11 +49,15 @@ fn create(cli: &Cli, flags: CreateFlags, args: Vec<String>) -> Outcome {
         return Err(Failure::new("volumes of a cluster are not there yet: they come with a later version"));
     }
     if !args.is_empty() && !flags.name.is_empty() {
-        return Err(Failure::new("conflicting options: cannot specify a volume-name through both --name and as a positional arg"));
+        return Err(Failure::new(
+            "conflicting options: cannot specify a volume-name through both --name and as a positional arg",
+        ));
     }
     let name = args.into_iter().next().unwrap_or(flags.name);
-    let labels: Map<String, Value> = env::labels(&[], &flags.label)?.into_iter().map(|(name, value)| (name, value.into())).collect();
-    let body = json!({"Name": name, "Driver": flags.driver, "DriverOpts": flags.opt.to_json(), "Labels": labels});
+    let labels: Map<String, Value> =
+        env::labels(&[], &flags.label)?.into_iter().map(|(name, value)| (name, value.into())).collect();
+    let body =
+        json!({"Name": name, "Driver": flags.driver, "DriverOpts": flags.opt.to_json(), "Labels": labels});
     let volume = cli.client()?.post("/volumes/create", &[], &body)?;
     show(&format!("{}\n", volume.text("Name")))
 }

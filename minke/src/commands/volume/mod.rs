@@ -12,7 +12,13 @@ use crate::cli::command::{Entry, Group};
 pub(crate) static GROUP: Group = Group {
     name: "volume",
     about: "Manage volumes",
-    entries: &[Entry::Command(&create::COMMAND), Entry::Command(&inspect::COMMAND), Entry::Command(&ls::COMMAND), Entry::Command(&prune::COMMAND), Entry::Command(&rm::COMMAND)],
+    entries: &[
+        Entry::Command(&create::COMMAND),
+        Entry::Command(&inspect::COMMAND),
+        Entry::Command(&ls::COMMAND),
+        Entry::Command(&prune::COMMAND),
+        Entry::Command(&rm::COMMAND),
+    ],
 };
 
 /// The path of a volume's resource.

@@ -27,7 +27,11 @@ flags! {
 pub(crate) fn volumes(cli: &Cli, filters: &Filters) -> Result<Pruned, Failure> {
     let answer = ask(cli, "volumes", filters)?;
     let deleted = answer.texts("VolumesDeleted");
-    let text = if deleted.is_empty() { String::new() } else { format!("Deleted Volumes:\n{}\n", deleted.join("\n")) };
+    let text = if deleted.is_empty() {
+        String::new()
+    } else {
+        format!("Deleted Volumes:\n{}\n", deleted.join("\n"))
+    };
     Ok((text, answer.int("SpaceReclaimed")))
 }
 
@@ -40,7 +44,11 @@ fn prune(cli: &Cli, flags: PruneFlags, _: Vec<String>) -> Outcome {
         filters.0.push(("all".into(), "true".into()));
     }
     let which = if flags.all { "all" } else { "anonymous" };
-    if !flags.force && !confirm(&format!("WARNING! This will remove {which} local volumes not used by at least one container.\nAre you sure you want to continue?"))? {
+    if !flags.force
+        && !confirm(&format!(
+            "WARNING! This will remove {which} local volumes not used by at least one container.\nAre you sure you want to continue?"
+        ))?
+    {
         return Ok(());
     }
     report(volumes(cli, &filters)?)

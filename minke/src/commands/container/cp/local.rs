@@ -26,9 +26,14 @@ pub(crate) struct Source {
 impl Source {
     /// Looks at `path`, following a link at its end when asked.
     pub(crate) fn find(path: &str, follow: bool) -> Result<Self, Failure> {
-        let failed = |error: io::Error| Failure::new(format!("lstat {}: {}", target::clean(path), go_error(&error)));
+        let failed =
+            |error: io::Error| Failure::new(format!("lstat {}: {}", target::clean(path), go_error(&error)));
         let (_, name) = target::split(path);
-        let real = if follow || path.ends_with('/') || name == "." { fs::canonicalize(path).map_err(failed)? } else { PathBuf::from(target::clean(path)) };
+        let real = if follow || path.ends_with('/') || name == "." {
+            fs::canonicalize(path).map_err(failed)?
+        } else {
+            PathBuf::from(target::clean(path))
+        };
         let meta = fs::symlink_metadata(&real).map_err(failed)?;
         Ok(Self { path: real, name, is_directory: meta.is_dir() })
     }
@@ -40,7 +45,8 @@ impl Source {
         std::thread::spawn(move || {
             let mut builder = Builder::new(io::BufWriter::with_capacity(64 * 1024, write));
             let mut links = HashMap::new();
-            let added = add(&mut builder, &self.path, &name, &mut links).and_then(|()| builder.into_inner()?.flush());
+            let added =
+                add(&mut builder, &self.path, &name, &mut links).and_then(|()| builder.into_inner()?.flush());
             let _ = tell.send(added);
         });
         Ok(Box::new(Checked { from: read, told }))
@@ -65,7 +71,12 @@ impl Read for Checked {
     }
 }
 
-fn add(builder: &mut Builder<impl Write>, path: &Path, name: &str, links: &mut HashMap<(u64, u64), String>) -> io::Result<()> {
+fn add(
+    builder: &mut Builder<impl Write>,
+    path: &Path,
+    name: &str,
+    links: &mut HashMap<(u64, u64), String>,
+) -> io::Result<()> {
     let meta = fs::symlink_metadata(path)?;
     let kind = meta.file_type();
     if kind.is_socket() {
@@ -106,7 +117,11 @@ fn add(builder: &mut Builder<impl Write>, path: &Path, name: &str, links: &mut H
 }
 
 /// Extracts an archive below `directory`; `rename` replaces the first part of its names.
-pub(crate) fn extract(from: impl Read, directory: &Path, rename: Option<(String, String)>) -> Result<(), Failure> {
+pub(crate) fn extract(
+    from: impl Read,
+    directory: &Path,
+    rename: Option<(String, String)>,
+) -> Result<(), Failure> {
     let root = fs::canonicalize(directory)?;
     let mut archive = Archive::new(from);
     let mut times: Vec<(PathBuf, u64)> = Vec::new();
@@ -145,7 +160,8 @@ pub(crate) fn extract(from: impl Read, directory: &Path, rename: Option<(String,
             EntryType::Link => {
                 let first = new_name(&entry.link_name()?.ok_or_else(escapes)?);
                 let first = root.join(&first);
-                let inside = target::stays_below(first.strip_prefix(&root).unwrap_or(Path::new(".."))) && fs::canonicalize(first.parent().unwrap_or(&root))?.starts_with(&root);
+                let inside = target::stays_below(first.strip_prefix(&root).unwrap_or(Path::new("..")))
+                    && fs::canonicalize(first.parent().unwrap_or(&root))?.starts_with(&root);
                 if !inside {
                     return Err(escapes());
                 }
@@ -178,8 +194,12 @@ pub(crate) fn extract(from: impl Read, directory: &Path, rename: Option<(String,
 /// A directory never replaces something else, nor the other way round.
 fn check_kinds(path: &Path, is_directory: bool, given: &Path) -> Result<(), Failure> {
     match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() && !is_directory => Err(Failure::new(format!("cannot overwrite directory {path:?} with non-directory {given:?}"))),
-        Ok(meta) if !meta.is_dir() && is_directory => Err(Failure::new(format!("cannot overwrite non-directory {path:?} with directory {given:?}"))),
+        Ok(meta) if meta.is_dir() && !is_directory => {
+            Err(Failure::new(format!("cannot overwrite directory {path:?} with non-directory {given:?}")))
+        }
+        Ok(meta) if !meta.is_dir() && is_directory => {
+            Err(Failure::new(format!("cannot overwrite non-directory {path:?} with directory {given:?}")))
+        }
         _ => Ok(()),
     }
 }

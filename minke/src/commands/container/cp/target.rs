@@ -68,7 +68,11 @@ pub(crate) fn split(path: &str) -> (String, String) {
 
 /// A path of this machine from the root on; what it claims by its ending is kept.
 pub(crate) fn absolute(path: &str) -> std::io::Result<String> {
-    let whole = if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", std::env::current_dir()?.display()) };
+    let whole = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("{}/{path}", std::env::current_dir()?.display())
+    };
     let mut cleaned = clean(&whole);
     if means_contents(path) {
         cleaned.push_str("/.");
@@ -115,7 +119,8 @@ pub(crate) fn renamed(name: &str, from: &str, to: &str) -> String {
 
 /// Whether `path` stays below the directory that it is joined to.
 pub(crate) fn stays_below(path: &Path) -> bool {
-    path.components().all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir))
+    path.components()
+        .all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir))
 }
 
 #[cfg(test)]
