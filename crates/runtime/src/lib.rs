@@ -136,6 +136,11 @@ impl Runtime {
         let spawn = || {
             let cgroup = cgroups.create(&plan.cgroup).map_err(failed)?;
             cgroup.apply(&plan.limits).map_err(failed)?;
+            if plan.start.log.driver != minke_shim::plan::LogDriver::None
+                && let Some(log_dir) = request.log.path.parent()
+            {
+                std::fs::DirBuilder::new().recursive(true).mode(0o710).create(log_dir).map_err(RuntimeError::io("make a log's directory"))?;
+            }
             let record = serde_json::to_vec(&*request.container).map_err(|e| RuntimeError::Invalid(e.to_string()))?;
             let (identity, listener) = files.make(&plan.cgroup, &plan.start.encode(), &record)?;
             bundle.map_or(Ok(()), |bundle| bundle.write())?;
