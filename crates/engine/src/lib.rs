@@ -131,6 +131,9 @@ impl Engine {
         if let Err(e) = self.networks.close(keep).await {
             tracing::warn!("networks are left as they are: {e}");
         }
+        if !keep {
+            self.machine.close();
+        }
     }
 
     /// Takes what may change while the daemon runs from a new configuration: labels, registries, debug.

@@ -128,6 +128,11 @@ impl Machine {
         &self.inner.id
     }
 
+    /// Nothing of this daemon runs any more: nothing of it stays.
+    pub(crate) fn close(&self) {
+        self.inner.runtime.close();
+    }
+
     pub(crate) fn reload(&self, config: &EngineConfig) {
         *self.inner.reloaded.write().unwrap_or_else(|e| e.into_inner()) =
             (config.labels.clone(), config.debug);

@@ -204,6 +204,18 @@ impl Runtime {
         Ok(Process::from_state(Arc::new(container), state, link, machine, cgroup).map(Found::Running))
     }
 
+    /// The daemon's end on a machine where nothing of it runs: the cgroup above its containers goes. While something is
+    /// in there it stays.
+    pub fn close(&self) {
+        let Machine { host, .. } = &*self.inner.machine;
+        if !host.cgroups.children(&host.cgroup_parent).is_empty() {
+            return;
+        }
+        if let Err(e) = host.cgroups.remove(&host.cgroup_parent) {
+            tracing::debug!("the cgroup {} stays: {e}", host.cgroup_parent);
+        }
+    }
+
     /// Every container that exec-root holds something of.
     pub fn containers(&self) -> Vec<ContainerId> {
         Files::all(&self.inner.config.exec_root)
