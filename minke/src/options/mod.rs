@@ -6,6 +6,7 @@ pub(crate) mod container;
 pub(crate) mod csv;
 pub(crate) mod device;
 pub(crate) mod env;
+pub(crate) mod flags;
 pub(crate) mod host;
 pub(crate) mod moment;
 pub(crate) mod mount;

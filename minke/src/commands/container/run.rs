@@ -6,7 +6,8 @@ use crate::cli::command::{Arity, Command, Offer, command};
 use crate::cli::flag::{Flag, Flags, flags, joined};
 use crate::cli::{Cli, Failure, Outcome, show};
 use crate::client::http::Payload;
-use crate::options::container::{ContainerFlags, StreamSet, refuse_foreign, request};
+use crate::options::container::{StreamSet, refuse_foreign, request};
+use crate::options::flags::ContainerFlags;
 use crate::stream::attach::{Attached, End, run as copy};
 
 /// `run`

@@ -4,7 +4,8 @@ use super::{check_name, path};
 use crate::cli::command::{Arity, Command, Offer, command};
 use crate::cli::flag::{Bytes, SwapBytes, flags};
 use crate::cli::{Cli, Failure, Outcome, show};
-use crate::options::container::{Cpus, restart_policy};
+use crate::options::container::restart_policy;
+use crate::options::flags::Cpus;
 use crate::output::warn;
 use serde_json::json;
 
