@@ -83,7 +83,7 @@ pub(crate) fn sniff<R: Read>(
         .read_to_end(&mut head)
         .map_err(|source| ImageError::Stream { what: "read the archive".into(), source })?;
     let compression = Compression::of(&head);
-    Ok((compression, BufReader::with_capacity(128 * 1024, Cursor::new(head).chain(stream))))
+    Ok((compression, BufReader::with_capacity(64 * 1024, Cursor::new(head).chain(stream))))
 }
 
 #[cfg(test)]

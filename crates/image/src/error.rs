@@ -172,6 +172,17 @@ impl ImageError {
         }
     }
 
+    /// What reading a stream failed with: what a decompressor finds wrong is the archive's fault, the rest the
+    /// stream's.
+    pub(crate) fn reading(source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
+                ImageError::Tar { entry: String::new(), detail: source.to_string() }
+            }
+            _ => ImageError::Stream { what: "read the archive".into(), source },
+        }
+    }
+
     /// An [`ImageError::Io`] about a path: `cannot open /x: …`.
     pub(crate) fn io(verb: &str, path: impl AsRef<std::path::Path>, source: impl Into<io::Error>) -> Self {
         ImageError::Io { what: format!("{verb} {}", path.as_ref().display()), source: source.into() }

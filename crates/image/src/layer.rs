@@ -208,7 +208,7 @@ impl Pending {
             Some(_) => {
                 let path = self.blob_path();
                 let file = File::create(&path).map_err(|e| ImageError::io("create", &path, e))?;
-                Some(BufWriter::with_capacity(256 * 1024, file))
+                Some(BufWriter::with_capacity(64 * 1024, file))
             }
         };
         let mut blob = HashReader::new(Copying::new(stream, kept, limit));

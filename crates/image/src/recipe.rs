@@ -162,7 +162,7 @@ pub(crate) fn rebuild(dir: &Path, tree: BorrowedFd<'_>, out: &mut dyn Write) -> 
     }
     let moved = read_moves(&dir.join("moves"))?;
     let aside = if moved.is_empty() { None } else { Some(disk::open_dir(&dir.join("aside"))?) };
-    let mut buffer = vec![0; 256 * 1024];
+    let mut buffer = vec![0; 64 * 1024];
     for step in 0u64.. {
         let mut code = [0];
         recipe.read_exact(&mut code).map_err(fail)?;

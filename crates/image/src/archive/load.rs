@@ -13,16 +13,14 @@ use crate::{
     config::{ImageConfig, MAX_BYTES},
     decompress::{self, Compression},
     layer::{LayerLease, Pending},
-    path,
-    pipe::{self, CHUNK, Chunks},
-    platform,
+    path, pipe, platform,
     state::ImageRecord,
     tarball::{BLOCK, Entry, EntryKind, NoTap, TarReader},
 };
 use minke_model::{ImageId, id::Digest, image::Platform};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    io::Read,
+    io::{PipeReader, PipeWriter, Read, Write},
     thread::{Scope, ScopedJoinHandle},
 };
 
@@ -32,8 +30,8 @@ const MAX_FILES: usize = 100_000;
 /// JSON of one archive that is kept in memory.
 const MAX_JSON: u64 = 64 << 20;
 
-/// Chunks that wait for one unpacking thread. What is read ahead lets the next layer's thread begin.
-const CHUNKS: usize = 32;
+/// Bytes that wait for one unpacking thread. What is read ahead lets the next layer's thread begin.
+const AHEAD: usize = 8 << 20;
 
 /// Indexes inside of indexes.
 const MAX_NESTING: usize = 4;
@@ -135,11 +133,11 @@ impl Images {
                         {
                             parts.insert(name, Part::Layer(joined(worker)));
                         }
-                        let (chunks, stream) = pipe::channel(CHUNKS);
+                        let (stream, mut writer) = pipe::channel(AHEAD)?;
                         let size = entry.size;
                         workers
                             .push_back((name, scope.spawn(move || self.unpack_part(stream, size, progress))));
-                        feed(&mut reader, &chunks)?;
+                        feed(&mut reader, &mut writer)?;
                     }
                     Sort::Other => {}
                 },
@@ -172,13 +170,11 @@ impl Images {
         Ok(if is_json { Sort::Json } else { Sort::Other })
     }
 
-    fn unpack_part(&self, mut stream: Chunks, size: u64, progress: &dyn Progress) -> Result<Pending> {
+    fn unpack_part(&self, stream: PipeReader, size: u64, progress: &dyn Progress) -> Result<Pending> {
         let pending = self
             .0
             .limits()
-            .and_then(|limits| Pending::unpack(self.0.ingest_dir(), &mut stream, u64::MAX, None, limits));
-        // A thread that gave up still takes what comes, so that the reader gets on.
-        stream.drain();
+            .and_then(|limits| Pending::unpack(self.0.ingest_dir(), stream, u64::MAX, None, limits));
         if let Ok(pending) = &pending {
             progress.report(ProgressEvent {
                 id: Some(pending.diff_id.short().to_owned()),
@@ -293,22 +289,17 @@ fn read_all<R: Read>(reader: &mut TarReader<R>) -> Result<Vec<u8>> {
 }
 
 /// Hands the present entry's payload to a thread.
-fn feed<R: Read>(reader: &mut TarReader<R>, chunks: &pipe::Sender) -> Result<()> {
-    let mut gathered = Vec::with_capacity(CHUNK);
-    loop {
+fn feed<R: Read>(reader: &mut TarReader<R>, to: &mut PipeWriter) -> Result<()> {
+    while !reader.payload()?.is_empty() {
         let chunk = reader.payload()?;
         let length = chunk.len();
-        gathered.extend_from_slice(chunk);
-        reader.consume(length);
-        if length > 0 && gathered.len() < CHUNK {
-            continue;
-        }
         // A thread that has ended has its own error to tell.
-        let full = std::mem::replace(&mut gathered, Vec::with_capacity(CHUNK));
-        if chunks.send(Ok(full)).is_err() || length == 0 {
+        if to.write_all(chunk).is_err() {
             return Ok(());
         }
+        reader.consume(length);
     }
+    Ok(())
 }
 
 fn missing(path: &[u8]) -> ImageError {

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use tar::Header;
 
 /// Bytes read at once. Small files are then written with one call, straight from here.
-const BUFFER: usize = 256 * 1024;
+const BUFFER: usize = 64 * 1024;
 
 /// Bytes that may follow the end mark; writers pad to their own record sizes.
 const MAX_TRAILER: u64 = 256 << 20;
@@ -378,13 +378,10 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    /// What a decompressor finds wrong is the archive's fault; the rest is the stream's.
     fn failed(&self, error: io::Error) -> ImageError {
-        match error.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
-                self.bad(error.to_string())
-            }
-            _ => ImageError::Stream { what: "read the archive".into(), source: error },
+        match ImageError::reading(error) {
+            ImageError::Tar { detail, .. } => self.bad(detail),
+            other => other,
         }
     }
 

@@ -31,7 +31,7 @@ impl<W: Write> TarWriter<W> {
         if entry.kind != EntryKind::File {
             return Ok(());
         }
-        let mut buffer = vec![0; usize::try_from(entry.size).unwrap_or(usize::MAX).clamp(1, 256 * 1024)];
+        let mut buffer = vec![0; usize::try_from(entry.size).unwrap_or(usize::MAX).clamp(1, 64 * 1024)];
         let mut left = entry.size;
         while left > 0 {
             let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
