@@ -51,7 +51,7 @@ async fn what_cannot_start_says_why() {
     for (args, code, text) in [
         (&["nothing"][..], 127, "exec: \"nothing\": executable file not found in $PATH"),
         (&["/no/such"], 127, "exec: \"/no/such\": stat /no/such: no such file or directory"),
-        (&["/etc"], 126, "exec: \"/etc\": is a directory"),
+        (&["/etc"], 126, "exec: \"/etc\": is a directory: permission denied"),
         (&["/etc/passwd"], 126, "exec: \"/etc/passwd\": permission denied"),
     ] {
         let request = house.request(args);

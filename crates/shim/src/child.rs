@@ -3,7 +3,7 @@
 //! Never returns: it execs, or says why not and ends. Nothing of the host stays open in it (CVE-2024-21626).
 
 use crate::{
-    plan::{ExecPlan, Namespace, Process, StartPlan},
+    plan::{Cgroups, ExecPlan, Namespace, Process, StartPlan},
     protocol::Stage,
     reaper,
     report::{self, At, Failure, Outcome, Word},
@@ -115,6 +115,12 @@ fn die_with_parent() {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
 }
 
+/// Enters the v1 cgroups. By itself and as a thread (`0` to `tasks`): this needs no lock over all forks of the machine, whose
+/// first taking waits for an RCU grace period of 5 to 20 ms (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
+fn enter_legacy(cgroups: &Cgroups) -> Outcome<()> {
+    cgroups.legacy.iter().try_for_each(|dir| std::fs::write(format!("{dir}/tasks"), "0").at(Stage::Cgroup, dir.as_str()))
+}
+
 /// The first process of a container. `start` holds all that it may keep.
 pub(crate) fn container(plan: &StartPlan, start: Start) -> ! {
     let before = start.socket.as_raw_fd();
@@ -136,6 +142,9 @@ pub(crate) fn exec(plan: &ExecPlan, start: Start) -> ! {
         (Err(failure), _) => give_up(before, &failure),
         (_, Err(e)) => give_up(before, &Failure { stage: Stage::Terminal, errno: e.raw_os_error(), detail: "/dev/pts".into() }),
     };
+    if let Err(failure) = enter_legacy(&plan.cgroups) {
+        give_up(before, &failure);
+    }
     match settle(start, vec![proc.root, host_pts]) {
         Err(failure) => give_up(before, &failure),
         Ok((socket, kept)) => match make_exec(plan, &socket, kept) {
@@ -154,7 +163,7 @@ fn give_up(socket: i32, failure: &Failure) -> ! {
 }
 
 /// Waits for the shim's word. Without it, or when the shim is gone, this process ends.
-fn wait_for_word(socket: &OwnedFd) {
+fn wait_for_go(socket: &OwnedFd) {
     let mut byte = [0u8; 1];
     loop {
         match rustix::io::read(socket, &mut byte) {
@@ -166,10 +175,10 @@ fn wait_for_word(socket: &OwnedFd) {
 }
 
 fn make_container(plan: &StartPlan, socket: &OwnedFd) -> Outcome<Infallible> {
-    // The first word comes when this process is where a cgroup namespace of its own shall begin.
-    wait_for_word(socket);
     let proc = Proc::open()?;
+    enter_legacy(&plan.cgroups)?;
     if plan.namespaces.cgroup == Namespace::New {
+        // It begins at the cgroups where one is.
         namespace::unshare(namespace::CGROUP).at(Stage::Cgroup, "new cgroup namespace")?;
     }
     if plan.namespaces.uts == Namespace::New {
@@ -192,8 +201,8 @@ fn make_container(plan: &StartPlan, socket: &OwnedFd) -> Outcome<Infallible> {
     }
     root.enter(plan.root_read_only, plan.root_propagation)?;
     report::say(socket.as_fd(), &Word::Root(root.into_fd()));
-    // The second word is *go*: all before happened while the daemon made the network.
-    wait_for_word(socket);
+    // All before happened while the daemon made the network.
+    wait_for_go(socket);
     for (name, value) in &plan.sysctls {
         let path = format!("sys/{}", name.replace('.', "/"));
         proc.write(&path, value).at(Stage::Sysctl, format!("{name}={value}"))?;
@@ -204,7 +213,7 @@ fn make_container(plan: &StartPlan, socket: &OwnedFd) -> Outcome<Infallible> {
 fn make_exec(plan: &ExecPlan, socket: &OwnedFd, kept: Vec<OwnedFd>) -> Outcome<Infallible> {
     let Ok([proc, host_pts]) = <[OwnedFd; 2]>::try_from(kept) else { return Err(rustix::io::Errno::BADF).at(Stage::Exec, "descriptors") };
     let proc = Proc { root: proc };
-    wait_for_word(socket);
+    wait_for_go(socket);
     if plan.process.tty {
         let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at(Stage::Terminal, "/")?;
         terminal(root.as_fd(), Some(host_pts), &plan.process, socket)?;
@@ -305,7 +314,7 @@ fn become_process(plan: &Process, socket: &OwnedFd, proc: &Proc, first: bool, in
         capability::set(last).at(Stage::Capabilities, "set")?;
     }
     if init {
-        reaper::split(plan.tty)?;
+        reaper::split(plan.tty, &plan.args)?;
     }
     let args: Vec<_> = args.iter().map(CString::as_c_str).collect();
     let env: Vec<_> = env.iter().map(CString::as_c_str).collect();

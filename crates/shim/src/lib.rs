@@ -36,6 +36,7 @@ pub fn main(args: &[String]) -> i32 {
 }
 
 fn start(dir: &str) -> std::io::Result<()> {
+    reaper::find_command_line();
     child::hide();
     let _ = rustix::process::setsid();
     // Stopping the daemon's session, group or terminal is nothing to a container.

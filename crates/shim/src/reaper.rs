@@ -7,9 +7,45 @@ use crate::{
     report::{At, Outcome},
 };
 use minke_linux::process;
+use std::sync::OnceLock;
 
-/// Returns in the child that shall exec; the parent stays as PID 1 and ends as the child ends.
-pub(crate) fn split(tty: bool) -> Outcome<()> {
+/// Where the kernel reads this program's command line from: the first address and the one after the last.
+static COMMAND_LINE: OnceLock<(usize, usize)> = OnceLock::new();
+
+/// Looks up where this program's command line lies (proc_pid_stat(5), fields 48 and 49): once, before there are
+/// forks, and while /proc is the host's.
+pub(crate) fn find_command_line() {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name in the second field may hold anything but its closing parenthesis.
+    let fields = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let address = |number: usize| fields.split(' ').nth(number - 3).and_then(|n| n.parse::<usize>().ok());
+    if let (Some(start), Some(end)) = (address(48), address(49))
+        && start != 0
+        && start < end
+    {
+        let _ = COMMAND_LINE.set((start, end));
+    }
+}
+
+/// Shows `docker-init -- ARGS` as this process's command line, as far as the old one's place goes: the old one names
+/// paths of the host.
+fn show_command_line(args: &[String]) {
+    let Some((start, end)) = COMMAND_LINE.get() else { return };
+    let mut text = b"/sbin/docker-init\0--".to_vec();
+    for arg in args {
+        text.push(0);
+        text.extend_from_slice(arg.as_bytes());
+    }
+    // The last byte stays zero, or the kernel would read on.
+    text.resize(end - start - 1, 0);
+    text.push(0);
+    // SAFETY: the range is the argument strings of this process, writable and mapped as long as it lives; Rust's own
+    // copies of them were made before, and this process has one thread.
+    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), *start as *mut u8, text.len()) };
+}
+
+/// Returns in the child that shall exec `args`; the parent stays as PID 1 and ends as the child ends.
+pub(crate) fn split(tty: bool, args: &[String]) -> Outcome<()> {
     process::block_signals();
     // SAFETY: this process has one thread.
     match unsafe { process::fork() }.at(Stage::Clone, "init")? {
@@ -25,7 +61,10 @@ pub(crate) fn split(tty: bool) -> Outcome<()> {
             process::reset_signals();
             Ok(())
         }
-        Some(pid) => watch(pid),
+        Some(pid) => {
+            show_command_line(args);
+            watch(pid)
+        }
     }
 }
 

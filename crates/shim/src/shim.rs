@@ -53,13 +53,10 @@ pub(crate) struct Shim {
     /// The container's root.
     root: Option<OwnedFd>,
     cgroups: Cgroups,
-    /// The first process waits until it is in its cgroups.
-    needs_cgroups: bool,
     /// The runtime that makes the container instead of this shim, and its name for it.
     external: Option<(External, String)>,
     /// Its processes die with the first.
     own_pids: bool,
-    in_cgroups: bool,
     log: Option<Log>,
     execs: Vec<Task>,
     done: VecDeque<(Id, i32, i32)>,
@@ -86,11 +83,9 @@ pub(crate) fn run(dir: OwnedFd, listener: OwnedFd) -> io::Result<()> {
         first: None,
         netns: None,
         root: None,
-        needs_cgroups: plan.namespaces.cgroup == Namespace::New && !plan.cgroups.legacy.is_empty(),
         cgroups: plan.cgroups.clone(),
         external: plan.external.clone().map(|external| (external, plan.id.clone())),
         own_pids: plan.namespaces.pid == Namespace::New,
-        in_cgroups: false,
         log: None,
         execs: Vec::new(),
         done: VecDeque::new(),
@@ -124,13 +119,10 @@ impl Shim {
     /// Phase one.
     fn create(&mut self, plan: &StartPlan) -> Outcome<()> {
         let first = match &plan.external {
-            Some(external) => external::first(plan, external)?,
+            Some(external) => external::first(plan, external).inspect(|first| external::enter_unified(&plan.cgroups.unified, first.pid))?,
             None => task::first(plan, &self.home)?,
         };
         self.state.pid = first.pid;
-        if !self.needs_cgroups {
-            first.go();
-        }
         self.first = Some(first);
         let pid = match plan.namespaces.net {
             Namespace::New => self.state.pid,
@@ -344,27 +336,9 @@ impl Shim {
             c.known = good;
             good && c.send(reply, detail.as_bytes(), &fds)
         });
-        // While the daemon sets up the network.
-        self.enter_cgroups();
-    }
-
-    fn enter_cgroups(&mut self) {
-        if self.in_cgroups || self.state.phase != Phase::Waiting {
-            return;
-        }
-        self.in_cgroups = true;
-        if self.external.is_some() {
-            return external::enter_unified(&self.cgroups.unified, self.state.pid);
-        }
-        match (task::enter_legacy(&self.cgroups, self.state.pid), &self.first) {
-            (Ok(()), Some(first)) if self.needs_cgroups => first.go(),
-            (Ok(()), _) => {}
-            (Err(failure), _) => self.fail(failure),
-        }
     }
 
     fn go(&mut self, number: u64, seq: u32) {
-        self.enter_cgroups();
         match (&mut self.first, self.state.phase) {
             (Some(first), Phase::Waiting) if first.asker.is_none() => {
                 first.asker = Some((number, seq));

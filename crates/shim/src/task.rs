@@ -10,7 +10,7 @@ use crate::{
     stream::Streams,
 };
 use minke_linux::{
-    namespace, pidfd,
+    namespace,
     process::{self, Cloned},
 };
 use rustix::{
@@ -71,11 +71,6 @@ fn unified(cgroups: &Cgroups) -> Outcome<Option<OwnedFd>> {
     rustix::fs::open(cgroups.unified.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map(Some).at(Stage::Cgroup, cgroups.unified.as_str())
 }
 
-/// Puts a waiting process into its v1 cgroups.
-pub(crate) fn enter_legacy(cgroups: &Cgroups, pid: i32) -> Outcome<()> {
-    cgroups.legacy.iter().try_for_each(|dir| std::fs::write(format!("{dir}/cgroup.procs"), pid.to_string()).at(Stage::Cgroup, dir.as_str()))
-}
-
 /// Clones; the child never returns from `run`.
 fn spawn(flags: u64, cgroups: &Cgroups, run: impl FnOnce() -> Outcome<()>) -> Outcome<(i32, OwnedFd)> {
     let cgroup = unified(cgroups)?;
@@ -125,7 +120,7 @@ pub(crate) fn first(plan: &StartPlan, home: &Home) -> Outcome<Task> {
     Ok(Task { id: crate::protocol::FIRST, pid, pidfd, report: Some(ours), streams, asker: None, warnings: String::new(), failure: None, size: None, ended: false })
 }
 
-/// Starts a further process in the container of `first`; it runs as soon as it is in its cgroups.
+/// Starts a further process in the container of `first`; it runs at once.
 pub(crate) fn exec(plan: &ExecPlan, id: Id, first: &OwnedFd, home: &Home, client: Option<(OwnedFd, u8)>) -> Outcome<Task> {
     let (mut streams, stdio) = Streams::make(plan.process.tty, plan.stdin, true, client.is_some()).at(Stage::Clone, "pipe")?;
     if let Some((socket, wants)) = client {
@@ -142,19 +137,12 @@ pub(crate) fn exec(plan: &ExecPlan, id: Id, first: &OwnedFd, home: &Home, client
     namespace::join(home.pid.as_fd(), namespace::PID).at(Stage::Join, "pid")?;
     let (pid, pidfd) = spawned?;
     let task = Task { id, pid, pidfd, report: Some(ours), streams, asker: None, warnings: String::new(), failure: None, size: None, ended: false };
-    match enter_legacy(&plan.cgroups, pid) {
-        Ok(()) => task.go(),
-        // Its wait ends with the socket.
-        Err(failure) => {
-            pidfd::kill(task.pidfd.as_fd());
-            return Err(failure);
-        }
-    }
+    task.go();
     Ok(task)
 }
 
 impl Task {
-    /// The process may go on: a first time to make its root, a second time to exec (an exec: once).
+    /// The process may go on to its exec.
     pub(crate) fn go(&self) {
         if let Some(report) = &self.report {
             // Its death shows in its pidfd.

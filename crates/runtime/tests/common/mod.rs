@@ -165,7 +165,15 @@ impl Drop for House {
         let swept = std::thread::spawn(move || {
             let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             tokio.block_on(async {
-                let runtime = Runtime::open(config).unwrap();
+                // A spawn in flight on another thread holds a copy of the lock until its exec.
+                let mut tries = 0;
+                let runtime = loop {
+                    match Runtime::open(config.clone()) {
+                        Err(_) if tries < 100 => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                        opened => break opened.unwrap(),
+                    }
+                    tries += 1;
+                };
                 for id in runtime.containers() {
                     let _ = runtime.forget(&id).await;
                 }
