@@ -145,7 +145,10 @@ fn empty(
             deep(dir, &name)?;
             continue;
         }
-        let inner = rustix::fs::openat(dir, &*name, dir_flags(), Mode::empty())?;
+        let inner = match rustix::fs::openat(dir, &*name, dir_flags(), Mode::empty()) {
+            Err(Errno::NOENT) => continue,
+            other => other?,
+        };
         empty(inner.as_fd(), depth - 1, deep)?;
         drop(inner);
         match rustix::fs::unlinkat(dir, &*name, AtFlags::REMOVEDIR) {

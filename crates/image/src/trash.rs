@@ -20,7 +20,7 @@ pub(crate) struct Trash {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Told when the removing thread ends.
+    /// Told when the removing thread ends; only tests wait for it.
     idle: Condvar,
 }
 
@@ -74,17 +74,11 @@ impl Trash {
     }
 
     /// Waits until nothing is being removed.
+    #[cfg(test)]
     pub(crate) fn wait(&self) {
         let state = self.shared.state();
         let idle = self.shared.idle.wait_while(state, |state| state.running);
         drop(idle.unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-impl Drop for Trash {
-    /// A daemon that ends in order leaves nothing half removed.
-    fn drop(&mut self) {
-        self.wait();
     }
 }
 
