@@ -200,7 +200,7 @@ fn make_container(plan: &StartPlan, socket: &OwnedFd) -> Outcome<Infallible> {
         root.console(slave.as_fd())?;
     }
     root.enter(plan.root_read_only, plan.root_propagation)?;
-    report::say(socket.as_fd(), &Word::Root(root.into_fd()));
+    drop(root);
     // All before happened while the daemon made the network.
     wait_for_go(socket);
     for (name, value) in &plan.sysctls {

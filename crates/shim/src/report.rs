@@ -48,8 +48,6 @@ pub(crate) enum Word {
     Warning(String),
     /// Its terminal's other side.
     Console(OwnedFd),
-    /// Its root, for the shim to hold.
-    Root(OwnedFd),
 }
 
 /// Says a word.
@@ -58,7 +56,6 @@ pub(crate) fn say(socket: BorrowedFd<'_>, word: &Word) {
         Word::Failed(f) => (0, f.stage as u8, f.errno, f.detail.as_str()),
         Word::Warning(text) => (1, 0, 0, text.as_str()),
         Word::Console(_) => (2, 0, 0, ""),
-        Word::Root(_) => (3, 0, 0, ""),
     };
     let mut bytes = vec![kind, stage];
     bytes.extend_from_slice(&errno.to_le_bytes());
@@ -66,7 +63,7 @@ pub(crate) fn say(socket: BorrowedFd<'_>, word: &Word) {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds;
-    if let Word::Console(fd) | Word::Root(fd) = word {
+    if let Word::Console(fd) = word {
         fds = [fd.as_fd()];
         control.push(SendAncillaryMessage::ScmRights(&fds));
     }
@@ -89,7 +86,6 @@ pub(crate) fn hear(socket: BorrowedFd<'_>) -> io::Result<Option<Word>> {
     Ok(match (*kind, fd) {
         (1, _) => Some(Word::Warning(detail)),
         (2, Some(fd)) => Some(Word::Console(fd)),
-        (3, Some(fd)) => Some(Word::Root(fd)),
         _ => Some(Word::Failed(Failure {
             stage: Stage::from_number(*stage).unwrap_or(Stage::Gone),
             errno: i32::from_le_bytes([*a, *b, *c, *d]),

@@ -275,11 +275,6 @@ impl RootFs {
         mount::attach(tree.as_fd(), fd.as_fd()).at(Stage::Terminal, path)
     }
 
-    /// The root's descriptor, which keeps its file system alive.
-    pub(crate) fn into_fd(self) -> OwnedFd {
-        self.root
-    }
-
     /// Enters the root and lets go of the host's.
     pub(crate) fn enter(&self, read_only: bool, propagation: u64) -> Outcome<()> {
         if read_only {

@@ -50,8 +50,9 @@ pub(crate) struct Shim {
     first: Option<Task>,
     /// netns of the container, for whoever connects.
     netns: Option<OwnedFd>,
-    /// The container's root.
-    root: Option<OwnedFd>,
+    /// mount namespace of the container. Taking it down waits for the kernel, and unmounting an overlay writes its whole upper
+    /// file system to disk. Held here, that happens when the shim ends, not between a process' end and its being told.
+    mounts: Option<OwnedFd>,
     cgroups: Cgroups,
     /// The runtime that makes the container instead of this shim, and its name for it.
     external: Option<(External, String)>,
@@ -82,7 +83,7 @@ pub(crate) fn run(dir: OwnedFd, listener: OwnedFd) -> io::Result<()> {
         home,
         first: None,
         netns: None,
-        root: None,
+        mounts: None,
         cgroups: plan.cgroups.clone(),
         external: plan.external.clone().map(|external| (external, plan.id.clone())),
         own_pids: plan.namespaces.pid == Namespace::New,
@@ -130,6 +131,7 @@ impl Shim {
             Namespace::Join { pid } => pid,
         };
         self.netns = Some(namespace::open(pid, "net").at(Stage::Join, "net")?);
+        self.mounts = Some(namespace::open(self.state.pid, "mnt").at(Stage::Join, "mnt")?);
         self.log = Log::open(&plan.log).at(Stage::Log, plan.log.path.as_str())?;
         Ok(())
     }
@@ -403,9 +405,6 @@ impl Shim {
                 task.warnings.push('\n');
             }
             Ok(Some(Word::Console(master))) => task.set_console(master),
-            // Unmounting an overlay writes its whole upper file system to disk. Held here, that happens when the shim ends,
-            // not between a process' end and its being told.
-            Ok(Some(Word::Root(root))) => self.root = Some(root),
             // Told once it ended.
             Ok(Some(Word::Failed(failure))) => task.failure = Some(failure),
             Ok(None) | Err(_) => {
