@@ -18,13 +18,15 @@ use rustix::{
 use std::{
     convert::Infallible,
     ffi::CString,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
 };
 
 /// What a clone hands its child.
 pub(crate) struct Start {
     /// To the shim.
     pub(crate) socket: OwnedFd,
+    /// The shim's end of it: closed here, so that the shim's death shows.
+    pub(crate) other: RawFd,
     /// Becomes 0; 1; 2. `None` is /dev/null.
     pub(crate) stdio: [Option<OwnedFd>; 3],
     /// Joined before anything else: a descriptor and the kinds of namespaces.
@@ -124,6 +126,11 @@ fn enter_legacy(cgroups: &Cgroups) -> Outcome<()> {
 /// The first process of a container. `start` holds all that it may keep.
 pub(crate) fn container(plan: &StartPlan, start: Start) -> ! {
     let before = start.socket.as_raw_fd();
+    die_with_parent();
+    // SAFETY: the number is the shim's end in this process' copy of its descriptors; its object is never dropped here.
+    unsafe { libc::close(start.other) };
+    // A first word when the shim holds this process' namespaces: it may fail and end from here on.
+    wait_for_go(&start.socket);
     match settle(start, Vec::new()) {
         Err(failure) => give_up(before, &failure),
         Ok((socket, _)) => match make_container(plan, &socket) {
@@ -201,7 +208,7 @@ fn make_container(plan: &StartPlan, socket: &OwnedFd) -> Outcome<Infallible> {
     }
     root.enter(plan.root_read_only, plan.root_propagation)?;
     drop(root);
-    // All before happened while the daemon made the network.
+    // The second word is *go*: all before happened while the daemon made the network.
     wait_for_go(socket);
     for (name, value) in &plan.sysctls {
         let path = format!("sys/{}", name.replace('.', "/"));

@@ -3,6 +3,7 @@
 //! Never: success. The end of the socket without a failure is success.
 
 use crate::protocol::Stage;
+use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -76,7 +77,13 @@ pub(crate) fn hear(socket: BorrowedFd<'_>) -> io::Result<Option<Word>> {
     let mut bytes = [0u8; MAX_DETAIL + 16];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let got = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
+    let got = loop {
+        match rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+            // Told once, before its last words, of a child that ended with a word of ours unread.
+            Err(Errno::CONNRESET | Errno::INTR) => continue,
+            got => break got?.bytes,
+        }
+    };
     let fd = control.drain().find_map(|m| match m {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,

@@ -133,6 +133,9 @@ impl Shim {
         self.netns = Some(namespace::open(pid, "net").at(Stage::Join, "net")?);
         self.mounts = Some(namespace::open(self.state.pid, "mnt").at(Stage::Join, "mnt")?);
         self.log = Log::open(&plan.log).at(Stage::Log, plan.log.path.as_str())?;
+        if let Some(first) = &self.first {
+            first.go();
+        }
         Ok(())
     }
 

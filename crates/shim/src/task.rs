@@ -17,7 +17,7 @@ use rustix::{
     fs::{Mode, OFlags},
     net::{AddressFamily, SocketFlags, SocketType},
 };
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Who waits for a process' start to be told: a connection's number and the request's.
 pub(crate) type Asker = (u64, u32);
@@ -88,6 +88,7 @@ fn spawn(flags: u64, cgroups: &Cgroups, run: impl FnOnce() -> Outcome<()>) -> Ou
 pub(crate) fn first(plan: &StartPlan, home: &Home) -> Outcome<Task> {
     let (streams, stdio) = Streams::make(plan.process.tty, plan.stdin, plan.stdin_once, true).at(Stage::Clone, "pipe")?;
     let (ours, theirs) = socket()?;
+    let other = ours.as_raw_fd();
     let ns = &plan.namespaces;
     let mut flags = namespace::MOUNT;
     let mut join = Vec::new();
@@ -111,7 +112,7 @@ pub(crate) fn first(plan: &StartPlan, home: &Home) -> Outcome<Task> {
     if let Some(pid) = &away {
         namespace::join(pid.as_fd(), namespace::PID).at(Stage::Join, "pid")?;
     }
-    let start = Start { socket: theirs, stdio, join };
+    let start = Start { socket: theirs, other, stdio, join };
     let spawned = spawn(flags, &plan.cgroups, || child::container(plan, start));
     if away.is_some() {
         namespace::join(home.pid.as_fd(), namespace::PID).at(Stage::Join, "pid")?;
@@ -127,11 +128,12 @@ pub(crate) fn exec(plan: &ExecPlan, id: Id, first: &OwnedFd, home: &Home, client
         streams.attach(socket, wants).at(Stage::Clone, "client")?;
     }
     let (ours, theirs) = socket()?;
+    let other = ours.as_raw_fd();
     namespace::join(first.as_fd(), namespace::PID).at(Stage::Join, "pid")?;
     let kinds = namespace::MOUNT | namespace::IPC | namespace::NET | namespace::UTS | namespace::CGROUP;
     let join = first.try_clone().at(Stage::Join, "descriptor").map(|fd| vec![(fd, kinds)]);
     let spawned = join.and_then(|join| {
-        let start = Start { socket: theirs, stdio, join };
+        let start = Start { socket: theirs, other, stdio, join };
         spawn(0, &plan.cgroups, || child::exec(plan, start))
     });
     namespace::join(home.pid.as_fd(), namespace::PID).at(Stage::Join, "pid")?;
@@ -142,7 +144,7 @@ pub(crate) fn exec(plan: &ExecPlan, id: Id, first: &OwnedFd, home: &Home, client
 }
 
 impl Task {
-    /// The process may go on to its exec.
+    /// The process may go on: a first one a first time to make its root, a second time to its exec.
     pub(crate) fn go(&self) {
         if let Some(report) = &self.report {
             // Its death shows in its pidfd.
