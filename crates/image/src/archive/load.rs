@@ -31,7 +31,7 @@ const MAX_FILES: usize = 100_000;
 const MAX_JSON: u64 = 64 << 20;
 
 /// Bytes that wait for one unpacking thread. What is read ahead lets the next layer's thread begin.
-const AHEAD: usize = 8 << 20;
+const AHEAD: usize = 16 << 20;
 
 /// Indexes inside of indexes.
 const MAX_NESTING: usize = 4;
