@@ -177,17 +177,17 @@ class Machine:
         self.clear()
         self.docker("image", "prune", "-af")
         self.docker("rmi", "-f", IMAGE, fails=None)
-        # A daemon keeps its own bridge, table and cgroup for the next start; they hold nothing.
+        # While it runs, a daemon keeps its own bridge, table and cgroup, which hold nothing. It takes them with it.
         own = re.compile(r"^(link minkeconf0|nftables .*minke-[0-9a-f]{8}|cgroup \S*/minke-[0-9a-f]{8})$")
 
         def stays():
-            return [trace for trace in self.traces() if trace not in self.before and not own.match(trace)]
+            return [trace for trace in self.traces() if trace not in self.before]
 
         # What the kernel takes down by itself, it has taken down a second after everything is removed.
         end = time.monotonic() + 1
-        while stays() and time.monotonic() < end:
+        while any(not own.match(trace) for trace in stays()) and time.monotonic() < end:
             time.sleep(0.02)
-        late = stays()
+        late = [trace for trace in stays() if not own.match(trace)]
         self.daemon.end()
         return late or stays()
 

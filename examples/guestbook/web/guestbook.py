@@ -7,6 +7,7 @@ statement and is escaped in every page. When the database goes away, a request w
 
 import html
 import os
+import queue
 import signal
 import socket
 import threading
@@ -65,40 +66,42 @@ ENTRY = "<li><strong>{name}</strong> <small>{written}</small><p>{text}</p></li>"
 
 
 class Database:
-    """One connection per thread, made again when it breaks."""
+    """A few connections, kept between requests and made again when they break."""
 
-    def __init__(self):
-        self.local = threading.local()
+    def __init__(self, connections=8):
+        self.idle = queue.LifoQueue()
+        for _ in range(connections):
+            self.idle.put(None)
 
     def run(self, work, patience=PATIENCE):
         """Calls `work` with a cursor in one transaction. A transaction that the database's end cut off is tried again."""
         until = time.monotonic() + patience
         pause = 0.05
         while True:
+            connection = self.idle.get()
             try:
-                connection = self.connection()
+                connection = connection or self.connect()
                 with connection, connection.cursor() as cursor:
                     return work(cursor)
             except (psycopg2.OperationalError, psycopg2.InterfaceError):
-                self.forget()
+                if connection is not None:
+                    connection.close()
+                connection = None
                 if time.monotonic() + pause > until:
                     raise
-                time.sleep(pause)
-                pause = min(pause * 2, 1)
+            finally:
+                self.idle.put(connection)
+            time.sleep(pause)
+            pause = min(pause * 2, 1)
 
-    def connection(self):
-        if getattr(self.local, "connection", None) is None:
-            self.local.connection = psycopg2.connect(DATABASE_URL, connect_timeout=3)
-            with self.local.connection, self.local.connection.cursor() as cursor:
-                # Two first visitors at once must not both make the table.
-                cursor.execute("SELECT pg_advisory_xact_lock(1)")
-                cursor.execute(SCHEMA)
-        return self.local.connection
-
-    def forget(self):
-        connection, self.local.connection = getattr(self.local, "connection", None), None
-        if connection is not None:
-            connection.close()
+    @staticmethod
+    def connect():
+        connection = psycopg2.connect(DATABASE_URL, connect_timeout=3)
+        with connection, connection.cursor() as cursor:
+            # Two first visitors at once must not both make the table.
+            cursor.execute("SELECT pg_advisory_xact_lock(1)")
+            cursor.execute(SCHEMA)
+        return connection
 
 
 DATABASE = Database()
