@@ -28,9 +28,10 @@ fn main() -> ExitCode {
     let name = name.rsplit('/').next().unwrap_or_default();
     match (name, words.first().map(String::as_str)) {
         ("dockerd", _) => daemon::main(Persona::Dockerd, &words),
-        ("minke", Some("daemon")) => daemon::main(Persona::Minke, &words[1..]),
-        ("minke" | "minke-shim", Some("shim")) => code(minke_shim::main(&words[1..])),
         ("docker", _) => code(cli::main("docker", &words)),
+        // Under whatever other name: a copy is Minke too.
+        (_, Some("daemon")) => daemon::main(Persona::Minke, &words[1..]),
+        (_, Some("shim")) => code(minke_shim::main(&words[1..])),
         _ => code(cli::main("minke", &words)),
     }
 }
