@@ -208,12 +208,7 @@ impl Runtime {
     /// in there it stays.
     pub fn close(&self) {
         let Machine { host, .. } = &*self.inner.machine;
-        if !host.cgroups.children(&host.cgroup_parent).is_empty() {
-            return;
-        }
-        if let Err(e) = host.cgroups.remove(&host.cgroup_parent) {
-            tracing::debug!("the cgroup {} stays: {e}", host.cgroup_parent);
-        }
+        host.cgroups.remove_if_empty(&host.cgroup_parent);
     }
 
     /// Every container that exec-root holds something of.

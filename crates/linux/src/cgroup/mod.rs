@@ -143,6 +143,16 @@ impl Cgroups {
         Ok(())
     }
 
+    /// Removes the cgroup at `path` where it is empty and has none below it; else leaves it.
+    pub fn remove_if_empty(&self, path: &str) {
+        self.leftovers.retry();
+        let cgroup = self.at(path);
+        if !cgroup.path.as_os_str().is_empty() {
+            // In use is what it may be.
+            cgroup.dirs().iter().for_each(|dir| drop(std::fs::remove_dir(dir)));
+        }
+    }
+
     /// Names of the cgroups directly below `path`, in any hierarchy.
     pub fn children(&self, path: &str) -> Vec<String> {
         let mut names = std::collections::BTreeSet::new();

@@ -163,6 +163,17 @@ fn v2_device_filters_decide_what_can_be_opened_and_can_be_replaced() {
     assert_eq!(opens(&scratch), "null zero");
 }
 
+#[test]
+fn only_what_is_empty_is_removed_as_empty() {
+    let Some(scratch) = Scratch::new("empty") else { return };
+    let parent = scratch.path.trim_end_matches("/one");
+    scratch.cgroups.remove_if_empty(parent);
+    assert!(scratch.cgroup().exists(), "one below it keeps it");
+    scratch.cgroups.remove(&scratch.path).unwrap();
+    scratch.cgroups.remove_if_empty(parent);
+    assert!(!scratch.cgroups.at(parent).exists());
+}
+
 fn null_but_not_zero() -> Limits {
     let devices = ["c 1:3 rw", "c 5:0 rw"].map(|text| DeviceRule::parse(text).unwrap()).to_vec();
     Limits { devices: Some(devices), ..Limits::default() }
