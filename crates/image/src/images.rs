@@ -156,7 +156,7 @@ impl Images {
     }
 
     /// What a name means exactly, without ids and prefixes.
-    pub fn find_name(&self, name: &Reference) -> Option<ImageId> {
+    pub(crate) fn find_name(&self, name: &Reference) -> Option<ImageId> {
         self.0.state().names.names.get(name).cloned()
     }
 
@@ -219,21 +219,6 @@ impl Images {
     /// Bytes of all layers that are here, each once.
     pub fn layers_size(&self) -> u64 {
         self.0.state().layers.values().map(|layer| layer.record.size).sum()
-    }
-
-    /// Bytes that an image shares with others, and bytes that would be gone with it.
-    pub fn shared_and_unique(&self, id: &ImageId) -> Result<(u64, u64)> {
-        let image = self.get(id)?;
-        let state = self.0.state();
-        let mut users: HashMap<Digest, usize> = HashMap::new();
-        for chain in state.images.values().flat_map(|i| i.config.chain_ids()) {
-            *users.entry(chain).or_default() += 1;
-        }
-        let sizes = image.config.diff_ids.iter().map(|d| state.layers.get(d).map_or(0, |l| l.record.size));
-        let chain = image.config.chain_ids();
-        let shared = chain.iter().zip(sizes.clone()).filter(|(c, _)| users.get(*c).is_some_and(|&n| n > 1));
-        let shared: u64 = shared.map(|(_, size)| size).sum();
-        Ok((shared, sizes.sum::<u64>() - shared))
     }
 }
 

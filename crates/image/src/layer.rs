@@ -118,16 +118,16 @@ impl Layer {
 
 /// Keeps a layer from being removed until it is dropped.
 #[derive(Clone, Debug)]
-pub struct LayerLease(pub(crate) Arc<Layer>);
+pub(crate) struct LayerLease(pub(crate) Arc<Layer>);
 
 impl LayerLease {
     /// Of which layer.
-    pub fn diff_id(&self) -> &Digest {
+    pub(crate) fn diff_id(&self) -> &Digest {
         &self.0.record.diff_id
     }
 
     /// As Docker counts: bytes of all files and symbolic links.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.0.record.size
     }
 

@@ -46,7 +46,7 @@ pub use config::{History, ImageConfig};
 pub use error::{ImageError, Result};
 pub use images::{Image, Images};
 pub use import::ImportRequest;
-pub use layer::LayerLease;
+pub(crate) use layer::LayerLease;
 pub use progress::{Progress, ProgressEvent, Quiet};
 pub use pull::{PullRequest, Pulled};
 pub use reference::Reference;

@@ -107,14 +107,6 @@ impl Images {
         overlay::mount(&self.0, &rootfs.lower, Some((&rootfs.upper, &rootfs.work)))
     }
 
-    /// The container's root, read-only, whether it runs or not. Of what a running one changes meanwhile some may be
-    /// seen.
-    pub fn view_rootfs(&self, container: &ContainerId) -> Result<OwnedFd> {
-        let Rootfs { mut lower, upper, .. } = self.rootfs(container)?;
-        lower.insert(0, upper);
-        overlay::mount(&self.0, &lower, None)
-    }
-
     /// What a container's root was before it changed anything, read-only and mounted nowhere.
     pub(crate) fn open_base(&self, container: &ContainerId) -> Result<OwnedFd> {
         overlay::mount(&self.0, &self.lower(container)?, None)
@@ -159,11 +151,6 @@ impl Images {
     /// Bytes of what a container changed, as Docker counts its size.
     pub fn usage(&self, container: &ContainerId) -> Result<u64> {
         layer::tree_size(&self.rootfs(container)?.upper)
-    }
-
-    /// Bytes of the layers below a container's root.
-    pub fn base_size(&self, container: &ContainerId) -> Result<u64> {
-        Ok(self.0.snapshot(container)?.layers.iter().map(LayerLease::size).sum())
     }
 
     fn lower(&self, container: &ContainerId) -> Result<Vec<PathBuf>> {
