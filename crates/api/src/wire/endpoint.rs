@@ -63,7 +63,12 @@ impl EndpointSettings {
             ipam_config: (spec.ipam_given || ipam != IpamConfig::default()).then_some(ipam),
             links: or_null(&spec.links),
             aliases: or_null(&spec.aliases),
-            mac_address: if up { endpoint.mac.clone() } else { String::new() },
+            mac_address: match (up, &endpoint.network) {
+                (true, _) => endpoint.mac.clone(),
+                // What is asked for is told until the network has been joined once.
+                (false, None) => spec.mac.clone(),
+                (false, Some(_)) => String::new(),
+            },
             driver_opts: (!spec.driver_options.is_empty()).then(|| Map(spec.driver_options.clone())),
             gw_priority: spec.gateway_priority,
             network_id: endpoint.network.as_ref().map(|n| n.as_str().to_owned()).unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! `network connect` and `network disconnect`, also while the container runs.
 
 use super::{Containers, endpoints::check};
-use crate::{Error, error::Result};
+use crate::{Error, error::Result, network::check_addresses};
 use minke_model::{
     ContainerState,
     container::NetworkMode,
@@ -42,13 +42,21 @@ impl Containers {
                 record.name
             )));
         }
-        cell.change(|c| {
+        check_addresses(&network, &wish)?;
+        if record.status.endpoints.contains_key(&name) {
+            // As Docker does: a container that does not run keeps what it asked for first.
+            return Ok(());
+        }
+        let record = cell.change(|c| {
             c.spec.networking.endpoints.insert(name.clone(), wish.clone());
-            c.status.endpoints.entry(name.clone()).or_default();
+        });
+        let names = Containers::dns_names(&record, &name);
+        let record = cell.change(|c| {
+            let endpoint = Endpoint { dns_names: names.clone(), ..Endpoint::default() };
+            c.status.endpoints.insert(name.clone(), endpoint);
         });
         if let Some(process) = cell.process().filter(|_| record.status.state.is_up()) {
             let connected = async {
-                let names = Containers::dns_names(&cell.record(), &name);
                 let mut endpoint = self.inner.networks.reserve(&cell.id, &name, &wish, names)?;
                 endpoint.interface = free_interface(&record.status.endpoints);
                 let record = cell.record();
@@ -86,7 +94,13 @@ impl Containers {
         let found = self.find(container);
         let network = self.inner.networks.find(network)?;
         let name = network.spec.name.clone();
-        let cell = found?;
+        let cell = match found {
+            // By force, an endpoint is taken out that no container is known for any more.
+            Err(Error::NoSuchContainer(asked)) if force => {
+                return Err(Error::NotFound(format!("endpoint {asked} not found")));
+            }
+            other => other?,
+        };
         let _verb = cell.verb.lock().await;
         let record = cell.record();
         if matches!(record.spec.networking.mode, NetworkMode::Host)
@@ -97,11 +111,11 @@ impl Containers {
             ));
         }
         let Some(endpoint) = record.status.endpoints.get(&name).cloned() else {
-            return if force {
-                Ok(())
-            } else {
-                Err(Error::Forbidden(format!("container {} is not connected to network {name}", cell.id)))
-            };
+            let the = if record.status.state.is_up() { "" } else { "the " };
+            return Err(Error::Internal(format!(
+                "container {} is not connected to {the}network {name}",
+                cell.id
+            )));
         };
         if let Some(process) = cell.process().filter(|_| record.status.state.is_up()) {
             let was_gateway = self.gateway_network(&record).as_deref() == Some(&name);

@@ -4,10 +4,16 @@ use super::{Cell, Containers};
 use crate::{Error, error::Result, signal};
 use minke_model::ContainerState;
 use minke_store::Durability;
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+/// How long the kernel may take to end what was killed.
+const PATIENCE: Duration = Duration::from_secs(12);
 
 impl Containers {
-    /// Sends a signal, SIGKILL unless named.
+    /// Sends a signal, SIGKILL unless named. After SIGKILL it waits for the end: who killed may remove at once.
     pub async fn kill(&self, name: &str, wanted: Option<&str>) -> Result<()> {
         let number = match wanted.filter(|s| !s.is_empty()) {
             Some(text) => signal::parse(text)?,
@@ -20,7 +26,18 @@ impl Containers {
                 cell.id
             )));
         }
-        self.send_signal(&cell, number).await
+        if number != signal::KILL {
+            return self.send_signal(&cell, number).await;
+        }
+        let mut progress = cell.progress.subscribe();
+        let began = progress.borrow_and_update().exits;
+        self.send_signal(&cell, number).await?;
+        let ended = progress.wait_for(|p| p.removed || p.exits > began);
+        match tokio::time::timeout(PATIENCE, ended).await {
+            // An error is the cell's end: it was removed on its exit.
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::Internal("tried to kill container, but did not receive an exit event".into())),
+        }
     }
 
     /// Sends a signal as `kill` and `stop` do: whoever ends by it stays ended.

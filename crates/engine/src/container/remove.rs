@@ -24,30 +24,12 @@ impl Containers {
             return self.remove_link(name).await;
         }
         let cell = self.find(name)?;
+        may_remove(&cell, name, &options)?;
         self.remove_cell(&cell, &options).await
     }
 
     pub(crate) async fn remove_cell(&self, cell: &Arc<Cell>, options: &RemoveOptions) -> Result<()> {
-        match cell.state() {
-            ContainerState::Removing if !options.force => {
-                return Err(Error::Conflict(format!(
-                    "removal of container {} is already in progress",
-                    cell.id
-                )));
-            }
-            state if (state.is_up() || state == ContainerState::Restarting) && !options.force => {
-                let name = cell.record().name.clone();
-                let advice = if state == ContainerState::Paused {
-                    "container is paused and must be unpaused first".to_owned()
-                } else if state == ContainerState::Restarting {
-                    "container is restarting: stop the container before removing or force remove".to_owned()
-                } else {
-                    "container is running: stop the container before removing or force remove".to_owned()
-                };
-                return Err(Error::Conflict(format!("cannot remove container \"{name}\": {advice}")));
-            }
-            _ => {}
-        }
+        may_remove(cell, &cell.record().name, options)?;
         if cell.state().is_up() || cell.state() == ContainerState::Restarting {
             self.end_for_removal(cell).await?;
         }
@@ -139,4 +121,25 @@ impl Containers {
         });
         self.save(&cell, Durability::Synced).await
     }
+}
+
+/// Refuses what only force removes, and a second removal; `asked` is the container's name in the asker's words.
+fn may_remove(cell: &Cell, asked: &str, options: &RemoveOptions) -> Result<()> {
+    if options.force {
+        return Ok(());
+    }
+    let advice = match cell.state() {
+        ContainerState::Removing => {
+            return Err(Error::Conflict(format!("removal of container {asked} is already in progress")));
+        }
+        ContainerState::Paused => "container is paused and must be unpaused first",
+        ContainerState::Restarting => {
+            "container is restarting: stop the container before removing or force remove"
+        }
+        ContainerState::Running => {
+            "container is running: stop the container before removing or force remove"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Conflict(format!("cannot remove container \"{asked}\": {advice}")))
 }

@@ -5,7 +5,7 @@ use super::{Cell, Containers};
 use crate::{Error, error::Result};
 use minke_model::{Container, mount::MountKind};
 use rustix::{
-    fs::{Mode, OFlags, ResolveFlags},
+    fs::{Mode, OFlags},
     mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags},
     thread::UnshareFlags,
 };
@@ -122,18 +122,12 @@ fn assemble(overlay: OwnedFd, attach: &[Attach], anchor: &PathBuf) -> Result<Own
     let root = rustix::fs::open(anchor, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed("open the container's root"))?;
     for Attach { source, target } in attach {
-        let place = match rustix::fs::openat2(
-            &root,
-            target.trim_start_matches('/'),
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT,
-        ) {
-            Ok(place) => place,
-            // It appears at the first start.
-            Err(rustix::io::Errno::NOENT) => continue,
-            Err(e) => return Err(failed(&format!("open {target} of the container"))(e)),
+        // A start makes missing places too.
+        let place = match source.is_dir() {
+            true => minke_linux::mount::make_dir_in_root(root.as_fd(), target),
+            false => minke_linux::mount::make_file_in_root(root.as_fd(), target),
         };
+        let place = place.map_err(Error::io(format!("cannot open {target} of the container")))?;
         let tree = rustix::mount::open_tree(
             rustix::fs::CWD,
             source,

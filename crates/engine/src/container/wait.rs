@@ -8,7 +8,7 @@ use std::future::Future;
 /// Until when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WaitCondition {
-    /// It does not run; at once when it does not now.
+    /// It does not run, be it only until its restart; at once when it does not now.
     #[default]
     NotRunning,
     /// It exits after now.
@@ -39,7 +39,8 @@ impl Containers {
         Ok(async move {
             let done = progress.wait_for(|p| match condition {
                 WaitCondition::NotRunning => {
-                    p.removed || !p.state.is_up() && p.state != ContainerState::Restarting
+                    let up = p.state.is_up() || p.state == ContainerState::Restarting;
+                    p.removed || p.exits > began || !up
                 }
                 WaitCondition::NextExit => p.removed || p.exits > began,
                 WaitCondition::Removed => p.removed,

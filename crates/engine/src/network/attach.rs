@@ -28,6 +28,18 @@ pub(crate) fn at_rest(endpoint: &Endpoint, wish: Option<&EndpointSpec>) -> Endpo
     }
 }
 
+/// Refuses an address of the user's choice where the daemon chose the subnets.
+pub(crate) fn check_addresses(network: &Network, wish: &EndpointSpec) -> Result<()> {
+    let addressed = wish.ipv4.is_some() || wish.ipv6.is_some();
+    let builtin = matches!(network.spec.driver, NetworkDriver::Host | NetworkDriver::None);
+    if addressed && !builtin && !network.spec.pools.iter().any(|p| p.user_given) {
+        return Err(Error::Invalid(
+            "invalid endpoint settings:\nuser specified IP address is supported only when connecting to networks with user configured subnets".into(),
+        ));
+    }
+    Ok(())
+}
+
 impl Networks {
     /// Takes addresses in the network called `name`.
     pub(crate) fn reserve(
@@ -54,11 +66,8 @@ impl Networks {
             self.join(&network, container, &endpoint);
             return Ok(endpoint);
         }
-        if (wish.ipv4.is_some() || wish.ipv6.is_some()) && !network.spec.pools.iter().any(|p| p.user_given) {
-            return Err(Error::Invalid(format!(
-                "invalid config for network {name}: invalid endpoint settings:\nuser specified IP address is supported only when connecting to networks with user configured subnets"
-            )));
-        }
+        check_addresses(&network, wish)
+            .map_err(|e| Error::Invalid(format!("invalid config for network {name}: {e}")))?;
         self.reserve_addresses(&network, wish, &mut endpoint)?;
         if endpoint.mac.is_empty() {
             let address =

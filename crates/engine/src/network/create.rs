@@ -3,7 +3,7 @@
 use super::Networks;
 use crate::{Error, error::Result};
 use minke_model::{
-    NetworkId, Timestamp, name,
+    NetworkId, Timestamp,
     network::{Network, NetworkDriver, NetworkSpec},
 };
 use minke_network::ipam::Leases;
@@ -75,14 +75,9 @@ impl Networks {
                 spec.name
             )));
         }
-        let name_is_valid = name::is_valid(&spec.name)
-            || spec.name.len() == 1 && spec.name.bytes().all(|b| b.is_ascii_alphanumeric());
-        if !name_is_valid {
-            return Err(Error::Invalid(format!(
-                "invalid network name: {:?}: only {} are allowed",
-                spec.name,
-                name::PATTERN
-            )));
+        // Docker takes any other name, spaces and slashes too.
+        if spec.name.trim().is_empty() {
+            return Err(Error::Invalid("invalid name: name is empty".into()));
         }
         if self.state().networks.values().any(|n| n.spec.name == spec.name) {
             return Err(Error::Conflict(format!("network with name {} already exists", spec.name)));

@@ -8,7 +8,7 @@ mod attach;
 mod builtin;
 mod create;
 
-pub(crate) use attach::at_rest;
+pub(crate) use attach::{at_rest, check_addresses};
 
 use crate::{Error, Events, config::EngineConfig, error::Result, filter::Filters, records::Records};
 use minke_model::{
@@ -157,8 +157,9 @@ impl Networks {
         {
             let mut state = self.state();
             if let Some(members) = state.members.get(&network.id).filter(|m| !m.is_empty()) {
+                let endpoint = |m: &Member| m.endpoint.id.as_ref().map_or("", |id| id.short()).to_owned();
                 let list: Vec<String> =
-                    members.iter().map(|(id, m)| format!("name:{:?} id:{:?}", m.name, id.short())).collect();
+                    members.values().map(|m| format!("name:{:?} id:{:?}", m.name, endpoint(m))).collect();
                 return Err(Error::Forbidden(format!(
                     "error while removing network: network {} has active endpoints ({})",
                     network.spec.name,
