@@ -126,11 +126,6 @@ impl LayerLease {
         &self.0.record.diff_id
     }
 
-    /// As Docker counts: bytes of all files and symbolic links.
-    pub(crate) fn size(&self) -> u64 {
-        self.0.record.size
-    }
-
     /// Length of its uncompressed tar.
     pub(crate) fn tar_size(&self) -> u64 {
         self.0.record.tar_size
