@@ -8,18 +8,23 @@ use bytes::{Buf as _, Bytes};
 use std::{
     future::Future,
     io,
+    os::fd::AsFd as _,
     pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 use tokio_rustls::server::TlsStream;
+
+/// How long a client may take to read a stream's head before what follows is sent.
+const HEAD_TIME: Duration = Duration::from_millis(500);
 
 /// The kernel's or TLS's stream.
 #[derive(Debug)]
@@ -86,6 +91,22 @@ impl Socket {
     /// What is written reaches the client again: hyper has ended.
     pub(crate) fn unmute(&mut self) {
         self.muted = Arc::default();
+    }
+
+    /// Waits until a local client has read all that was written; at most a moment, and not at all where the kernel
+    /// cannot tell.
+    ///
+    /// Many clients read a stream's head through a buffer and lose what comes with it.
+    pub(crate) async fn drained(&self) {
+        let Stream::Unix(stream) = &self.stream else { return };
+        let drained =
+            stream.async_io(Interest::WRITABLE, || match minke_engine::unread_by_peer(stream.as_fd()) {
+                // The kernel tells when more room is left: that is when the client reads.
+                Ok(1..) => Err(io::ErrorKind::WouldBlock.into()),
+                Ok(0) | Err(_) => Ok(()),
+            });
+        // A client that does not read in time gets what follows all the same.
+        let _ = tokio::time::timeout(HEAD_TIME, drained).await;
     }
 
     /// Whether the client closed both directions; one that only ended its own is still there.

@@ -34,6 +34,7 @@ pub use minke_image::{
     Change, ChangeKind, History, Image, ImageConfig, ImageError, Loaded, Progress, ProgressEvent, Reference,
     platform, pull::Pulled, reference, registry,
 };
+pub use minke_linux::socket::unread_by_peer;
 pub use minke_network::{NetworkError, PublishPolicy};
 pub use minke_runtime::{CgroupInfo, ExternalRuntime, RuntimeError, Stats, logs};
 

@@ -54,6 +54,7 @@ async fn attach(routes: &Routes, ask: Ask) -> Result<Answer> {
             if socket.write_all(&head.to_bytes(&[])).await.is_err() {
                 return;
             }
+            socket.drained().await;
             if stream::run(socket, attachment, takes_input, Framing::Keep).await == End::Detached {
                 containers.detached(&name);
             }

@@ -68,12 +68,11 @@ async fn start(routes: &Routes, ask: Ask) -> Result<Answer> {
                 ("Ostype", "linux"),
                 ("Server", &server),
             ];
-            // Before the start, as dockerd does: clients lose what of the stream arrives together with its head. One
-            // that is gone already has asked for the start all the same.
-            let head = head.to_bytes(&more);
-            let _ = socket.write_all(&head).await;
-            let _ = socket.flush().await;
-            match to_its_end(async move { containers.exec_start(&id, wish).await }).await {
+            // Before the start, as dockerd does. A client that is gone already has asked for the start all the same.
+            let _ = socket.write_all(&head.to_bytes(&more)).await;
+            let started = to_its_end(async move { containers.exec_start(&id, wish).await });
+            let (started, ()) = tokio::join!(started, socket.drained());
+            match started {
                 Ok(Some(attachment)) => {
                     stream::run(socket, attachment, takes_input, framing).await;
                 }

@@ -117,6 +117,22 @@ async fn a_connection_may_be_taken_over_after_requests_and_with_early_bytes() {
 }
 
 #[tokio::test]
+async fn what_follows_a_head_waits_until_the_head_was_read() {
+    let (mut client, near) = UnixStream::pair().expect("a pair");
+    let mut socket = Socket::new(Stream::Unix(near), &Takeover::default());
+    let said = tokio::spawn(async move {
+        socket.write_all(b"head").await.expect("sent");
+        socket.drained().await;
+        socket.write_all(b"stream").await.expect("sent");
+    });
+    tokio::task::yield_now().await;
+    let mut buffer = [0; 64];
+    assert_eq!(client.read(&mut buffer).await.expect("bytes"), 4);
+    assert_eq!(client.read(&mut buffer).await.expect("bytes"), 6);
+    said.await.expect("joined");
+}
+
+#[tokio::test]
 async fn an_upgrade_is_a_takeover_too_and_its_body_is_no_stream() {
     let server = open("upgrade");
     let mut client = server.client().await;
