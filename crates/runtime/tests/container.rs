@@ -242,3 +242,22 @@ async fn a_crashed_daemon_finds_its_containers_again() {
     assert!(house.runtime().containers().is_empty());
     assert!(house.runtime().reconnect(&id).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn what_a_client_sent_before_it_left_arrives() {
+    if !can_run() {
+        return;
+    }
+    let house = House::new();
+    let mut request = house.request(&["sh", "-c", "sleep 0.2; wc -c"]);
+    request.stdin = true;
+    change(&mut request, |c| (c.spec.process.open_stdin, c.spec.process.stdin_once) = (true, true));
+    let process = house.runtime().create(request).await.unwrap();
+    let mut sender = process.attach(ALL).await.unwrap();
+    let watcher = process.attach(OUT).await.unwrap();
+    process.go().await.unwrap();
+    // More than the pipe and the shim take at once, less than the socket.
+    say(&mut sender, &"x".repeat(150_000)).await;
+    drop(sender);
+    assert_eq!(split(watcher).await.0.trim(), "150000");
+}

@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Bytes that may wait for a client before output waits for it: as many as dockerd lets wait.
 const MOST_WAITING: usize = 1 << 20;
 
+/// Clients of one process at once.
+const MAX_CLIENTS: usize = 256;
+
 /// One attached client.
 struct Client {
     socket: OwnedFd,
@@ -163,10 +166,10 @@ impl Streams {
     /// A new client.
     pub(crate) fn attach(&mut self, socket: OwnedFd, wants: u8) -> std::io::Result<()> {
         no_wait(&socket)?;
-        self.clients.push(Client { socket, wants, sends: true, queue: Vec::new(), sent: 0, stalled: None });
-        if self.ended {
-            self.leave();
+        if self.clients.len() >= MAX_CLIENTS {
+            return Err(Errno::USERS.into());
         }
+        self.clients.push(Client { socket, wants, sends: true, queue: Vec::new(), sent: 0, stalled: None });
         Ok(())
     }
 
@@ -182,10 +185,13 @@ impl Streams {
             add(fd.as_raw_fd(), libc::POLLOUT, Part::Stdin);
         }
         for (n, client) in self.clients.iter().enumerate() {
-            // Input waits while the process has not taken the last; a client's end is always looked for.
             let mut events = if client.sends && self.pending.is_empty() { libc::POLLIN } else { 0 };
             if client.waiting() {
                 events |= libc::POLLOUT;
+            }
+            // Input waits while the process has not taken the last, and what a client sent before it left is not lost.
+            if events == 0 && client.sends && client.wants & STDIN != 0 {
+                continue;
             }
             add(client.socket.as_raw_fd(), events, Part::Client(n));
         }
@@ -230,7 +236,13 @@ impl Streams {
         head[0] = n as u8 + 1;
         head[4..8].copy_from_slice(&(body.len() as u32).to_be_bytes());
         let head: &[u8] = if self.tty { &[] } else { &head };
-        self.clients.retain_mut(|c| c.wants & flag(n) == 0 || c.send(head, body));
+        // Marked, not taken out: numbers of clients must stay true until `sweep`.
+        for c in 0..self.clients.len() {
+            let client = &mut self.clients[c];
+            if client.wants & flag(n) != 0 && !client.send(head, body) {
+                self.lose(c);
+            }
+        }
         self.clients.iter().any(Client::full)
     }
 
@@ -387,7 +399,6 @@ impl Streams {
         for client in &mut self.clients {
             client.stalled.get_or_insert_with(Instant::now);
         }
-        self.leave();
     }
 
     fn leave(&mut self) {
