@@ -1,6 +1,7 @@
 """What is removed is gone."""
 
 import os
+import subprocess
 
 from house import IMAGE, story, until
 
@@ -45,3 +46,20 @@ def disk_is_given_back(machine):
     machine.docker("rm", "big")
     machine.docker("rmi", "big")
     until("the disk to be given back", lambda: used() - before < 2_000_000, 10)
+
+
+@story
+def installed_and_uninstalled_a_root_is_as_it_was(machine):
+    root = machine.scratch / "root"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/group").write_text("root:x:0:\n")
+    install = [machine.minke, "system", "install", "--docker", "--root", root]
+    for _ in range(2):  # again is fine
+        subprocess.run(install, check=True, capture_output=True)
+    unit = (root / "etc/systemd/system/minke.service").read_text()
+    assert "KillMode=process\n" in unit and "Delegate=yes\n" in unit and "Type=notify\n" in unit, unit
+    assert subprocess.run([root / "usr/local/bin/minke", "--version"], capture_output=True, check=True).stdout
+    assert "minke:x:" in (root / "etc/group").read_text()
+    subprocess.run([machine.minke, "system", "uninstall", "--purge", "--root", root], check=True, capture_output=True)
+    left = [str(path) for path in root.rglob("*") if path.is_file() and path.parent.name != "etc"]
+    assert left == [], left

@@ -4,7 +4,10 @@ pub(crate) mod df;
 pub(crate) mod dial_stdio;
 pub(crate) mod events;
 pub(crate) mod info;
+pub(crate) mod install;
 pub(crate) mod prune;
+pub(crate) mod uninstall;
+mod units;
 pub(crate) mod version;
 
 use crate::cli::Failure;
@@ -19,7 +22,9 @@ pub(crate) static GROUP: Group = Group {
         Entry::Command(&dial_stdio::COMMAND),
         Entry::Command(&events::COMMAND),
         Entry::Command(&info::COMMAND),
+        Entry::Command(&install::COMMAND),
         Entry::Command(&prune::COMMAND),
+        Entry::Command(&uninstall::COMMAND),
     ],
 };
 
