@@ -24,6 +24,15 @@ pub(crate) enum Payload {
 }
 
 impl Payload {
+    /// The same once more; a stream can be sent but once.
+    pub(crate) fn again(&self) -> Option<Self> {
+        match self {
+            Payload::None => Some(Payload::None),
+            Payload::Json(json) => Some(Payload::Json(json.clone())),
+            Payload::Stream(..) => None,
+        }
+    }
+
     /// JSON from a value.
     pub(crate) fn json(value: &serde_json::Value) -> Self {
         Payload::Json(value.to_string().into_bytes())

@@ -9,6 +9,7 @@ pub(crate) mod context;
 pub(crate) mod error;
 pub(crate) mod host;
 pub(crate) mod http;
+pub(crate) mod revival;
 
 pub(crate) use error::ClientError;
 pub(crate) use host::Host;
@@ -163,15 +164,28 @@ impl Client {
     ) -> Result<Response, ClientError> {
         let mut all = self.headers.clone();
         all.extend_from_slice(headers);
-        let idle = self.idle.lock().unwrap_or_else(|poison| poison.into_inner()).pop();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => self.dial()?,
+        let exchange = |mut connection: Connection, payload: Payload| -> Result<Response, ClientError> {
+            http::write_request(&mut connection, method, target, &all, payload)?;
+            let head = http::read_head(&mut connection.reader)?;
+            let body = Body::new(connection, Framing::of(&head, method), Arc::clone(&self.idle));
+            Ok(Response { status: head.status, head, body })
         };
-        http::write_request(&mut connection, method, target, &all, payload)?;
-        let head = http::read_head(&mut connection.reader)?;
-        let body = Body::new(connection, Framing::of(&head, method), Arc::clone(&self.idle));
-        Ok(Response { status: head.status, head, body })
+        let idle = self.idle.lock().unwrap_or_else(|poison| poison.into_inner()).pop();
+        if let Some(connection) = idle
+            && let Some(copy) = payload.again()
+        {
+            match exchange(connection, copy) {
+                // The daemon closed it while it waited: nothing was done yet.
+                Err(ClientError::Io(_)) => self.forget_idle(),
+                other => return other,
+            }
+        }
+        exchange(self.dial()?, payload)
+    }
+
+    /// Closes the connections that wait; their daemon is gone.
+    fn forget_idle(&self) {
+        self.idle.lock().unwrap_or_else(|poison| poison.into_inner()).clear();
     }
 }
 

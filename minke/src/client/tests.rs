@@ -57,6 +57,28 @@ fn the_older_version_is_spoken_on_one_connection() {
 }
 
 #[test]
+fn a_connection_that_died_while_it_waited_is_dialled_anew() {
+    let path = std::env::temp_dir().join(format!("minke-client-{}-stale.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    let client = Client::new(Host::Unix(path.clone()), Vec::new());
+    let _ = client.version.set("1.51".into());
+    let daemon = std::thread::spawn(move || {
+        for _ in 0..2 {
+            // One answer a connection, and no word about closing it.
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut buffer = [0; 4096];
+            assert!(stream.read(&mut buffer).unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").unwrap();
+        }
+    });
+    client.get("/a", &[]).unwrap();
+    client.get("/b", &[]).unwrap();
+    daemon.join().unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
 fn refusals_carry_the_daemons_sentence() {
     let (client, daemon) = daemon(
         "refusal",

@@ -1,11 +1,13 @@
-//! `attach`
+//! `attach`. When the daemon goes away meanwhile, it goes on with the next one on the same socket.
 
 use super::{check_tty, detach_keys, exit_code, follow_size, get, path, proxy_signals};
 use crate::cli::command::{Arity, Command, Offer, command};
 use crate::cli::flag::flags;
 use crate::cli::{Cli, Failure, Outcome};
 use crate::client::http::Payload;
-use crate::stream::attach::{Attached, End, run as copy};
+use crate::client::{Client, ClientError, revival};
+use crate::stream::attach::{Attached, End, Session, copy_raw};
+use crate::stream::{demux, terminal};
 
 /// `attach`
 pub(crate) static COMMAND: Command = command!(AttachFlags, attach, {
@@ -46,7 +48,6 @@ fn attach(cli: &Cli, flags: AttachFlags, args: Vec<String>) -> Outcome {
     if flags.sig_proxy && !tty {
         proxy_signals(cli, id)?;
     }
-    let waiting = client.call("POST", &path(id, "/wait"), &[], Payload::None)?;
     let mut query = vec![("stream", "1".to_owned()), ("stdout", "1".to_owned()), ("stderr", "1".to_owned())];
     if stdin {
         query.push(("stdin", "1".to_owned()));
@@ -54,17 +55,57 @@ fn attach(cli: &Cli, flags: AttachFlags, args: Vec<String>) -> Outcome {
     if !key_text.is_empty() {
         query.push(("detachKeys", key_text));
     }
-    let stream = client.hijack(&path(id, "/attach"), &query, Payload::None)?;
-    if tty {
-        follow_size(cli, &path(id, ""), true)?;
+    let session = Session::new(Attached { stdin, output: true, tty, keys })?;
+    let mut lost = None;
+    loop {
+        let waiting = client.call("POST", &path(id, "/wait"), &[], Payload::None)?;
+        let stream = client.hijack(&path(id, "/attach"), &query, Payload::None)?;
+        match lost.take() {
+            Some(since) => catch_up(client, id, tty, since)?,
+            None if tty => follow_size(cli, &path(id, ""), true)?,
+            None => {}
+        }
+        let broken = match session.run(stream)? {
+            End::Detached => return Err(Failure::new("read escape sequence")),
+            End::Closed => None,
+            End::Broken(error) => Some(error),
+        };
+        match waiting.json() {
+            Ok(answer) => {
+                return match (broken, exit_code(&answer)?) {
+                    (Some(error), _) => Err(error.into()),
+                    (None, 0) => Ok(()),
+                    (None, code) => Err(Failure::silent(code)),
+                };
+            }
+            // The daemon went away, not the container.
+            Err(error) if error.is_lost() => {}
+            Err(error) => return Err(error.into()),
+        }
+        lost = Some(jiff::Timestamp::now());
+        revival::wait(client).map_err(Failure::new)?;
+        let container = get(client, id)?;
+        if !container.bool("State.Running") {
+            catch_up(client, id, tty, lost.unwrap_or_default())?;
+            return match container.int("State.ExitCode") as i32 {
+                0 => Ok(()),
+                code => Err(Failure::silent(code)),
+            };
+        }
     }
-    match copy(stream, Attached { stdin, output: true, tty, keys })? {
-        End::Detached => return Err(Failure::new("read escape sequence")),
-        End::Closed => {}
-        End::Broken(error) => return Err(error.into()),
-    }
-    match exit_code(&waiting.json()?)? {
-        0 => Ok(()),
-        code => Err(Failure::silent(code)),
-    }
+}
+
+/// Shows what was written while no daemon was there to pass it on, as the log has it.
+fn catch_up(client: &Client, id: &str, tty: bool, since: jiff::Timestamp) -> Outcome {
+    let since = format!("{}.{:09}", since.as_second(), since.subsec_nanosecond());
+    let query = [("stdout", "1".to_owned()), ("stderr", "1".to_owned()), ("since", since)];
+    let answer = match client.call("GET", &path(id, "/logs"), &query, Payload::None) {
+        // A log that is kept elsewhere has nothing to show here.
+        Err(ClientError::Daemon { .. }) => return Ok(()),
+        answer => answer?,
+    };
+    let (mut out, mut err) = (terminal::stdout()?, terminal::stderr()?);
+    let copied =
+        if tty { copy_raw(answer.body, &mut out) } else { demux::copy(answer.body, &mut out, &mut err) };
+    Ok(copied?)
 }

@@ -5,12 +5,10 @@ use crate::cli::command::{Arity, Command, Offer, command};
 use crate::cli::flag::flags;
 use crate::cli::{Cli, Failure, Outcome};
 use crate::client::http::Payload;
-use crate::client::{Client, ClientError, Host};
+use crate::client::{Client, ClientError, revival};
 use crate::options::moment;
 use crate::stream::{attach::copy_raw, demux, terminal};
-use rustix::fs::inotify;
 use std::io::{self, Read, Write};
-use std::path::Path;
 
 /// `logs`
 pub(crate) static COMMAND: Command = command!(LogsFlags, logs, {
@@ -96,7 +94,7 @@ fn follow(
             Err(error) => return Err(error.into()),
         }
         let last = out.last.clone().max(err.last.clone());
-        wait_for_daemon(client)?;
+        revival::wait(client).map_err(Failure::new)?;
         query.retain(|(name, _)| *name != "tail" && (*name != "since" || last.is_empty()));
         if let Some(moment) = jiff_moment(&last) {
             query.push(("since", moment));
@@ -122,29 +120,6 @@ fn still_runs(client: &Client, id: &str) -> bool {
 fn jiff_moment(text: &str) -> Option<String> {
     let moment: jiff::Timestamp = text.parse().ok()?;
     Some(format!("{}.{:09}", moment.as_second(), moment.subsec_nanosecond()))
-}
-
-/// Waits until a daemon answers on the client's Unix socket again: the kernel tells when one appears.
-fn wait_for_daemon(client: &Client) -> Outcome {
-    let Host::Unix(socket) = client.host() else {
-        return Err(Failure::new("error from daemon in stream: the connection was lost"));
-    };
-    let directory = socket.parent().unwrap_or(Path::new("/"));
-    let watch = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
-    let flags = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::ATTRIB;
-    if inotify::add_watch(&watch, directory, flags).is_err() {
-        return Err(Failure::new("error from daemon in stream: the daemon has gone"));
-    }
-    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
-    let mut events = inotify::Reader::new(&watch, &mut buffer);
-    loop {
-        // A daemon that is up already was made before the watch was.
-        match client.call("GET", "/_ping", &[], Payload::None) {
-            Err(error) if error.is_lost() => {}
-            _ => return Ok(()),
-        }
-        events.next().map_err(io::Error::from)?;
-    }
 }
 
 /// Lines that come with their time in front: remembers the last one, and shows it only when asked.
