@@ -46,7 +46,7 @@ pub enum ImageError {
         source: io::Error,
     },
     /// A tar is damaged or breaks a rule.
-    #[error("invalid tar entry {entry:?}: {detail}")]
+    #[error("invalid tar{}: {detail}", of(entry))]
     Tar {
         /// The entry's name, as far as known.
         entry: String,
@@ -187,6 +187,10 @@ impl ImageError {
     pub(crate) fn io(verb: &str, path: impl AsRef<std::path::Path>, source: impl Into<io::Error>) -> Self {
         ImageError::Io { what: format!("{verb} {}", path.as_ref().display()), source: source.into() }
     }
+}
+
+fn of(entry: &str) -> String {
+    if entry.is_empty() { String::new() } else { format!(" entry {entry:?}") }
 }
 
 /// Whether the disk, or a quota on it, is full.

@@ -4,12 +4,15 @@
 //! recipe keeps the rest, in order, and says where each payload lies. Written while the layer is unpacked; zstd.
 //!
 //! Steps, each a byte and variable-length numbers (LEB128): `1` length bytes — these bytes; `2` path offset length —
-//! this range of this file; `0` — the end. A file that a later entry of the same tar replaces is moved aside; the
+//! this range of this file; `3` length — zeros; `0` — the end. A file that a later entry of the same tar replaces is moved aside; the
 //! list of moves is a file of its own.
 //!
 //! Never: trusts that the files are unchanged. Who rebuilds compares the digest.
 
-use crate::{ImageError, Result, disk, path, tarball::Tap};
+use crate::{
+    ImageError, Result, disk, path,
+    tarball::{Tap, is_zero},
+};
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
@@ -37,6 +40,10 @@ const MAX_PATH: u64 = 4096;
 const END: u8 = 0;
 const RAW: u8 = 1;
 const RANGE: u8 = 2;
+const ZEROS: u8 = 3;
+
+/// Zeros in one piece from which on they are counted instead of kept.
+const MANY_ZEROS: usize = 16 * 1024;
 
 /// A file or tree that was replaced, and where it lies since.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,6 +59,8 @@ struct Moved {
 pub(crate) struct RecipeWriter {
     out: zstd::Encoder<'static, BufWriter<File>>,
     gathered: Vec<u8>,
+    /// After what is gathered.
+    zeros: u64,
     steps: u64,
     aside: PathBuf,
     aside_fd: Option<OwnedFd>,
@@ -71,7 +80,7 @@ impl RecipeWriter {
         let moves = File::create(dir.join("moves")).map_err(fail)?;
         let gathered = Vec::with_capacity(GATHER);
         let aside = dir.join("aside");
-        Ok(Self { out, gathered, steps: 0, aside, aside_fd: None, moves, moved: 0, location })
+        Ok(Self { out, gathered, zeros: 0, steps: 0, aside, aside_fd: None, moves, moved: 0, location })
     }
 
     /// A range of a file of the layer, as the next part of the tar.
@@ -119,6 +128,17 @@ impl RecipeWriter {
     }
 
     fn flush(&mut self) -> Result<()> {
+        self.flush_gathered()?;
+        let zeros = std::mem::take(&mut self.zeros);
+        if zeros == 0 {
+            return Ok(());
+        }
+        let mut step = vec![ZEROS];
+        put_number(&mut step, zeros);
+        self.write(&step)
+    }
+
+    fn flush_gathered(&mut self) -> Result<()> {
         if self.gathered.is_empty() {
             return Ok(());
         }
@@ -140,7 +160,11 @@ impl RecipeWriter {
 
 impl Tap for RecipeWriter {
     fn raw(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.gathered.len() + bytes.len() > GATHER {
+        if bytes.len() >= MANY_ZEROS && is_zero(bytes) {
+            self.zeros += bytes.len() as u64;
+            return Ok(());
+        }
+        if self.zeros > 0 || self.gathered.len() + bytes.len() > GATHER {
             self.flush()?;
         }
         self.gathered.extend_from_slice(bytes);
@@ -178,6 +202,15 @@ pub(crate) fn rebuild(dir: &Path, tree: BorrowedFd<'_>, out: &mut dyn Write) -> 
                     }
                     put(out, &have[..count])?;
                     recipe.consume(count);
+                    left -= count as u64;
+                }
+            }
+            ZEROS => {
+                let mut left = get_number(&mut recipe).map_err(fail)?;
+                buffer.fill(0);
+                while left > 0 {
+                    let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    put(out, &buffer[..count])?;
                     left -= count as u64;
                 }
             }

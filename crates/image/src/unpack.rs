@@ -12,7 +12,7 @@ use attributes::{Newborn, times};
 use crate::{
     ImageError, Result, disk, path,
     recipe::RecipeWriter,
-    tarball::{Entry, EntryKind, NoTap, Tap, TarReader},
+    tarball::{Entry, EntryKind, NoTap, Tap, TarReader, is_zero},
     whiteout,
 };
 use rustix::{
@@ -23,7 +23,7 @@ use std::{
     collections::HashMap,
     ffi::{CStr, CString},
     fs::File,
-    io::{Read, Write},
+    io::Read,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::FileExt,
@@ -33,6 +33,9 @@ use std::{
 
 /// Parents that are kept open.
 const MAX_OPEN: usize = 64;
+
+/// Zeros in one piece that become a hole.
+const HOLE: usize = 32 * 1024;
 
 /// How much one tar may unpack to.
 #[derive(Clone, Copy, Debug)]
@@ -268,16 +271,11 @@ impl Unpacker<'_> {
         let fd = self.make(entry, place, name, |dir, name| {
             rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(entry.mode & 0o777))
         })?;
-        let mut file = File::from(fd);
+        let file = File::from(fd);
         let at = path::join(&place.path, name.to_bytes());
         match &entry.sparse {
             None => {
-                while !reader.payload()?.is_empty() {
-                    let chunk = reader.payload()?;
-                    let length = chunk.len();
-                    file.write_all(chunk).map_err(|e| ImageError::io("write", &self.entry, e))?;
-                    reader.consume(length);
-                }
+                self.content(&file, entry.size, reader)?;
                 if entry.size > 0 {
                     self.keeper.range(&at, 0, entry.size)?;
                 }
@@ -293,6 +291,26 @@ impl Unpacker<'_> {
         self.size += entry.size;
         self.describe(entry, file.as_fd(), Some(place))?;
         rustix::fs::futimens(&file, &times(entry)).map_err(|e| self.failed("set times of", e))
+    }
+
+    /// A whole file. Long runs of zeros become holes: disk images and databases have them.
+    fn content<R: Read>(&self, file: &File, size: u64, reader: &mut TarReader<R>) -> Result<()> {
+        let mut offset = 0;
+        let mut written = 0;
+        while !reader.payload()?.is_empty() {
+            let chunk = reader.payload()?;
+            let length = chunk.len();
+            if length < HOLE || !is_zero(chunk) {
+                file.write_all_at(chunk, offset).map_err(|e| ImageError::io("write", &self.entry, e))?;
+                written = offset + length as u64;
+            }
+            reader.consume(length);
+            offset += length as u64;
+        }
+        if written < size {
+            rustix::fs::ftruncate(file, size).map_err(|e| self.failed("size", e))?;
+        }
+        Ok(())
     }
 
     fn extent<R: Read>(

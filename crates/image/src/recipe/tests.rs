@@ -27,6 +27,9 @@ fn headers_paddings_and_ends_of_every_writer() {
         .end();
     let payload_of_a_link = Tar::new().file("a", "1").raw(&block(b"l", b'5', 0, b"")).end();
     let with_trailer = [Tar::new().file("a", "12").end(), vec![0; 9000], b"garbage".to_vec()].concat();
+    let with_many_zeros =
+        [Tar::new().file("a", &"\0".repeat(300_000)).end(), vec![0; 1 << 20], vec![1], vec![0; 70_000]]
+            .concat();
     let without_end = block(b"a", b'0', 3, b"abc");
     let odd_padding = {
         let mut tar = block(b"a", b'0', 3, b"abc");
@@ -39,6 +42,7 @@ fn headers_paddings_and_ends_of_every_writer() {
         sparse,
         payload_of_a_link,
         with_trailer,
+        with_many_zeros,
         without_end,
         odd_padding,
         longlink,

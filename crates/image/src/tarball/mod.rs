@@ -18,6 +18,14 @@ use crate::Result;
 /// The unit of tar.
 pub(crate) const BLOCK: usize = 512;
 
+/// As many zeros as are looked for at once.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// Whether these bytes, at most [`ZEROS`] of them, are all zero. As quick as comparing memory is.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    ZEROS.get(..bytes.len()).is_some_and(|zeros| zeros == bytes)
+}
+
 /// What an entry makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind {

@@ -281,6 +281,20 @@ fn holes_stay_holes_and_take_no_room() {
 }
 
 #[test]
+fn long_runs_of_zeros_become_holes() {
+    let mut content = vec![0; 3 << 20];
+    content[1 << 20..][..5].copy_from_slice(b"words");
+    for content in [content.clone(), content[..(1 << 20) + 5].to_vec(), vec![0; 1 << 20]] {
+        let tar = Tar::new().add(entry("f", EntryKind::File), &content).end();
+        let temp = Temp::new();
+        unpack_into(&temp, &tar, LIMITS).unwrap();
+        let path = temp.path("layer/tree/f");
+        assert!(std::fs::read(&path).unwrap() == content);
+        assert!(std::fs::metadata(&path).unwrap().blocks() * 512 <= 256 << 10, "it takes room");
+    }
+}
+
+#[test]
 fn what_is_too_large_is_refused_before_it_is_written() {
     let tar = Tar::new().file("a", &"x".repeat(60)).file("b", &"x".repeat(60)).end();
     let temp = Temp::new();
