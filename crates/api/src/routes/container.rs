@@ -37,7 +37,7 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
             let signal = ask.query.filled("signal");
             let asked = name.clone();
             let killed = to_its_end(async move { containers.kill(&name, signal.as_deref()).await }).await;
-            killed.map_err(|e| e.context(format_args!("cannot kill container: {asked}")))?;
+            killed.map_err(|e| cannot_kill(e, &asked))?;
             done()
         }
         E::ContainerPause => {
@@ -63,6 +63,7 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
         }
         E::ContainerUpdate => update(containers, ask).await,
         E::ContainerRemove => {
+            check_named(&name)?;
             let query = &ask.query;
             let options = RemoveOptions {
                 force: query.flag("force"),
@@ -87,6 +88,20 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
         E::ContainerChanges => changes(containers, &name).await,
         E::ContainerWait => wait(containers, ask).await,
         _ => commit(containers, ask).await,
+    }
+}
+
+/// What was tried before the reason, once.
+fn cannot_kill(e: ApiError, name: &str) -> ApiError {
+    let tried = format!("cannot kill container: {name}");
+    if e.message.starts_with(&tried) { e } else { e.context(tried) }
+}
+
+/// Refuses the empty name, which a path may hold.
+pub(super) fn check_named(name: &str) -> Result<()> {
+    match name {
+        "" => Err(ApiError::invalid("invalid name or ID supplied: \"\"")),
+        _ => Ok(()),
     }
 }
 
@@ -194,6 +209,7 @@ async fn commit(containers: Containers, ask: Ask) -> Result<Answer> {
         config,
     };
     let container = query.get("container").to_owned();
+    check_named(&container)?;
     let id = to_its_end(async move { containers.commit(&container, wish).await }).await?;
     response::json(StatusCode::CREATED, &json!({ "Id": id.as_str() }))
 }

@@ -38,14 +38,14 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
             let body: ConnectBody = ask.json().await?;
             let wish = body.endpoint_config.unwrap_or_default().parse_for_connect(&ask.name)?;
             let containers = routes.engine.containers.clone();
-            check_container(&body.container)?;
+            super::container::check_named(&body.container)?;
             to_its_end(async move { containers.connect(&ask.name, &body.container, wish).await }).await?;
             Ok(response::empty(StatusCode::OK))
         }
         E::NetworkDisconnect => {
             let body: DisconnectBody = ask.json().await?;
             let containers = routes.engine.containers.clone();
-            check_container(&body.container)?;
+            super::container::check_named(&body.container)?;
             to_its_end(async move { containers.disconnect(&ask.name, &body.container, body.force).await })
                 .await?;
             Ok(response::empty(StatusCode::OK))
@@ -67,13 +67,6 @@ fn show(found: &NetworkInspection, with_containers: bool) -> Inspect {
     let rows =
         containers.map(|(id, (name, endpoint))| (id.as_str().to_owned(), Resource::new(name, endpoint)));
     Inspect::new(&found.network, rows.collect())
-}
-
-fn check_container(name: &str) -> Result<()> {
-    match name {
-        "" => Err(ApiError::invalid("invalid name or ID supplied: \"\"")),
-        _ => Ok(()),
-    }
 }
 
 fn check_verbose(ask: &Ask) -> Result<()> {

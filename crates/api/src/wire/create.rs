@@ -29,8 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 wire! {
     /// The whole body.
     struct CreateBody {
-        #[serde(flatten)]
-        config: Config,
+        @flatten config: Config,
         host_config: Option<HostConfig>,
         networking_config: Option<NetworkingConfig>,
     }
@@ -58,6 +57,9 @@ const EMPTY: &str = "config cannot be empty in order to create a container";
 /// Reads a body that has been raised to 1.51. `cpus` is how many this machine has.
 pub(crate) fn parse(body: Value, platform: Option<Platform>, cpus: usize) -> Result<Asked, ApiError> {
     let no_config = body.as_object().is_none_or(|o| !o.keys().any(|k| Config::FIELDS.contains(&k.as_str())));
+    if no_config && body.is_null() {
+        return Err(ApiError::invalid(EMPTY));
+    }
     let body: CreateBody =
         serde_json::from_value(body).map_err(|e| ApiError::invalid(format!("invalid JSON: {e}")))?;
     let host = body.host_config.unwrap_or_default();

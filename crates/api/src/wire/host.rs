@@ -59,8 +59,7 @@ wire! {
         #[serde(skip_serializing_if = "String::is_empty")]
         runtime: String,
         isolation: String,
-        #[serde(flatten)]
-        resources: Resources,
+        @flatten resources: Resources,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         mounts: Vec<Mount>,
         masked_paths: Option<Vec<String>>,

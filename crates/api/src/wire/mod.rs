@@ -31,9 +31,13 @@ pub(crate) mod volume;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{collections::BTreeMap, fmt};
 
-/// A JSON shape whose fields may all be absent or `null` on the way in, as Go's decoder allows.
+/// A JSON shape whose fields may all be absent or `null` on the way in, as Go's decoder allows. `@flatten` takes the
+/// fields of another shape in: without `nullable`, which would take a wrong type in it for nothing at all.
 macro_rules! wire {
-    ($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
+    ($(#[$meta:meta])* struct $name:ident {
+        $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
+        $(@flatten $flat:ident: $flat_type:ty, $($(#[$late_meta:meta])* $late:ident: $late_type:ty,)*)?
+    }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -43,6 +47,15 @@ macro_rules! wire {
                 #[serde(default, deserialize_with = "crate::wire::nullable")]
                 pub(crate) $field: $type,
             )*
+            $(
+                #[serde(flatten)]
+                pub(crate) $flat: $flat_type,
+                $(
+                    $(#[$late_meta])*
+                    #[serde(default, deserialize_with = "crate::wire::nullable")]
+                    pub(crate) $late: $late_type,
+                )*
+            )?
         }
     };
 }

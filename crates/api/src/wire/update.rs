@@ -5,8 +5,7 @@ use super::{host::RestartPolicy, resources::Resources, wire};
 wire! {
     /// Limits and policy to change; what is 0 or absent stays.
     struct UpdateBody {
-        #[serde(flatten)]
-        resources: Resources,
+        @flatten resources: Resources,
         restart_policy: RestartPolicy,
     }
 }

@@ -89,6 +89,21 @@ fn nulls_and_single_strings_are_read_as_go_reads_them() {
 }
 
 #[test]
+fn a_value_of_a_wrong_type_is_never_taken_for_none() {
+    for wrong in [
+        json!({"Image": 5}),
+        json!({"Image": "a", "Cmd": 5}),
+        json!({"Image": "a", "HostConfig": {"Memory": "64m"}}),
+        json!({"Image": "a", "HostConfig": {"Binds": "x"}}),
+        json!({"Image": "a", "HostConfig": []}),
+    ] {
+        let got = said(&wrong).map(|_| ()).map_err(|e| (e.status.as_u16(), e.message));
+        assert!(matches!(&got, Err((400, m)) if m.starts_with("invalid JSON: ")), "{wrong}: {got:?}");
+    }
+    assert_eq!(said(&Value::Null).map(|_| ()).map_err(|e| e.message), Err(EMPTY.to_owned()));
+}
+
+#[test]
 fn ranges_of_exposed_ports_are_all_of_them() {
     let exposed = spec(json!({"Image": "a", "ExposedPorts": {"80-82/udp": {}}})).exposed_ports;
     assert_eq!(exposed.iter().map(ToString::to_string).collect::<Vec<_>>(), ["80/udp", "81/udp", "82/udp"]);
