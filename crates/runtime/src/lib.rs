@@ -52,7 +52,7 @@ struct Inner {
 }
 
 /// How long a killed process may take to end: longer only when it hangs in the kernel.
-const GONE: std::time::Duration = std::time::Duration::from_secs(10);
+pub(crate) const GONE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What processes need to know of the machine.
 #[derive(Debug)]
@@ -187,8 +187,19 @@ impl Runtime {
             // Nobody is there any more: what it wrote, or else its container dies with it.
             let exit = files.exit();
             if exit.is_none() {
-                let killed = blocking(move || Ok(cgroup.kill().ok())).await?;
-                tracing::warn!("the shim of container {id} died; its processes were killed ({killed:?})");
+                let (killed, pidfds) = blocking(move || {
+                    let pidfds: Vec<OwnedFd> = cgroup.pids().into_iter().filter_map(|pid| minke_linux::pidfd::open(pid).ok()).collect();
+                    Ok((cgroup.kill().is_ok(), pidfds))
+                })
+                .await?;
+                tracing::warn!("the shim of container {id} died; its {} processes were killed ({killed})", pidfds.len());
+                let ends = async {
+                    for pidfd in pidfds {
+                        shim::end_of(pidfd).await;
+                    }
+                };
+                // Longer only when one hangs in the kernel.
+                let _ = tokio::time::timeout(GONE, ends).await;
             }
             return Ok(Some(Found::Exited(exit.unwrap_or(Exit { code: 137, at: Timestamp::now(), oom: false }))));
         };

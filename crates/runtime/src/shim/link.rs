@@ -124,6 +124,8 @@ impl Link {
         if self.exit.borrow().is_none() {
             if let Some(pidfd) = pidfd {
                 minke_linux::pidfd::kill(pidfd.as_fd());
+                // Told when it is true: its ports and cgroups are free then.
+                let _ = tokio::time::timeout(crate::GONE, end_of(pidfd)).await;
             }
             let exit = files.exit().unwrap_or(Exit { code: KILLED, at: Timestamp::now(), oom: false });
             self.exit.send_replace(Some(exit));
@@ -296,11 +298,17 @@ pub(crate) fn refusal(reply: &Reply, tail: &[u8]) -> StartError {
 
 /// Waits for a shim of ours to end, so that no zombie stays.
 async fn reap(shim: OwnedFd) {
-    let Ok(handle) = shim.try_clone() else { return };
-    // Never read as a pipe: this is the reactor's way to watch any descriptor, and a pidfd is readable at the end.
-    if let Ok(watched) = tokio::net::unix::pipe::Receiver::from_owned_fd_unchecked(handle) {
-        let _ = watched.readable().await;
+    if let Ok(handle) = shim.try_clone() {
+        end_of(handle).await;
         let _ = minke_linux::pidfd::reap(&shim);
+    }
+}
+
+/// Waits for the end of a process, ours or not.
+pub(crate) async fn end_of(pidfd: OwnedFd) {
+    // Never read as a pipe: this is the reactor's way to watch any descriptor, and a pidfd is readable at the end.
+    if let Ok(watched) = tokio::net::unix::pipe::Receiver::from_owned_fd_unchecked(pidfd) {
+        let _ = watched.readable().await;
     }
 }
 

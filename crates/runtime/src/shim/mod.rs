@@ -7,5 +7,5 @@ mod link;
 mod program;
 
 pub(crate) use files::{Files, Identity};
-pub(crate) use link::{Link, State, exec_id};
+pub(crate) use link::{Link, State, end_of, exec_id};
 pub(crate) use program::Program;
