@@ -1,0 +1,186 @@
+"""The two daemons under measure, each in a network namespace of its own, and how they are spoken to."""
+
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+HOME = pathlib.Path("/var/lib/minke-bench")
+PATIENCE = 120
+
+# Entered by pivot_root in a mount namespace of its own: under a plain chroot, dockerd's children would find the machine's
+# root again.
+ENTER = """
+set -e
+mount --bind "$0" "$0"
+for dir in proc sys dev; do mount --rbind "/$dir" "$0/$dir"; done
+cd "$0"
+pivot_root . mnt
+exec chroot . sh -c 'busybox umount -l /mnt && busybox mount --make-rshared / && exec "$@"' sh "$@"
+"""
+
+
+class Api(http.client.HTTPConnection):
+    """HTTP over a unix socket, kept open between requests."""
+
+    def __init__(self, path):
+        super().__init__("docker", timeout=PATIENCE)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+    def ask(self, method, path, body=None, kind="application/json", wanted=(200, 201, 204, 304)):
+        if isinstance(body, dict):
+            body = json.dumps(body).encode()
+        self.request(method, f"/v1.51{path}", body=body, headers={"Content-Type": kind} if body is not None else {})
+        answer = self.getresponse()
+        told = answer.read()
+        if answer.status not in wanted:
+            raise RuntimeError(f"{method} {path}: {answer.status} {told[:300]!r}")
+        return json.loads(told) if told and answer.headers.get("Content-Type", "").startswith("application/json") and b"\n{" not in told else told
+
+
+class Side:
+    """One daemon. `number` makes its addresses."""
+
+    name = ""
+
+    def __init__(self, number):
+        self.number = number
+        self.namespace = f"bench-{self.name}"
+        self.address = f"10.97.{number}.2"
+        self.process = None
+
+    # Given by each.
+    words: list
+    socket: str
+
+    def is_own(self, words):
+        raise NotImplementedError
+
+    def set_up(self):
+        ns, n = self.namespace, self.number
+        for line in (f"ip netns add {ns}", f"ip link add wire{n} type veth peer name wire netns {ns}", f"ip addr add 10.97.{n}.1/24 dev wire{n}",
+                     f"ip link set wire{n} up", f"ip -n {ns} link set lo up", f"ip -n {ns} link set wire up",
+                     f"ip -n {ns} addr add {self.address}/24 dev wire", f"ip -n {ns} route add default via 10.97.{n}.1"):
+            subprocess.run(line.split(), check=True)
+
+    def inside(self, *words):
+        return ["nsenter", f"--net=/run/netns/{self.namespace}", *map(str, words)]
+
+    def start(self):
+        """Starts the daemon; seconds until its API answers."""
+        log = open(HOME / f"{self.name}.log", "ab")
+        pathlib.Path(self.socket).unlink(missing_ok=True)
+        began = time.monotonic()
+        self.process = subprocess.Popen(self.words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        while True:
+            try:
+                api = self.api()
+                api.ask("GET", "/_ping")
+                took = time.monotonic() - began
+                api.close()
+                return took
+            except (OSError, http.client.HTTPException):
+                if self.process.poll() is not None or time.monotonic() - began > PATIENCE:
+                    raise RuntimeError(f"{self.name} does not start; see {log.name}") from None
+                time.sleep(0.0005)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(PATIENCE)
+
+    def api(self):
+        return Api(self.socket)
+
+    def processes(self):
+        """All that the daemon needs to run: itself, its children that are no containers, its shims."""
+        found = {}
+        for entry in pathlib.Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+                except OSError:
+                    continue
+                if words and self.is_own(words):
+                    found[int(entry.name)] = words
+        return found
+
+    def memory(self):
+        """PSS of all of that, in MB."""
+        total = 0
+        for pid in self.processes():
+            try:
+                rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+            except OSError:
+                continue
+            total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+        return total / 1024
+
+    def take_down(self):
+        try:
+            api = self.api()
+            for container in api.ask("GET", "/containers/json?all=1"):
+                api.ask("DELETE", f"/containers/{container['Id']}?force=1&v=1", wanted=(204, 404, 409))
+        except (OSError, http.client.HTTPException, RuntimeError):
+            pass
+        if self.process and self.process.poll() is None:
+            try:
+                self.stop()
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+
+
+class Minke(Side):
+    """Ours."""
+
+    name = "minke"
+
+    def __init__(self, number, program):
+        super().__init__(number)
+        self.data, self.run = HOME / "minke", "/run/minke-bench"
+        self.socket = f"{self.run}/minke.sock"
+        shutil.rmtree(self.data, ignore_errors=True)
+        shutil.rmtree(self.run, ignore_errors=True)
+        self.data.mkdir(parents=True)
+        pathlib.Path(self.run).mkdir(parents=True)
+        (self.data / "minke.toml").touch()
+        self.words = self.inside(program, "daemon", "--data-root", self.data, "--exec-root", self.run, "--host", f"unix://{self.socket}",
+                                 "--bridge", "minkebench0", "--config-file", self.data / "minke.toml")
+
+    def is_own(self, words):
+        return self.run in " ".join(words) and os.path.basename(words[0]) in ("minke", "minke-shim")
+
+
+class Docker(Side):
+    """Debian sid's, in a root of its own. Its containers outlive it too (--live-restore), so that both do the same work."""
+
+    name = "docker"
+
+    def __init__(self, number, root):
+        super().__init__(number)
+        self.run = "/run/minke-bench-docker"
+        self.socket = f"{root}{self.run}/docker.sock"
+        shutil.rmtree(f"{root}/var/lib/minke-bench-docker", ignore_errors=True)
+        shutil.rmtree(f"{root}{self.run}", ignore_errors=True)
+        pathlib.Path(f"{root}{self.run}").mkdir(parents=True)
+        dockerd = ["dockerd", "--data-root", "/var/lib/minke-bench-docker", "--exec-root", self.run, "--pidfile", f"{self.run}/docker.pid",
+                   "--host", f"unix://{self.run}/docker.sock", "--live-restore", "--storage-driver", "overlay2"]
+        self.words = self.inside("unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER, root, *dockerd)
+
+    def is_own(self, words):
+        program, line = os.path.basename(words[0]), " ".join(words)
+        if program == "docker-proxy":
+            return f"-container-ip" in line
+        return program in ("dockerd", "containerd", "containerd-shim-runc-v2") and self.run in line
