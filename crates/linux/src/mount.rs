@@ -127,11 +127,22 @@ pub fn fd_path(fd: impl AsFd) -> String {
 
 /// An overlay, attached nowhere. Topmost layer first; without `upper` it is read-only.
 pub fn overlay(lower: &[String], upper: Option<(&str, &str)>) -> io::Result<OwnedFd> {
+    // Before 6.8 layers cannot be given one by one, and each try would be a line in the kernel's log.
+    if kernel_is_before(6, 8) {
+        return overlay_at_once(lower, upper);
+    }
     match overlay_by_layer(lower, upper) {
-        // Before 6.8 layers cannot be given one by one.
         Err(e) if e.raw_os_error() == Some(libc::EINVAL) => overlay_at_once(lower, upper),
         done => done,
     }
+}
+
+/// Whether the kernel is older; one that hides its version is taken for new.
+fn kernel_is_before(major: u32, minor: u32) -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().ok());
+    matches!((numbers.next().flatten(), numbers.next().flatten()), (Some(a), Some(b)) if (a, b) < (major, minor))
 }
 
 fn overlay_by_layer(lower: &[String], upper: Option<(&str, &str)>) -> io::Result<OwnedFd> {

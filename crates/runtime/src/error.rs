@@ -85,7 +85,10 @@ impl RuntimeError {
     /// The sort of failure.
     pub fn kind(&self) -> Kind {
         match self {
-            RuntimeError::Io { .. } | RuntimeError::Cgroup { .. } | RuntimeError::ShimGone { .. } | RuntimeError::Protocol { .. } => Kind::Internal,
+            RuntimeError::Io { .. }
+            | RuntimeError::Cgroup { .. }
+            | RuntimeError::ShimGone { .. }
+            | RuntimeError::Protocol { .. } => Kind::Internal,
             RuntimeError::Start(e) => e.kind(),
             RuntimeError::Invalid(_) | RuntimeError::NoSuchRuntime { .. } => Kind::Invalid,
             RuntimeError::NotImplemented(_) => Kind::NotImplemented,
@@ -137,12 +140,17 @@ impl StartError {
     fn text(&self) -> String {
         let StartError { stage, errno, detail } = self;
         match stage {
-            Stage::User if *errno == 0 => detail.clone(),
+            // They have their own words.
+            Stage::User | Stage::External if *errno == 0 => detail.clone(),
             Stage::Exec if *errno == libc_errno::ENOENT && !detail.contains('/') => {
                 format!("exec: \"{detail}\": executable file not found in $PATH")
             }
-            Stage::Exec if matches!(*errno, libc_errno::ENOENT | libc_errno::ENOTDIR) => format!("exec: \"{detail}\": stat {detail}: {}", self.reason()),
-            Stage::Exec if *errno == libc_errno::EISDIR => format!("exec: \"{detail}\": is a directory: permission denied"),
+            Stage::Exec if matches!(*errno, libc_errno::ENOENT | libc_errno::ENOTDIR) => {
+                format!("exec: \"{detail}\": stat {detail}: {}", self.reason())
+            }
+            Stage::Exec if *errno == libc_errno::EISDIR => {
+                format!("exec: \"{detail}\": is a directory: permission denied")
+            }
             Stage::Exec => format!("exec: \"{detail}\": {}", self.reason()),
             Stage::Cwd => format!("chdir to cwd (\"{detail}\") set in config.json failed: {}", self.reason()),
             _ if *errno == 0 => format!("{}: {detail}", stage.as_str()),

@@ -8,6 +8,7 @@ pub mod external;
 pub mod health;
 pub mod logs;
 pub mod process;
+mod propagation;
 pub mod request;
 pub mod restart;
 mod shim;
@@ -15,12 +16,12 @@ pub mod spec;
 pub mod stats;
 
 pub use error::{RuntimeError, StartError};
-pub use minke_shim::{protocol::Stage, user::check as check_user};
 pub use minke_linux::cgroup::Stats;
+pub use minke_shim::{protocol::Stage, user::check as check_user};
 pub use process::{Exec, Found, Process};
 pub use request::{
-    AttachStreams, CgroupInfo, CreateRequest, ExecRequest, ExecState, Exit, ExternalRuntime, Joined, LogTarget, MountSource, NetJoin,
-    NetworkFiles, ResolvedMount, Rootfs, RuntimeConfig,
+    AttachStreams, CgroupInfo, CreateRequest, ExecRequest, ExecState, Exit, ExternalRuntime, Joined,
+    LogTarget, MountSource, NetJoin, NetworkFiles, ResolvedMount, Rootfs, RuntimeConfig,
 };
 
 use minke_linux::cgroup::Cgroup;
@@ -79,8 +80,12 @@ impl Runtime {
         let root = &config.exec_root;
         let named = |what: &str| RuntimeError::io(format!("{what} {}", root.display()));
         std::fs::DirBuilder::new().recursive(true).mode(0o711).create(root).map_err(named("make"))?;
-        let lock = rustix::fs::open(root.join("lock"), OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))
-            .map_err(|e| named("lock")(e.into()))?;
+        let lock = rustix::fs::open(
+            root.join("lock"),
+            OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC,
+            Mode::from_raw_mode(0o600),
+        )
+        .map_err(|e| named("lock")(e.into()))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(RuntimeError::InUse { path: root.clone() }),
@@ -88,7 +93,9 @@ impl Runtime {
         }
         let machine = Arc::new(Machine { host: spec::Host::find(&config)?, config: config.clone() });
         let program = Program::find(&config.shim, config.shim_bytes)?;
-        Ok(Runtime { inner: Arc::new(Inner { config, machine, program, links: Mutex::default(), _lock: lock }) })
+        Ok(Runtime {
+            inner: Arc::new(Inner { config, machine, program, links: Mutex::default(), _lock: lock }),
+        })
     }
 
     /// As opened.
@@ -100,7 +107,13 @@ impl Runtime {
     pub fn cgroups(&self) -> CgroupInfo {
         let cgroups = &self.inner.machine.host.cgroups;
         let features = cgroups.features();
-        CgroupInfo { version: cgroups.version(), hybrid: cgroups.mounts().is_hybrid(), driver: "cgroupfs", swap: features.swap_limit, features }
+        CgroupInfo {
+            version: cgroups.version(),
+            hybrid: cgroups.mounts().is_hybrid(),
+            driver: "cgroupfs",
+            swap: features.swap_limit,
+            features,
+        }
     }
 
     /// The AppArmor profile that a container gets; empty where the kernel has none.
@@ -129,6 +142,7 @@ impl Runtime {
     /// The part of `create` that takes its time in the kernel.
     fn spawn(&self, request: &CreateRequest, files: &Files) -> Result<Spawned, RuntimeError> {
         let Inner { machine, program, .. } = &*self.inner;
+        propagation::check(&request.mounts)?;
         let mut plan = spec::plan(request, &machine.host, &spec::HostDevices)?;
         let bundle = external::prepare(&mut plan, request, &machine.host, &self.inner.config, files.path())?;
         let cgroups = &machine.host.cgroups;
@@ -139,12 +153,19 @@ impl Runtime {
             if plan.start.log.driver != minke_shim::plan::LogDriver::None
                 && let Some(log_dir) = request.log.path.parent()
             {
-                std::fs::DirBuilder::new().recursive(true).mode(0o710).create(log_dir).map_err(RuntimeError::io("make a log's directory"))?;
+                std::fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o710)
+                    .create(log_dir)
+                    .map_err(RuntimeError::io("make a log's directory"))?;
             }
-            let record = serde_json::to_vec(&*request.container).map_err(|e| RuntimeError::Invalid(e.to_string()))?;
+            let record =
+                serde_json::to_vec(&*request.container).map_err(|e| RuntimeError::Invalid(e.to_string()))?;
             let (identity, listener) = files.make(&plan.cgroup, &plan.start.encode(), &record)?;
             bundle.map_or(Ok(()), |bundle| bundle.write())?;
-            let stream = files.connect().map_err(RuntimeError::io(format!("connect to {}", files.path().display())))?;
+            let stream = files
+                .connect()
+                .map_err(RuntimeError::io(format!("connect to {}", files.path().display())))?;
             let shim = program.spawn(files.path(), listener).map_err(RuntimeError::io("start a shim"))?;
             Ok(Spawned { stream, identity, shim, cgroup })
         };
@@ -155,15 +176,27 @@ impl Runtime {
         })
     }
 
-    async fn meet(&self, container: &Arc<Container>, spawned: Spawned, files: &Files) -> Result<Process, RuntimeError> {
+    async fn meet(
+        &self,
+        container: &Arc<Container>,
+        spawned: Spawned,
+        files: &Files,
+    ) -> Result<Process, RuntimeError> {
         let Spawned { stream, identity, shim, cgroup } = spawned;
-        let (link, state) = Link::open(container.id.clone(), stream, identity.token, files.clone(), Some(shim)).await?;
+        let (link, state) =
+            Link::open(container.id.clone(), stream, identity.token, files.clone(), Some(shim)).await?;
         self.links().insert(container.id.clone(), Arc::clone(&link));
         if state.reply.phase == Phase::Failed {
-            return Err(StartError { stage: state.reply.stage, errno: state.reply.errno, detail: state.detail }.into());
+            return Err(StartError {
+                stage: state.reply.stage,
+                errno: state.reply.errno,
+                detail: state.detail,
+            }
+            .into());
         }
         let gone = RuntimeError::ShimGone { id: container.id.clone() };
-        Process::from_state(Arc::clone(container), state, link, Arc::clone(&self.inner.machine), cgroup).ok_or(gone)
+        Process::from_state(Arc::clone(container), state, link, Arc::clone(&self.inner.machine), cgroup)
+            .ok_or(gone)
     }
 
     fn links(&self) -> std::sync::MutexGuard<'_, HashMap<ContainerId, Arc<Link>>> {
@@ -188,11 +221,18 @@ impl Runtime {
             let exit = files.exit();
             if exit.is_none() {
                 let (killed, pidfds) = blocking(move || {
-                    let pidfds: Vec<OwnedFd> = cgroup.pids().into_iter().filter_map(|pid| minke_linux::pidfd::open(pid).ok()).collect();
+                    let pidfds: Vec<OwnedFd> = cgroup
+                        .pids()
+                        .into_iter()
+                        .filter_map(|pid| minke_linux::pidfd::open(pid).ok())
+                        .collect();
                     Ok((cgroup.kill().is_ok(), pidfds))
                 })
                 .await?;
-                tracing::warn!("the shim of container {id} died; its {} processes were killed ({killed})", pidfds.len());
+                tracing::warn!(
+                    "the shim of container {id} died; its {} processes were killed ({killed})",
+                    pidfds.len()
+                );
                 let ends = async {
                     for pidfd in pidfds {
                         shim::end_of(pidfd).await;
@@ -201,7 +241,11 @@ impl Runtime {
                 // Longer only when one hangs in the kernel.
                 let _ = tokio::time::timeout(GONE, ends).await;
             }
-            return Ok(Some(Found::Exited(exit.unwrap_or(Exit { code: 137, at: Timestamp::now(), oom: false }))));
+            return Ok(Some(Found::Exited(exit.unwrap_or(Exit {
+                code: 137,
+                at: Timestamp::now(),
+                oom: false,
+            }))));
         };
         self.links().insert(id.clone(), Arc::clone(&link));
         if let Some(exit) = link.ended() {
@@ -210,7 +254,9 @@ impl Runtime {
         if state.reply.phase != Phase::Running {
             return Ok(None);
         }
-        let container = files.container().ok_or_else(|| RuntimeError::Protocol { id: id.clone(), what: "its record is damaged".into() })?;
+        let container = files
+            .container()
+            .ok_or_else(|| RuntimeError::Protocol { id: id.clone(), what: "its record is damaged".into() })?;
         let machine = Arc::clone(&self.inner.machine);
         Ok(Process::from_state(Arc::new(container), state, link, machine, cgroup).map(Found::Running))
     }
@@ -239,7 +285,10 @@ impl Runtime {
         if let (None, Some(identity)) = (&link, &identity) {
             // A shim that nobody asked for yet.
             if let Ok(stream) = files.connect() {
-                link = Link::open(id.clone(), stream, identity.token, files.clone(), None).await.ok().map(|(link, _)| link);
+                link = Link::open(id.clone(), stream, identity.token, files.clone(), None)
+                    .await
+                    .ok()
+                    .map(|(link, _)| link);
             }
         }
         if let Some(link) = link {
@@ -256,7 +305,10 @@ impl Runtime {
         let cgroups = self.inner.machine.host.cgroups.clone();
         blocking(move || {
             if let Some(identity) = identity {
-                cgroups.remove(&identity.cgroup).map_err(|cause| RuntimeError::Cgroup { what: format!("remove the cgroup {}", identity.cgroup), cause })?;
+                cgroups.remove(&identity.cgroup).map_err(|cause| RuntimeError::Cgroup {
+                    what: format!("remove the cgroup {}", identity.cgroup),
+                    cause,
+                })?;
             }
             files.remove().map_err(RuntimeError::io(format!("remove {}", files.path().display())))
         })
@@ -265,7 +317,9 @@ impl Runtime {
 }
 
 /// Work that waits for the kernel, off the threads that serve sockets.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static) -> Result<T, RuntimeError> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
+) -> Result<T, RuntimeError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(e) => Err(RuntimeError::Io { what: "run a task".into(), cause: std::io::Error::other(e) }),

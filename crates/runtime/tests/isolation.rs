@@ -1,5 +1,7 @@
 //! What the kernel says inside: capabilities, filters, mounts, devices, limits, namespaces. Needs root.
 
+#![allow(clippy::unwrap_used)] // A test fails where it stands.
+
 mod common;
 use common::*;
 use minke_model::{
@@ -16,7 +18,10 @@ const DEFAULT_CAPS: u64 = 0xa804_25fb;
 
 /// A number of /proc/self/status in hexadecimal.
 fn hex(status: &str, name: &str) -> u64 {
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {status}"));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .unwrap_or_else(|| panic!("no {name} in {status}"));
     u64::from_str_radix(line.trim(), 16).unwrap()
 }
 
@@ -49,8 +54,14 @@ async fn capabilities_are_docker_s_and_change_as_asked() {
     assert_eq!(caps(&house, |r| change(r, |c| c.spec.process.user = "web".into())).await, [0, 0, 0, d, 0]);
     assert_eq!(caps(&house, |r| change(r, |c| c.spec.security.cap_drop = names(&["ALL"]))).await, [0; 5]);
     let more = d | 1 << 12;
-    assert_eq!(caps(&house, |r| change(r, |c| c.spec.security.cap_add = names(&["net_admin"]))).await, [0, more, more, more, 0]);
-    assert_eq!(caps(&house, |r| change(r, |c| c.spec.security.privileged = true)).await, [0, own, own, own, 0]);
+    assert_eq!(
+        caps(&house, |r| change(r, |c| c.spec.security.cap_add = names(&["net_admin"]))).await,
+        [0, more, more, more, 0]
+    );
+    assert_eq!(
+        caps(&house, |r| change(r, |c| c.spec.security.privileged = true)).await,
+        [0, own, own, own, 0]
+    );
 }
 
 #[tokio::test]
@@ -70,7 +81,8 @@ async fn system_calls_are_filtered_unless_asked_otherwise() {
     let ran = sh(&house, "mkdir /x", |r| change(r, |c| c.spec.security.options = Some(vec![own]))).await;
     assert!(ran.exit.code == 1 && ran.err.contains("Function not implemented"), "{ran:?}");
 
-    let none = vec![SecurityOption::Seccomp(SeccompChoice::Unconfined), SecurityOption::NoNewPrivileges(true)];
+    let none =
+        vec![SecurityOption::Seccomp(SeccompChoice::Unconfined), SecurityOption::NoNewPrivileges(true)];
     let ran = sh(&house, line, |r| change(r, |c| c.spec.security.options = Some(none))).await;
     assert_eq!(ran.out, "NoNewPrivs:\t1\nSeccomp:\t0\n");
 }
@@ -83,7 +95,8 @@ async fn mounts_are_docker_s() {
     let house = House::new();
     let mounts = sh(&house, "cat /proc/self/mounts", |_| {}).await.out;
     let find = |target: &str| -> Vec<(String, Vec<String>)> {
-        let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).filter(|f| f[1] == target);
+        let fields =
+            mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).filter(|f| f[1] == target);
         fields.map(|f| (f[2].to_owned(), f[3].split(',').map(str::to_owned).collect())).collect()
     };
     for (target, kind, options) in [
@@ -107,7 +120,9 @@ async fn mounts_are_docker_s() {
         assert_eq!(find(target).len(), 1, "{target} in {mounts}");
     }
     // Each tree of the machine's cgroups once, and none of it can be written.
-    for line in mounts.lines().filter(|line| line.split(' ').nth(1).is_some_and(|t| t.starts_with("/sys/fs/cgroup"))) {
+    for line in
+        mounts.lines().filter(|line| line.split(' ').nth(1).is_some_and(|t| t.starts_with("/sys/fs/cgroup")))
+    {
         let fields: Vec<_> = line.split(' ').collect();
         assert!(fields[3].split(',').any(|o| o == "ro"), "{line}");
         assert_eq!(find(fields[1]).len(), 1, "{line}");
@@ -135,27 +150,40 @@ async fn devices_are_the_few_and_those_asked_for() {
         return;
     }
     let house = House::new();
-    let ran = sh(&house, "ls /dev; readlink /dev/fd; readlink /dev/ptmx; echo x > /dev/null; head -c 3 /dev/zero | wc -c", |_| {}).await;
+    let ran = sh(
+        &house,
+        "ls /dev; readlink /dev/fd; readlink /dev/ptmx; echo x > /dev/null; head -c 3 /dev/zero | wc -c",
+        |_| {},
+    )
+    .await;
     let core = if Path::new("/proc/kcore").exists() { "core " } else { "" };
     let expected = "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero /proc/self/fd pts/ptmx 3";
-    assert_eq!(ran.out.split_whitespace().collect::<Vec<_>>().join(" "), format!("{core}{expected}"), "{ran:?}");
+    assert_eq!(
+        ran.out.split_whitespace().collect::<Vec<_>>().join(" "),
+        format!("{core}{expected}"),
+        "{ran:?}"
+    );
 
     let device = |permissions: &str| DeviceSpec {
         host_path: "/dev/zero".into(),
         container_path: "/dev/nothing".into(),
         permissions: permissions.into(),
     };
-    let ran = sh(&house, "stat -c '%F %t:%T' /dev/nothing", |r| change(r, |c| c.spec.resources.devices = Some(vec![device("r")]))).await;
+    let ran = sh(&house, "stat -c '%F %t:%T' /dev/nothing", |r| {
+        change(r, |c| c.spec.resources.devices = Some(vec![device("r")]))
+    })
+    .await;
     assert_eq!(ran.out, "character special file 1:5\n");
 
     // A node that no rule allows can be made, and not be opened.
     let ran = sh(&house, "mknod /tmp/kmsg c 1 11 && cat /tmp/kmsg", |_| {}).await;
     assert!(ran.err.contains("Operation not permitted"), "{ran:?}");
     let rules = names(&["c 1:11 r"]);
-    let ran = sh(&house, "mknod /tmp/kmsg c 1 11 && dd if=/tmp/kmsg count=1 bs=9999 2>/dev/null | wc -c", |r| {
-        change(r, |c| c.spec.resources.device_cgroup_rules = rules);
-    })
-    .await;
+    let ran =
+        sh(&house, "mknod /tmp/kmsg c 1 11 && dd if=/tmp/kmsg count=1 bs=9999 2>/dev/null | wc -c", |r| {
+            change(r, |c| c.spec.resources.device_cgroup_rules = rules);
+        })
+        .await;
     assert!(ran.exit.code == 0 && ran.err.is_empty(), "{ran:?}");
 }
 
@@ -179,7 +207,8 @@ async fn limits_are_seen_inside() {
         });
     })
     .await;
-    let expected = [(96 << 20).to_string(), (48 << 20).to_string(), "33".into(), "1".into(), "123".into(), "321".into()];
+    let expected =
+        [(96 << 20).to_string(), (48 << 20).to_string(), "33".into(), "1".into(), "123".into(), "321".into()];
     assert_eq!(ran.out.split_whitespace().collect::<Vec<_>>(), expected, "{ran:?}");
 }
 
@@ -207,7 +236,8 @@ async fn namespaces_are_own_shared_or_the_machine_s() {
         return;
     }
     let house = House::new();
-    let host = |kind: &str| fs::read_link(format!("/proc/self/ns/{kind}")).unwrap().to_string_lossy().into_owned();
+    let host =
+        |kind: &str| fs::read_link(format!("/proc/self/ns/{kind}")).unwrap().to_string_lossy().into_owned();
     let all = "for n in pid ipc uts net cgroup mnt; do readlink /proc/self/ns/$n; done";
     let own = sh(&house, all, |r| change(r, |c| c.spec.namespaces.cgroup_host = Some(false))).await.out;
     for (line, kind) in own.lines().zip(["pid", "ipc", "uts", "net", "cgroup", "mnt"]) {
@@ -227,10 +257,19 @@ async fn namespaces_are_own_shared_or_the_machine_s() {
     let expected: String = ["pid", "ipc", "uts", "net", "cgroup"].map(|kind| host(kind) + "\n").concat();
     assert!(shared.starts_with(&expected), "{shared} is not {expected}");
 
-    let cgroup = sh(&house, "cat /proc/self/cgroup", |r| change(r, |c| c.spec.namespaces.cgroup_host = Some(false))).await.out;
+    let cgroup =
+        sh(&house, "cat /proc/self/cgroup", |r| change(r, |c| c.spec.namespaces.cgroup_host = Some(false)))
+            .await
+            .out;
     assert!(cgroup.lines().all(|line| line.ends_with(":/")), "{cgroup}");
-    let cgroup = sh(&house, "cat /proc/self/cgroup", |r| change(r, |c| c.spec.namespaces.cgroup_host = Some(true))).await.out;
-    assert!(cgroup.lines().all(|line| line.split('/').next_back().is_some_and(|id| id.len() == 64)), "{cgroup}");
+    let cgroup =
+        sh(&house, "cat /proc/self/cgroup", |r| change(r, |c| c.spec.namespaces.cgroup_host = Some(true)))
+            .await
+            .out;
+    assert!(
+        cgroup.lines().all(|line| line.split('/').next_back().is_some_and(|id| id.len() == 64)),
+        "{cgroup}"
+    );
 }
 
 #[tokio::test]
@@ -270,7 +309,10 @@ async fn memory_is_shared_with_whom_one_asks() {
     })
     .await;
     assert_eq!(ran.out, "shared\n", "{ran:?}");
-    let ran = sh(&house, "grep -c ' /dev/shm ' /proc/mounts", |r| change(r, |c| c.spec.namespaces.ipc = IpcSharing::None)).await;
+    let ran = sh(&house, "grep -c ' /dev/shm ' /proc/mounts", |r| {
+        change(r, |c| c.spec.namespaces.ipc = IpcSharing::None)
+    })
+    .await;
     assert_eq!(ran.out, "0\n");
     let error = {
         let mut request = house.request(&["true"]);
@@ -291,17 +333,18 @@ async fn mounts_of_the_user_are_as_asked() {
     let source = house.root.join("data");
     fs::create_dir_all(source.join("deep")).unwrap();
     fs::write(source.join("deep/file"), "found\n").unwrap();
-    let mount = |target: &str, writable: bool, source: MountSource, kind: MountKind, subpath: &str| ResolvedMount {
-        kind,
-        source,
-        subpath: subpath.into(),
-        target: target.into(),
-        writable,
-        propagation: Some(Propagation::Rprivate),
-        non_recursive: false,
-        read_only_recursion: Default::default(),
-        tmpfs_options: String::new(),
-    };
+    let mount =
+        |target: &str, writable: bool, source: MountSource, kind: MountKind, subpath: &str| ResolvedMount {
+            kind,
+            source,
+            subpath: subpath.into(),
+            target: target.into(),
+            writable,
+            propagation: Some(Propagation::Rprivate),
+            non_recursive: false,
+            read_only_recursion: Default::default(),
+            tmpfs_options: String::new(),
+        };
     let path = || MountSource::Path(source.clone());
     let line = "cat /rw/deep/file /deep/file; touch /rw/new; touch /ro/no; touch /x; touch /tmp/a /run/b /dev/shm/c && \
                 stat -c %a /tmp /run; grep ' /run ' /proc/mounts";
@@ -319,7 +362,11 @@ async fn mounts_of_the_user_are_as_asked() {
     assert!(ran.out.starts_with("found\nfound\n"), "{ran:?}");
     assert!(source.join("new").exists());
     assert_eq!(ran.err.matches("Read-only file system").count(), 2, "{ran:?}");
-    assert!(ran.out.contains("\n700\n") && ran.out.contains("tmpfs /run tmpfs rw,nosuid,nodev,relatime,size=1024k,mode=700"), "{ran:?}");
+    assert!(
+        ran.out.contains("\n700\n")
+            && ran.out.contains("tmpfs /run tmpfs rw,nosuid,nodev,relatime,size=1024k,mode=700"),
+        "{ran:?}"
+    );
 }
 
 #[tokio::test]
@@ -330,12 +377,18 @@ async fn nothing_but_three_descriptors_is_inherited() {
     let house = House::new();
     let process = house.runtime().create(house.request(&["sleep", "100"])).await.unwrap();
     process.go().await.unwrap();
-    let mut open: Vec<_> = fs::read_dir(format!("/proc/{}/fd", process.pid())).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let mut open: Vec<_> = fs::read_dir(format!("/proc/{}/fd", process.pid()))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
     open.sort();
     assert_eq!(open, ["0", "1", "2"]);
     let limits = fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
     assert!(limits.contains("Umask:\t0022"), "{limits}");
-    assert!(limits.contains("SigIgn:\t0000000000000000") && limits.contains("SigBlk:\t0000000000000000"), "{limits}");
+    assert!(
+        limits.contains("SigIgn:\t0000000000000000") && limits.contains("SigBlk:\t0000000000000000"),
+        "{limits}"
+    );
     process.kill().await.unwrap();
     process.wait().await;
 }
@@ -366,7 +419,8 @@ async fn a_paused_container_stands_still() {
         return;
     }
     let house = House::new();
-    let process = house.runtime().create(house.request(&["sh", "-c", "while :; do sleep 0.01; done"])).await.unwrap();
+    let process =
+        house.runtime().create(house.request(&["sh", "-c", "while :; do sleep 0.01; done"])).await.unwrap();
     process.go().await.unwrap();
     process.pause().await.unwrap();
     assert!(process.cgroup().is_frozen());
