@@ -9,6 +9,12 @@ use std::collections::HashSet;
 
 /// Takes away what is unused by now: layers, their blobs, and of `candidates` the blobs that nothing names.
 pub(crate) fn collect(inner: &Inner, candidates: &[Digest]) -> Result<()> {
+    let _writing = inner.writing();
+    collect_as_writer(inner, candidates)
+}
+
+/// As [`collect`], for who has the writers' lock: nothing must come again meanwhile.
+pub(crate) fn collect_as_writer(inner: &Inner, candidates: &[Digest]) -> Result<()> {
     let (layers, blobs) = {
         let mut state = inner.state();
         let layers = state.take_unused();

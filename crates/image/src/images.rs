@@ -19,7 +19,7 @@ use crate::{
 };
 use minke_model::{ImageId, Timestamp, id::Digest};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -61,7 +61,7 @@ pub(crate) struct Inner {
     pub(crate) content: Content,
     /// Short; never held while something is read or written.
     state: Mutex<State>,
-    /// One writer of records and names at a time.
+    /// One writer of records and names at a time, and one remover of what they do not name.
     writing: Mutex<()>,
     /// One maker of layers with mount points at a time.
     pub(crate) making_init: Mutex<()>,
@@ -199,7 +199,7 @@ impl Images {
             gone.extend(image.config.chain_ids().into_iter().rev().filter(|chain| !kept.contains(chain)));
         }
         let candidates: Vec<_> = std::iter::once(id.clone()).chain(image.manifest.clone()).collect();
-        gc::collect(&self.0, &candidates)?;
+        gc::collect_as_writer(&self.0, &candidates)?;
         Ok(gone)
     }
 
@@ -273,39 +273,48 @@ impl Inner {
 
     /// Makes unpacked layers known: one sync for all of them, then a rename each.
     pub(crate) fn commit_layers(&self, pending: Vec<Pending>) -> Result<Vec<LayerLease>> {
+        let prepare = || {
+            pending.iter().try_for_each(Pending::write_record)?;
+            disk::sync_filesystem(&self.root)
+        };
+        // Before the lock: it may take as long as the disk needs for all that was written.
+        let all_known = || {
+            let state = self.state();
+            pending.iter().all(|p| state.layers.contains_key(&p.diff_id))
+        };
+        let is_prepared = !all_known();
+        if is_prepared {
+            prepare()?;
+        }
+        // Removed when the lock is free again.
+        let mut spare = Vec::new();
         let _writing = self.writing();
-        let mut leases: HashMap<Digest, LayerLease> = HashMap::new();
-        let mut new = Vec::new();
-        let order: Vec<_> = pending.iter().map(|p| p.diff_id.clone()).collect();
+        if !is_prepared && !all_known() {
+            // One was removed meanwhile.
+            prepare()?;
+        }
+        let mut leases = Vec::new();
+        let mut is_new = false;
         for pending in pending {
             let known = self.state().layers.get(&pending.diff_id).cloned();
-            match known {
-                Some(layer) => drop(leases.insert(pending.diff_id.clone(), LayerLease(layer))),
-                None if new.iter().any(|p: &Pending| p.diff_id == pending.diff_id) => {}
-                None => {
-                    pending.write_record()?;
-                    new.push(pending);
-                }
+            if let Some(layer) = known {
+                leases.push(LayerLease(layer));
+                spare.push(pending);
+                continue;
             }
+            if let Some((file, blob)) = pending.kept_blob() {
+                self.content.adopt(&blob.digest, &file)?;
+            }
+            let layer = Arc::new(pending.place(self.root.join("l").join(self.number()))?);
+            leases.push(LayerLease(layer.clone()));
+            self.state().layers.insert(layer.record.diff_id.clone(), layer);
+            is_new = true;
         }
-        if !new.is_empty() {
-            disk::sync_filesystem(&self.root)?;
-            let mut placed = Vec::new();
-            for pending in new {
-                if let Some((file, blob)) = pending.kept_blob() {
-                    self.content.adopt(&blob.digest, &file)?;
-                }
-                placed.push(Arc::new(pending.place(self.root.join("l").join(self.number()))?));
-            }
+        if is_new {
             self.content.sync()?;
             disk::sync_dir(&self.root.join("l"))?;
-            let mut state = self.state();
-            for layer in placed {
-                leases.insert(layer.record.diff_id.clone(), LayerLease(layer.clone()));
-                state.layers.insert(layer.record.diff_id.clone(), layer);
-            }
         }
-        Ok(order.iter().filter_map(|diff_id| leases.get(diff_id).cloned()).collect())
+        Ok(leases)
     }
 
     /// Makes an image known, durably. With the writers' lock. Whether it is new.

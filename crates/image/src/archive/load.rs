@@ -12,6 +12,7 @@ use crate::{
     ImageError, Images, Progress, ProgressEvent, Reference, Result,
     config::{ImageConfig, MAX_BYTES},
     decompress::{self, Compression},
+    gc,
     layer::{LayerLease, Pending},
     path, pipe, platform,
     state::ImageRecord,
@@ -79,7 +80,12 @@ impl Images {
         let parts = std::thread::scope(|scope| self.read_archive(scope, tar, progress))?;
         let mut parts = Parts(parts);
         let images = parts.images(wanted)?;
-        self.adopt(parts, images, progress)
+        let loaded = self.adopt(parts, images, progress);
+        if loaded.is_err() {
+            // Layers whose image could not be made known.
+            gc::collect(&self.0, &[])?;
+        }
+        loaded
     }
 
     fn read_archive<'scope, 'env: 'scope>(

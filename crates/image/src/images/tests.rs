@@ -5,7 +5,7 @@ use crate::{
     ingest::{LayerIngest, Registration},
     testing::{Tar, Temp, images, import, load},
 };
-use std::fs;
+use std::{collections::HashMap, fs};
 
 fn count(temp: &Temp, dir: &str) -> usize {
     fs::read_dir(temp.path("image").join(dir)).unwrap().count()

@@ -137,8 +137,11 @@ impl Images {
                 layers().next().is_none() || state.images.values().any(|i| layers().eq(&i.config.diff_ids))
             })
         };
+        if named {
+            return Ok(());
+        }
         // Layers without an image have waited for it.
-        if named { Ok(()) } else { gc::collect(&self.0, &[]) }
+        gc::collect(&self.0, &[])
     }
 
     /// All containers that have a root here.
