@@ -191,7 +191,7 @@ pub fn may_execute(path: &CStr) -> io::Result<()> {
 /// Loads a seccomp filter of 8-byte `sock_filter` records for this process.
 pub fn load_seccomp(filter: &[u8], flags: u32) -> io::Result<()> {
     let count = filter.len() / 8;
-    if filter.len() % 8 != 0 || count == 0 || count > usize::from(u16::MAX) {
+    if !filter.len().is_multiple_of(8) || count == 0 || count > usize::from(u16::MAX) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     // Copied, as records need their alignment.

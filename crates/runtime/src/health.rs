@@ -23,7 +23,9 @@ pub fn command(spec: &HealthSpec, shell: Option<&[String]>) -> Option<Vec<String
         "CMD" if !rest.is_empty() => Some(rest.to_vec()),
         "CMD-SHELL" => {
             let line = rest.first()?;
-            let shell = shell.filter(|s| !s.is_empty()).map_or_else(|| vec!["/bin/sh".into(), "-c".into()], <[_]>::to_vec);
+            let shell = shell
+                .filter(|s| !s.is_empty())
+                .map_or_else(|| vec!["/bin/sh".into(), "-c".into()], <[_]>::to_vec);
             Some(shell.into_iter().chain([line.clone()]).collect())
         }
         _ => None,
@@ -57,7 +59,8 @@ pub fn judge(spec: &HealthSpec, health: &mut Health, started: Timestamp, result:
         health.state = HealthState::Healthy;
     } else {
         // Who has never been well may still be starting.
-        let excused = before == HealthState::Starting && result.start.since(started) < or(spec.start_period, 0);
+        let excused =
+            before == HealthState::Starting && result.start.since(started) < or(spec.start_period, 0);
         if !excused {
             health.failing_streak = health.failing_streak.saturating_add(1);
             let retries = if spec.retries == 0 { 3 } else { spec.retries };
@@ -198,7 +201,12 @@ mod tests {
     fn what_took_too_long_says_so_in_go_s_words() {
         let spec = HealthSpec { timeout: 90 * SECOND, ..Default::default() };
         assert_eq!(timed_out(&spec, "half"), "Health check exceeded timeout (1m30s): half");
-        for (nanos, text) in [(1_500_000_000, "1.5s"), (200_000_000, "200ms"), (3_600_000_000_000, "1h0m0s"), (1_050, "1.05µs")] {
+        for (nanos, text) in [
+            (1_500_000_000, "1.5s"),
+            (200_000_000, "200ms"),
+            (3_600_000_000_000, "1h0m0s"),
+            (1_050, "1.05µs"),
+        ] {
             assert_eq!(go_duration(Duration::from_nanos(nanos)), text);
         }
         assert_eq!(output(&[b'x'; 5000], false).len(), 4099);

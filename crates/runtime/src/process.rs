@@ -3,12 +3,12 @@
 //! Never: what a shim does itself. This is the other end of its socket, and the container's cgroup.
 
 use crate::{
+    Machine,
     error::RuntimeError,
     external,
     request::{AttachStreams, ExecRequest, ExecState, Exit},
     shim::{Link, State, exec_id},
     spec::{self, HostDevices},
-    Machine,
 };
 use minke_linux::cgroup::{Cgroup, CgroupError, Stats};
 use minke_model::{Container, ContainerId, ExecId, Timestamp, resources::Resources};
@@ -60,10 +60,18 @@ pub enum Found {
 
 impl Process {
     /// From what a shim tells; `None` when no process is alive.
-    pub(crate) fn from_state(container: Arc<Container>, state: State, link: Arc<Link>, machine: Arc<Machine>, cgroup: Cgroup) -> Option<Process> {
+    pub(crate) fn from_state(
+        container: Arc<Container>,
+        state: State,
+        link: Arc<Link>,
+        machine: Arc<Machine>,
+        cgroup: Cgroup,
+    ) -> Option<Process> {
         let (_pidfd, netns) = state.fds?;
         let started = AtomicI64::new(state.reply.started);
-        Some(Process { inner: Arc::new(Inner { container, pid: state.reply.pid, started, netns, link, cgroup, machine }) })
+        Some(Process {
+            inner: Arc::new(Inner { container, pid: state.reply.pid, started, netns, link, cgroup, machine }),
+        })
     }
 
     /// Its container.
@@ -159,7 +167,8 @@ impl Process {
     /// # Errors
     /// When the shim is gone.
     pub async fn resize(&self, rows: u16, columns: u16) -> Result<(), RuntimeError> {
-        self.order_alive(Request { a: i32::from(rows), b: i32::from(columns), ..Request::new(Op::Resize, 0) }).await
+        self.order_alive(Request { a: i32::from(rows), b: i32::from(columns), ..Request::new(Op::Resize, 0) })
+            .await
     }
 
     /// Starts a further process.
@@ -181,7 +190,8 @@ impl Process {
             None => (None, None, 0),
         };
         let order = Request { flags, ..Request::new(Op::Exec, 0) };
-        let (reply, warnings) = self.inner.link.order(order, &plan.encode(), theirs.as_ref().map(AsFd::as_fd)).await?;
+        let (reply, warnings) =
+            self.inner.link.order(order, &plan.encode(), theirs.as_ref().map(AsFd::as_fd)).await?;
         for warning in String::from_utf8_lossy(&warnings).lines() {
             tracing::debug!("exec in container {}: {warning}", self.id());
         }
@@ -204,7 +214,13 @@ impl Process {
     /// # Errors
     /// When the shim is gone.
     pub async fn exec_resize(&self, id: &ExecId, rows: u16, columns: u16) -> Result<(), RuntimeError> {
-        self.order_alive(Request { a: i32::from(rows), b: i32::from(columns), id: exec_id(id), ..Request::new(Op::Resize, 0) }).await
+        self.order_alive(Request {
+            a: i32::from(rows),
+            b: i32::from(columns),
+            id: exec_id(id),
+            ..Request::new(Op::Resize, 0)
+        })
+        .await
     }
 
     /// Sends a signal, by number, to an exec. One that ended is no error.
@@ -228,7 +244,11 @@ impl Process {
     /// # Errors
     /// When there is no such exec, or the shim is gone.
     pub async fn exec_state(&self, id: &ExecId) -> Result<ExecState, RuntimeError> {
-        let (reply, _) = self.inner.link.ask(Request { id: exec_id(id), ..Request::new(Op::ExecState, 0) }, &[], None).await?;
+        let (reply, _) = self
+            .inner
+            .link
+            .ask(Request { id: exec_id(id), ..Request::new(Op::ExecState, 0) }, &[], None)
+            .await?;
         match reply.phase {
             Phase::Running => Ok(ExecState::Running { pid: reply.pid }),
             Phase::Exited => Ok(ExecState::Exited { pid: reply.pid, code: reply.code }),
@@ -286,7 +306,13 @@ impl Process {
         act: impl FnOnce(&Cgroup) -> Result<T, CgroupError> + Send + 'static,
     ) -> Result<T, RuntimeError> {
         let cgroup = self.inner.cgroup.clone();
-        crate::blocking(move || act(&cgroup).map_err(|e| RuntimeError::Cgroup { what: format!("{verb} the cgroup {}", cgroup.path()), cause: e })).await
+        crate::blocking(move || {
+            act(&cgroup).map_err(|e| RuntimeError::Cgroup {
+                what: format!("{verb} the cgroup {}", cgroup.path()),
+                cause: e,
+            })
+        })
+        .await
     }
 }
 
@@ -300,7 +326,8 @@ fn flags(streams: AttachStreams) -> u8 {
 
 /// A connection whose other end a shim gets.
 fn pair() -> Result<(UnixStream, std::os::unix::net::UnixStream), RuntimeError> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(RuntimeError::io("make a socket pair"))?;
+    let (ours, theirs) =
+        std::os::unix::net::UnixStream::pair().map_err(RuntimeError::io("make a socket pair"))?;
     ours.set_nonblocking(true).map_err(RuntimeError::io("make a socket pair"))?;
     Ok((UnixStream::from_std(ours).map_err(RuntimeError::io("watch a socket"))?, theirs))
 }

@@ -85,7 +85,8 @@ pub fn ends_unhealthy(policy: RestartPolicy) -> bool {
 mod tests {
     use super::*;
 
-    const CRASH: Ended = Ended { exit_code: 1, ran: Duration::from_secs(1), by_user: false, unhealthy: false };
+    const CRASH: Ended =
+        Ended { exit_code: 1, ran: Duration::from_secs(1), by_user: false, unhealthy: false };
 
     /// Waits, in milliseconds, of a container that ends the same way again and again.
     fn waits(policy: RestartPolicy, ended: Ended, times: usize) -> Vec<u128> {

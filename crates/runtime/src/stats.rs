@@ -130,7 +130,10 @@ mod tests {
         let text = "Inter-|   Receive\n face |bytes\n    lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n  eth0:100 2 3 4 0 0 0 0 500 6 7 8 0 0 0 0\n";
         let got = interfaces(text);
         assert_eq!(got.len(), 1);
-        assert_eq!((got[0].name.as_str(), got[0].rx_bytes, got[0].tx_bytes, got[0].tx_dropped), ("eth0", 100, 500, 8));
+        assert_eq!(
+            (got[0].name.as_str(), got[0].rx_bytes, got[0].tx_bytes, got[0].tx_dropped),
+            ("eth0", 100, 500, 8)
+        );
     }
 
     #[test]

@@ -11,7 +11,10 @@ async fn a_container_runs_and_tells_how_it_ended() {
     }
     let house = House::new();
     let ran = house.sh("echo out; echo err >&2; exit 7").await;
-    assert_eq!((ran.exit.code, ran.out.as_str(), ran.err.as_str(), ran.exit.oom), (7, "out\n", "err\n", false));
+    assert_eq!(
+        (ran.exit.code, ran.out.as_str(), ran.err.as_str(), ran.exit.oom),
+        (7, "out\n", "err\n", false)
+    );
 }
 
 #[tokio::test]
@@ -34,7 +37,11 @@ async fn a_handled_signal_reaches_pid_1() {
         return;
     }
     let house = House::new();
-    let process = house.runtime().create(house.request(&["sh", "-c", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.1; done"])).await.unwrap();
+    let process = house
+        .runtime()
+        .create(house.request(&["sh", "-c", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.1; done"]))
+        .await
+        .unwrap();
     let mut stream = process.attach(OUT).await.unwrap();
     process.go().await.unwrap();
     until(&mut stream, "ready").await;
@@ -164,9 +171,14 @@ async fn execs_run_inside_with_streams_users_and_codes() {
         return;
     }
     let house = House::new();
-    let process = house.runtime().create(house.request(&["sh", "-c", "hostname > /tmp/name; mkfifo /tmp/wait; cat /tmp/wait"])).await.unwrap();
+    let process = house
+        .runtime()
+        .create(house.request(&["sh", "-c", "hostname > /tmp/name; mkfifo /tmp/wait; cat /tmp/wait"]))
+        .await
+        .unwrap();
     process.go().await.unwrap();
-    let (code, out, err) = exec_run(&process, exec(&["sh", "-c", "id -u; id -G; echo $HOME; echo oops >&2; exit 5"])).await;
+    let (code, out, err) =
+        exec_run(&process, exec(&["sh", "-c", "id -u; id -G; echo $HOME; echo oops >&2; exit 5"])).await;
     assert_eq!((code, out.as_str(), err.as_str()), (5, "0\n0\n/root\n", "oops\n"));
     let mut request = exec(&["sh", "-c", "id -u; id -g; id -G; echo $HOME; grep CapEff /proc/self/status"]);
     request.user = "web".into();
@@ -225,7 +237,7 @@ async fn a_crashed_daemon_finds_its_containers_again() {
     house.crash();
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     house.open();
-    assert_eq!(house.runtime().containers(), [id.clone()]);
+    assert_eq!(house.runtime().containers(), std::slice::from_ref(&id));
     let Some(Found::Running(process)) = house.runtime().reconnect(&id).await.unwrap() else { panic!("lost") };
     assert_eq!((process.pid(), process.started()), (pid, started));
     let (code, out, _) = exec_run(&process, exec(&["echo", "again"])).await;

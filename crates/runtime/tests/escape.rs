@@ -1,5 +1,7 @@
 //! The published ways out of a container, each tried. Needs root.
 
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+
 mod common;
 use common::*;
 use minke_model::mount::{MountKind, ReadOnlyRecursion};
@@ -36,7 +38,11 @@ async fn cve_2019_5736_the_shims_program_is_out_of_reach() {
         return;
     }
     let house = House::new();
-    let mut request = house.request(&["sh", "-c", "cat /proc/1/exe > /tmp/copy; echo x > /proc/1/exe; ls /proc/1/fd; echo $(wc -c < /tmp/copy)"]);
+    let mut request = house.request(&[
+        "sh",
+        "-c",
+        "cat /proc/1/exe > /tmp/copy; echo x > /proc/1/exe; ls /proc/1/fd; echo $(wc -c < /tmp/copy)",
+    ]);
     request.init = true;
     let ran = house.run(request).await;
     assert_eq!(ran.out, "0\n1\n2\n0\n", "{ran:?}");
@@ -52,7 +58,14 @@ async fn cve_2019_5736_the_command_may_be_the_shim_itself() {
     let mut house = House::new();
     let bytes: &'static [u8] = fs::read(&house.config().shim[0]).unwrap().leak();
     house.crash();
-    house.runtime = Some(minke_runtime::Runtime::open(minke_runtime::RuntimeConfig { shim: Vec::new(), shim_bytes: Some(bytes), ..house.config() }).unwrap());
+    house.runtime = Some(
+        minke_runtime::Runtime::open(minke_runtime::RuntimeConfig {
+            shim: Vec::new(),
+            shim_bytes: Some(bytes),
+            ..house.config()
+        })
+        .unwrap(),
+    );
     let ran = house.run(house.request(&["/proc/self/exe"])).await;
     // The shim refuses to run without a directory; linked dynamically, it does not even find its loader.
     assert!([2, 255].contains(&ran.exit.code), "{ran:?}");
@@ -67,7 +80,11 @@ async fn cve_2024_21626_no_descriptor_of_the_host_is_left() {
     let ran = house.sh("ls /proc/self/fd | tr '\\n' ' '; pwd").await;
     assert_eq!(ran.out, "0 1 2 3 /\n", "3 is ls's own");
     for n in 3..14 {
-        let mut request = house.request(&["sh", "-c", "ls -d ../../../../etc/passwd; cat /proc/self/cwd/../../../../../etc/hostname"]);
+        let mut request = house.request(&[
+            "sh",
+            "-c",
+            "ls -d ../../../../etc/passwd; cat /proc/self/cwd/../../../../../etc/hostname",
+        ]);
         change(&mut request, |c| c.spec.process.working_dir = format!("/proc/self/fd/{n}"));
         let id = request.container.id.clone();
         let process = house.runtime().create(request).await.unwrap();
@@ -99,7 +116,11 @@ async fn cve_2019_16884_and_cve_2021_30465_links_in_the_image_lead_no_mount_out(
     fs::write(content.join("file"), "inside").unwrap();
     let mut request = house.request(&["sh", "-c", "cat /climb/x/file /absolute/y/file"]);
     let up = "../".repeat(20);
-    symlink(format!("{up}{}", outside.strip_prefix("/").unwrap().display()), request.rootfs.upper.join("climb")).unwrap();
+    symlink(
+        format!("{up}{}", outside.strip_prefix("/").unwrap().display()),
+        request.rootfs.upper.join("climb"),
+    )
+    .unwrap();
     symlink(&outside, request.rootfs.upper.join("absolute")).unwrap();
     // What the links name exists inside: mounts go there, never to the host's directory of that name.
     let inside = request.rootfs.upper.join(outside.strip_prefix("/").unwrap());
@@ -196,7 +217,14 @@ async fn cve_2019_14271_user_files_are_parsed_never_obeyed() {
         fs::create_dir_all(&etc).unwrap();
         if kind == "fifo" {
             let path = std::ffi::CString::new(etc.join("passwd").to_str().unwrap()).unwrap();
-            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o644), 0).unwrap();
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                path,
+                rustix::fs::FileType::Fifo,
+                rustix::fs::Mode::from_raw_mode(0o644),
+                0,
+            )
+            .unwrap();
         } else {
             symlink("/dev/zero", etc.join("passwd")).unwrap();
         }
@@ -218,7 +246,11 @@ async fn a_container_has_dockers_privileges_and_no_more() {
         "CapInh:0000000000000000 CapPrm:00000000a80425fb CapEff:00000000a80425fb CapBnd:00000000a80425fb CapAmb:0000000000000000 NoNewPrivs:0 Seccomp:2 "
     );
     assert_eq!(ran.err.matches("ead-only file system").count(), 2, "{ran:?}");
-    let mut request = house.request(&["sh", "-c", "grep -E 'Cap(Eff|Prm|Bnd)|NoNew' /proc/self/status | tr -d '\\t' | tr '\\n' ' '; id -G; umask"]);
+    let mut request = house.request(&[
+        "sh",
+        "-c",
+        "grep -E 'Cap(Eff|Prm|Bnd)|NoNew' /proc/self/status | tr -d '\\t' | tr '\\n' ' '; id -G; umask",
+    ]);
     change(&mut request, |c| {
         c.spec.process.user = "web".into();
         c.spec.security.options = Some(vec![minke_model::security::SecurityOption::NoNewPrivileges(true)]);
@@ -226,7 +258,10 @@ async fn a_container_has_dockers_privileges_and_no_more() {
         c.spec.security.cap_add = Some(vec!["CHOWN".into()]);
     });
     let ran = house.run(request).await;
-    assert_eq!(ran.out, "CapPrm:0000000000000000 CapEff:0000000000000000 CapBnd:0000000000000001 NoNewPrivs:1 34 40\n0022\n");
+    assert_eq!(
+        ran.out,
+        "CapPrm:0000000000000000 CapEff:0000000000000000 CapBnd:0000000000000001 NoNewPrivs:1 34 40\n0022\n"
+    );
 }
 
 #[tokio::test]
@@ -242,7 +277,10 @@ async fn the_host_sees_none_of_a_containers_mounts_and_it_none_of_the_hosts() {
     let process = house.runtime().create(request).await.unwrap();
     process.go().await.unwrap();
     let after: Vec<String> = host().lines().map(str::to_owned).collect();
-    assert!(after.iter().all(|line| before.contains(line.as_str()) || !line.contains(&house.daemon_id)), "{after:?}");
+    assert!(
+        after.iter().all(|line| before.contains(line.as_str()) || !line.contains(&house.daemon_id)),
+        "{after:?}"
+    );
     let inside = fs::read_to_string(format!("/proc/{}/mountinfo", process.pid())).unwrap();
     let roots: Vec<&str> = inside.lines().filter(|l| l.split(' ').nth(4) == Some("/")).collect();
     assert_eq!(roots.len(), 1, "{inside}");

@@ -36,7 +36,8 @@ async fn pid_1_of_init_reaps_and_passes_signals_on() {
     let mut stream = process.attach(OUT).await.unwrap();
     process.go().await.unwrap();
     let out = until(&mut stream, "ready").await;
-    let words: Vec<&str> = out.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> =
+        out.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
     assert_eq!(words, ["2", "0", "ready"], "the command is not PID 1, and no zombie stays");
     process.signal(10).await.unwrap();
     assert_eq!(process.wait().await.code, 9);
@@ -50,14 +51,22 @@ async fn a_read_only_root_takes_no_writes_but_its_mounts_do() {
     let house = House::new();
     let data = house.root.join("data-dir");
     fs::create_dir_all(&data).unwrap();
-    let mut request = house.request(&["sh", "-c", "touch /x; touch /rw/x && echo rw; touch /ro/x; touch /mem/x && echo mem; stat -c %a /mem; cat /one"]);
+    let mut request = house.request(&[
+        "sh",
+        "-c",
+        "touch /x; touch /rw/x && echo rw; touch /ro/x; touch /mem/x && echo mem; stat -c %a /mem; cat /one",
+    ]);
     change(&mut request, |c| c.spec.security.readonly_rootfs = true);
     fs::write(data.join("one"), "file\n").unwrap();
     request.mounts = vec![
         mount(MountSource::Path(data.clone()), "/rw", true),
         mount(MountSource::Path(data.clone()), "/ro", false),
         mount(MountSource::Path(data.join("one")), "/one", false),
-        ResolvedMount { kind: MountKind::Tmpfs, tmpfs_options: "size=64k,mode=750".into(), ..mount(MountSource::Tmpfs, "/mem", true) },
+        ResolvedMount {
+            kind: MountKind::Tmpfs,
+            tmpfs_options: "size=64k,mode=750".into(),
+            ..mount(MountSource::Tmpfs, "/mem", true)
+        },
     ];
     // A read-only root cannot get mount points while it is read-only: they are made before.
     let ran = house.run(request).await;
@@ -77,10 +86,14 @@ async fn a_subpath_cannot_leave_its_volume() {
     fs::write(volume.join("part/f"), "part\n").unwrap();
     std::os::unix::fs::symlink(&house.root, volume.join("out")).unwrap();
     let mut request = house.request(&["cat", "/v/f"]);
-    request.mounts = vec![ResolvedMount { subpath: "part".into(), ..mount(MountSource::Path(volume.clone()), "/v", true) }];
+    request.mounts = vec![ResolvedMount {
+        subpath: "part".into(),
+        ..mount(MountSource::Path(volume.clone()), "/v", true)
+    }];
     assert_eq!(house.run(request).await.out, "part\n");
     let mut request = house.request(&["ls", "/v"]);
-    request.mounts = vec![ResolvedMount { subpath: "out".into(), ..mount(MountSource::Path(volume), "/v", true) }];
+    request.mounts =
+        vec![ResolvedMount { subpath: "out".into(), ..mount(MountSource::Path(volume), "/v", true) }];
     let process = house.runtime().create(request).await.unwrap();
     assert!(process.go().await.is_err());
 }
@@ -97,7 +110,10 @@ async fn an_images_layers_can_be_mounted() {
     }
     let layers = || MountSource::Layers(vec![house.root.join("l1"), house.root.join("l2")]);
     let mut request = house.request(&["sh", "-c", "ls /whole/sub /part; touch /whole/x"]);
-    request.mounts = vec![mount(layers(), "/whole", false), ResolvedMount { subpath: "sub".into(), ..mount(layers(), "/part", false) }];
+    request.mounts = vec![
+        mount(layers(), "/whole", false),
+        ResolvedMount { subpath: "sub".into(), ..mount(layers(), "/part", false) },
+    ];
     let ran = house.run(request).await;
     assert_eq!(ran.out.split_whitespace().collect::<Vec<_>>(), ["/part:", "a", "b", "/whole/sub:", "a", "b"]);
     assert!(ran.err.contains("ead-only"), "{ran:?}");
@@ -148,7 +164,9 @@ async fn namespaces_are_shared_as_asked() {
         c.spec.networking.mode = NetworkMode::Container("first".into());
     });
     let second = house.runtime().create(request).await.unwrap();
-    let same = |a: &std::os::fd::OwnedFd, b: &std::os::fd::OwnedFd| rustix::fs::fstat(a).unwrap().st_ino == rustix::fs::fstat(b).unwrap().st_ino;
+    let same = |a: &std::os::fd::OwnedFd, b: &std::os::fd::OwnedFd| {
+        rustix::fs::fstat(a).unwrap().st_ino == rustix::fs::fstat(b).unwrap().st_ino
+    };
     assert!(same(&first.netns().unwrap(), &second.netns().unwrap()));
     second.go().await.unwrap();
     for (name, shared) in [("pid", true), ("net", true), ("mnt", false), ("ipc", false)] {
@@ -210,7 +228,10 @@ async fn a_limit_that_cannot_be_raised_is_as_high_as_it_can_be() {
     }
     let house = House::new();
     let mut request = house.request(&["sh", "-c", "ulimit -n"]);
-    change(&mut request, |c| c.spec.resources.ulimits = Some(vec![minke_model::resources::Ulimit { name: "nofile".into(), soft: 1 << 19, hard: 1 << 19 }]));
+    change(&mut request, |c| {
+        c.spec.resources.ulimits =
+            Some(vec![minke_model::resources::Ulimit { name: "nofile".into(), soft: 1 << 19, hard: 1 << 19 }])
+    });
     let ran = house.run(request).await;
     assert!(ran.out.trim().parse::<u64>().is_ok_and(|n| n > 0 && n <= 1 << 19), "{ran:?}");
 }
@@ -282,7 +303,8 @@ async fn execs_survive_a_daemon_and_keep_their_codes() {
     let process = house.runtime().create(house.request(&["sleep", "100"])).await.unwrap();
     process.go().await.unwrap();
     let id = process.id().clone();
-    let (mut short, mut long) = (exec(&["sh", "-c", "sleep 0.1; exit 3"]), exec(&["sh", "-c", "sleep 0.6; exit 4"]));
+    let (mut short, mut long) =
+        (exec(&["sh", "-c", "sleep 0.1; exit 3"]), exec(&["sh", "-c", "sleep 0.6; exit 4"]));
     (short.streams, long.streams) = (None, None);
     let (a, b) = (short.id.clone(), long.id.clone());
     process.exec(short).await.unwrap();
@@ -292,10 +314,16 @@ async fn execs_survive_a_daemon_and_keep_their_codes() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     house.open();
     let Some(Found::Running(process)) = house.runtime().reconnect(&id).await.unwrap() else { panic!("lost") };
-    assert!(matches!(process.exec_state(&a).await.unwrap(), minke_runtime::ExecState::Exited { code: 3, .. }));
+    assert!(matches!(
+        process.exec_state(&a).await.unwrap(),
+        minke_runtime::ExecState::Exited { code: 3, .. }
+    ));
     assert!(matches!(process.exec_state(&b).await.unwrap(), minke_runtime::ExecState::Running { .. }));
     assert_eq!((process.exec_wait(&a).await.unwrap(), process.exec_wait(&b).await.unwrap()), (3, 4));
-    assert!(matches!(process.exec_wait(&minke_model::ExecId::random()).await, Err(RuntimeError::NoSuchExec { .. })));
+    assert!(matches!(
+        process.exec_wait(&minke_model::ExecId::random()).await,
+        Err(RuntimeError::NoSuchExec { .. })
+    ));
     process.kill().await.unwrap();
 }
 
@@ -314,7 +342,12 @@ async fn lives_leave_nothing_behind() {
     }
     // Other tests of this process open and close theirs meanwhile.
     assert!(fds() < before + 40, "{before} then {}", fds());
-    let left: Vec<_> = fs::read_dir(format!("/sys/fs/cgroup/pids/minke-{}", cgroups())).into_iter().flatten().flatten().filter(|e| e.path().is_dir()).collect();
+    let left: Vec<_> = fs::read_dir(format!("/sys/fs/cgroup/pids/minke-{}", cgroups()))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|e| e.path().is_dir())
+        .collect();
     assert!(left.is_empty(), "{left:?}");
     assert!(house.runtime().containers().is_empty());
 }

@@ -22,7 +22,16 @@ async fn twenty_shims_at_rest() {
         let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
         let shim = status.lines().find_map(|l| l.strip_prefix("PPid:")).unwrap().trim();
         let rollup = std::fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
-        let kb = |name: &str| rollup.lines().find_map(|l| l.strip_prefix(name)).unwrap().trim().trim_end_matches(" kB").parse::<u64>().unwrap();
+        let kb = |name: &str| {
+            rollup
+                .lines()
+                .find_map(|l| l.strip_prefix(name))
+                .unwrap()
+                .trim()
+                .trim_end_matches(" kB")
+                .parse::<u64>()
+                .unwrap()
+        };
         pss.push((kb("Pss:"), kb("Private_Dirty:")));
     }
     println!("shims: PSS, private dirty in kB: {pss:?}");

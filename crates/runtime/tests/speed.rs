@@ -50,5 +50,9 @@ async fn two_hundred_megabytes_of_lines() {
     let start = Instant::now();
     process.go().await.unwrap();
     assert_eq!(process.wait().await.code, 0);
-    println!("200 MB of lines: {:.2} s, {} bytes of log", start.elapsed().as_secs_f64(), std::fs::metadata(log).unwrap().len());
+    println!(
+        "200 MB of lines: {:.2} s, {} bytes of log",
+        start.elapsed().as_secs_f64(),
+        std::fs::metadata(log).unwrap().len()
+    );
 }

@@ -41,7 +41,9 @@ struct Proc {
 
 impl Proc {
     fn open() -> Outcome<Proc> {
-        let root = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at(Stage::Root, "/proc")?;
+        let root =
+            rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .at(Stage::Root, "/proc")?;
         if mount::magic(&root).at(Stage::Root, "/proc")? != mount::PROC_MAGIC {
             return Err(Failure { stage: Stage::Root, errno: 0, detail: "/proc is not procfs".into() });
         }
@@ -50,7 +52,10 @@ impl Proc {
 
     /// Writes a file below /proc, without following links or leaving procfs.
     fn write(&self, path: &str, value: &str) -> std::io::Result<()> {
-        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let how = ResolveFlags::BENEATH
+            | ResolveFlags::NO_SYMLINKS
+            | ResolveFlags::NO_MAGICLINKS
+            | ResolveFlags::NO_XDEV;
         let fd = mount::resolve(self.root.as_fd(), path, OFlags::WRONLY, how)?;
         rustix::io::write(&fd, value.as_bytes())?;
         Ok(())
@@ -70,7 +75,8 @@ fn settle(start: Start, keep: Vec<OwnedFd>) -> Outcome<(OwnedFd, Vec<OwnedFd>)> 
     process::reset_signals();
     let _ = rustix::process::setsid();
     die_with_parent();
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).at(Stage::Root, "/dev/null")?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .at(Stage::Root, "/dev/null")?;
     for (n, fd) in (0..).zip(&start.stdio) {
         let from = fd.as_ref().unwrap_or(&null);
         // SAFETY: 0 to 2 are this process's own standard descriptors; nobody holds an object of them.
@@ -83,11 +89,19 @@ fn settle(start: Start, keep: Vec<OwnedFd>) -> Outcome<(OwnedFd, Vec<OwnedFd>)> 
     }
     // Out of the way first, then to their places: no number is both source and place.
     let kept: Vec<OwnedFd> = [start.socket].into_iter().chain(keep).collect();
-    let high = kept.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 100).map(IntoRawFd::into_raw_fd)).collect::<Result<Vec<_>, _>>().at(Stage::Root, "descriptors")?;
+    let high = kept
+        .iter()
+        .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 100).map(IntoRawFd::into_raw_fd))
+        .collect::<Result<Vec<_>, _>>()
+        .at(Stage::Root, "descriptors")?;
     // Their numbers are closed below, all at once.
-    kept.into_iter().chain(start.stdio.into_iter().flatten()).chain(start.join.into_iter().map(|j| j.0)).chain([null]).for_each(|fd| {
-        let _ = fd.into_raw_fd();
-    });
+    kept.into_iter()
+        .chain(start.stdio.into_iter().flatten())
+        .chain(start.join.into_iter().map(|j| j.0))
+        .chain([null])
+        .for_each(|fd| {
+            let _ = fd.into_raw_fd();
+        });
     let mut placed = Vec::new();
     for (n, fd) in (3..).zip(&high) {
         // SAFETY: all objects of other descriptors were let go above.
@@ -120,7 +134,10 @@ fn die_with_parent() {
 /// Enters the v1 cgroups. By itself and as a thread (`0` to `tasks`): this needs no lock over all forks of the machine, whose
 /// first taking waits for an RCU grace period of 5 to 20 ms (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
 fn enter_legacy(cgroups: &Cgroups) -> Outcome<()> {
-    cgroups.legacy.iter().try_for_each(|dir| std::fs::write(format!("{dir}/tasks"), "0").at(Stage::Cgroup, dir.as_str()))
+    cgroups
+        .legacy
+        .iter()
+        .try_for_each(|dir| std::fs::write(format!("{dir}/tasks"), "0").at(Stage::Cgroup, dir.as_str()))
 }
 
 /// The first process of a container. `start` holds all that it may keep.
@@ -144,10 +161,16 @@ pub(crate) fn container(plan: &StartPlan, start: Start) -> ! {
 pub(crate) fn exec(plan: &ExecPlan, start: Start) -> ! {
     let before = start.socket.as_raw_fd();
     // While /proc and /dev are still the host's.
-    let (proc, host_pts) = match (Proc::open(), rustix::fs::open("/dev/pts", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())) {
+    let (proc, host_pts) = match (
+        Proc::open(),
+        rustix::fs::open("/dev/pts", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()),
+    ) {
         (Ok(proc), Ok(pts)) => (proc, pts),
         (Err(failure), _) => give_up(before, &failure),
-        (_, Err(e)) => give_up(before, &Failure { stage: Stage::Terminal, errno: e.raw_os_error(), detail: "/dev/pts".into() }),
+        (_, Err(e)) => give_up(
+            before,
+            &Failure { stage: Stage::Terminal, errno: e.raw_os_error(), detail: "/dev/pts".into() },
+        ),
     };
     if let Err(failure) = enter_legacy(&plan.cgroups) {
         give_up(before, &failure);
@@ -190,17 +213,20 @@ fn make_container(plan: &StartPlan, socket: &OwnedFd) -> Outcome<Infallible> {
     }
     if plan.namespaces.uts == Namespace::New {
         if !plan.hostname.is_empty() {
-            rustix::system::sethostname(plan.hostname.as_bytes()).at(Stage::Hostname, plan.hostname.as_str())?;
+            rustix::system::sethostname(plan.hostname.as_bytes())
+                .at(Stage::Hostname, plan.hostname.as_str())?;
         }
         if !plan.domainname.is_empty() {
-            rustix::system::setdomainname(plan.domainname.as_bytes()).at(Stage::Hostname, plan.domainname.as_str())?;
+            rustix::system::setdomainname(plan.domainname.as_bytes())
+                .at(Stage::Hostname, plan.domainname.as_str())?;
         }
     }
     // Modes of what is made are as asked.
     rustix::process::umask(Mode::empty());
     let mut root = RootFs::make(plan)?;
     // Taken from the host's devices while they can be named: for containers that bring no devpts of their own.
-    let host_pts = rustix::fs::open("/dev/pts", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
+    let host_pts =
+        rustix::fs::open("/dev/pts", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
     root.furnish(&plan.steps)?;
     if plan.process.tty {
         let slave = terminal(root.fd(), host_pts, &plan.process, socket)?;
@@ -218,11 +244,14 @@ fn make_container(plan: &StartPlan, socket: &OwnedFd) -> Outcome<Infallible> {
 }
 
 fn make_exec(plan: &ExecPlan, socket: &OwnedFd, kept: Vec<OwnedFd>) -> Outcome<Infallible> {
-    let Ok([proc, host_pts]) = <[OwnedFd; 2]>::try_from(kept) else { return Err(rustix::io::Errno::BADF).at(Stage::Exec, "descriptors") };
+    let Ok([proc, host_pts]) = <[OwnedFd; 2]>::try_from(kept) else {
+        return Err(rustix::io::Errno::BADF).at(Stage::Exec, "descriptors");
+    };
     let proc = Proc { root: proc };
     wait_for_go(socket);
     if plan.process.tty {
-        let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at(Stage::Terminal, "/")?;
+        let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .at(Stage::Terminal, "/")?;
         terminal(root.as_fd(), Some(host_pts), &plan.process, socket)?;
     } else {
         drop(host_pts);
@@ -231,8 +260,14 @@ fn make_exec(plan: &ExecPlan, socket: &OwnedFd, kept: Vec<OwnedFd>) -> Outcome<I
 }
 
 /// A terminal from the container's devpts (or the host's, where it has none): its other side goes to the shim.
-fn terminal(root: BorrowedFd<'_>, host_pts: Option<OwnedFd>, plan: &Process, socket: &OwnedFd) -> Outcome<OwnedFd> {
-    let own = mount::open_in_root(root, "/dev/pts", OFlags::PATH | OFlags::DIRECTORY).and_then(|dir| pty::open_in(dir.as_fd()));
+fn terminal(
+    root: BorrowedFd<'_>,
+    host_pts: Option<OwnedFd>,
+    plan: &Process,
+    socket: &OwnedFd,
+) -> Outcome<OwnedFd> {
+    let own = mount::open_in_root(root, "/dev/pts", OFlags::PATH | OFlags::DIRECTORY)
+        .and_then(|dir| pty::open_in(dir.as_fd()));
     let (master, slave) = match (own, host_pts) {
         (Ok(pair), _) => pair,
         (Err(_), Some(dir)) => pty::open_in(dir.as_fd()).at(Stage::Terminal, "/dev/pts/ptmx")?,
@@ -253,7 +288,13 @@ fn terminal(root: BorrowedFd<'_>, host_pts: Option<OwnedFd>, plan: &Process, soc
 }
 
 /// From root inside the container to the user's program.
-fn become_process(plan: &Process, socket: &OwnedFd, proc: &Proc, first: bool, init: bool) -> Outcome<Infallible> {
+fn become_process(
+    plan: &Process,
+    socket: &OwnedFd,
+    proc: &Proc,
+    first: bool,
+    init: bool,
+) -> Outcome<Infallible> {
     let warn = |text: String| report::say(socket.as_fd(), &Word::Warning(text));
     if let Some(score) = plan.oom_score_adj {
         // Lowering it needs CAP_SYS_RESOURCE, which a nested daemon may lack.
@@ -262,7 +303,8 @@ fn become_process(plan: &Process, socket: &OwnedFd, proc: &Proc, first: bool, in
         }
     }
     rlimits(plan, &warn)?;
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at(Stage::User, "/")?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .at(Stage::User, "/")?;
     let who = user::find(root.as_fd(), &plan.user, &plan.groups)?;
     drop(root);
     for n in 0..3 {
@@ -270,7 +312,9 @@ fn become_process(plan: &Process, socket: &OwnedFd, proc: &Proc, first: bool, in
     }
     if !plan.apparmor.is_empty() {
         let label = format!("exec {}", plan.apparmor);
-        proc.write_own("attr/apparmor/exec", &label).or_else(|_| proc.write_own("attr/exec", &label)).at(Stage::Label, plan.apparmor.as_str())?;
+        proc.write_own("attr/apparmor/exec", &label)
+            .or_else(|_| proc.write_own("attr/exec", &label))
+            .at(Stage::Label, plan.apparmor.as_str())?;
     }
     if !plan.selinux.is_empty() {
         proc.write_own("attr/exec", &plan.selinux).at(Stage::Label, plan.selinux.as_str())?;
@@ -287,10 +331,19 @@ fn become_process(plan: &Process, socket: &OwnedFd, proc: &Proc, first: bool, in
     capability::keep_over_setuid(false).at(Stage::Capabilities, "keep")?;
     let caps = plan.capabilities;
     // A filter may be loaded by CAP_SYS_ADMIN or under no_new_privs; in the first case the capability goes last.
-    let admin = if !plan.seccomp.is_empty() && !plan.no_new_privileges { 1 << capability::SYS_ADMIN } else { 0 };
-    let sets = capability::Sets { effective: caps.effective, permitted: caps.permitted, inheritable: caps.inheritable };
+    let admin =
+        if !plan.seccomp.is_empty() && !plan.no_new_privileges { 1 << capability::SYS_ADMIN } else { 0 };
+    let sets = capability::Sets {
+        effective: caps.effective,
+        permitted: caps.permitted,
+        inheritable: caps.inheritable,
+    };
     let have = capability::get().at(Stage::Capabilities, "read")?.permitted;
-    let wider = capability::Sets { effective: (sets.effective | admin) & have, permitted: (sets.permitted | admin) & have, inheritable: sets.inheritable & have };
+    let wider = capability::Sets {
+        effective: (sets.effective | admin) & have,
+        permitted: (sets.permitted | admin) & have,
+        inheritable: sets.inheritable & have,
+    };
     capability::set(wider).at(Stage::Capabilities, "set")?;
     capability::set_ambient(caps.ambient & have).at(Stage::Capabilities, "ambient set")?;
     die_with_parent();
@@ -304,7 +357,8 @@ fn become_process(plan: &Process, socket: &OwnedFd, proc: &Proc, first: bool, in
         env.push(format!("HOME={}", who.home));
     }
     let path = search::find(plan.args.first().map_or("", String::as_str), &env)?;
-    let strings = |items: &[String]| items.iter().map(|s| CString::new(s.as_str())).collect::<Result<Vec<_>, _>>();
+    let strings =
+        |items: &[String]| items.iter().map(|s| CString::new(s.as_str())).collect::<Result<Vec<_>, _>>();
     let (path, args, env) = match (CString::new(path), strings(&plan.args), strings(&env)) {
         (Ok(path), Ok(args), Ok(env)) => (path, args, env),
         _ => return Err(rustix::io::Errno::INVAL).at(Stage::Exec, "a zero byte in arguments or environment"),
@@ -317,7 +371,11 @@ fn become_process(plan: &Process, socket: &OwnedFd, proc: &Proc, first: bool, in
         process::load_seccomp(&plan.seccomp, plan.seccomp_flags).at(Stage::Seccomp, "filter")?;
     }
     if admin != 0 {
-        let last = capability::Sets { effective: sets.effective & have, permitted: sets.permitted & have, inheritable: sets.inheritable & have };
+        let last = capability::Sets {
+            effective: sets.effective & have,
+            permitted: sets.permitted & have,
+            inheritable: sets.inheritable & have,
+        };
         capability::set(last).at(Stage::Capabilities, "set")?;
     }
     if init {
@@ -344,7 +402,8 @@ fn rlimits(plan: &Process, warn: &dyn Fn(String)) -> Outcome<()> {
         }
         let (_, most) = process::rlimit(limit.resource).at(Stage::Rlimit, "read")?;
         let (soft, hard) = (limit.soft.min(most), limit.hard.min(most));
-        process::set_rlimit(limit.resource, soft, hard).at(Stage::Rlimit, format!("limit {}", limit.resource))?;
+        process::set_rlimit(limit.resource, soft, hard)
+            .at(Stage::Rlimit, format!("limit {}", limit.resource))?;
         warn(format!("resource limit {} could not be raised over {most}", limit.resource));
     }
     Ok(())
@@ -367,7 +426,8 @@ fn make_cwd(cwd: &str) -> Outcome<()> {
     if rustix::fs::stat(cwd).is_ok() {
         return Ok(());
     }
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at(Stage::Cwd, cwd)?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .at(Stage::Cwd, cwd)?;
     match mount::make_dir_in_root(root.as_fd(), cwd) {
         Ok(_) => Ok(()),
         // A read-only root: chdir says that it is missing.

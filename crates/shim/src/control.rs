@@ -5,7 +5,10 @@
 use crate::protocol::{MAX_TAIL, Op, RECORD, Reply, Request};
 use rustix::{
     io::Errno,
-    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags},
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+        SendFlags,
+    },
 };
 use std::{
     io::{IoSlice, IoSliceMut},
@@ -62,7 +65,9 @@ impl Control {
                 let mut record = [0; RECORD];
                 record.copy_from_slice(&self.head);
                 match Request::decode(&record) {
-                    Some(r) if r.tail as usize <= MAX_TAIL && (self.known || r.op == Op::Hello) => self.request = Some(r),
+                    Some(r) if r.tail as usize <= MAX_TAIL && (self.known || r.op == Op::Hello) => {
+                        self.request = Some(r)
+                    }
                     _ => return Input::Gone,
                 }
                 self.head = Vec::new();
@@ -84,7 +89,12 @@ impl Control {
         into.resize(want.min(have + (64 << 10)), 0);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let got = rustix::net::recvmsg(&self.socket, &mut [IoSliceMut::new(&mut into[have..])], &mut control, RecvFlags::CMSG_CLOEXEC);
+        let got = rustix::net::recvmsg(
+            &self.socket,
+            &mut [IoSliceMut::new(&mut into[have..])],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        );
         into.truncate(have + got.as_ref().map_or(0, |g| g.bytes));
         let got = got?.bytes;
         for message in control.drain() {
@@ -104,7 +114,12 @@ impl Control {
         if !fds.is_empty() {
             control.push(SendAncillaryMessage::ScmRights(fds));
         }
-        let sent = rustix::net::sendmsg(&self.socket, &[IoSlice::new(&head), IoSlice::new(tail)], &mut control, SendFlags::NOSIGNAL);
+        let sent = rustix::net::sendmsg(
+            &self.socket,
+            &[IoSlice::new(&head), IoSlice::new(tail)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        );
         // Answers are few and short: a socket that is full belongs to a daemon that hangs.
         sent.is_ok_and(|n| n == head.len() + tail.len())
     }

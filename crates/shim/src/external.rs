@@ -13,7 +13,10 @@ use crate::{
 use minke_linux::{mount, namespace, pidfd, process};
 use rustix::{
     fs::{Mode, OFlags},
-    net::{AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags, SocketType},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags,
+        SocketType,
+    },
 };
 use std::{
     ffi::CString,
@@ -31,10 +34,14 @@ pub(crate) fn first(plan: &StartPlan, external: &External) -> Outcome<Task> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(Stage::External, "subreaper")?;
     // What a container of that id left behind; nothing, usually.
     delete(external, &plan.id);
-    let (streams, stdio) = Streams::make(plan.process.tty, plan.stdin, plan.stdin_once, true).at(Stage::Clone, "pipe")?;
+    let (streams, stdio) =
+        Streams::make(plan.process.tty, plan.stdin, plan.stdin_once, true).at(Stage::Clone, "pipe")?;
     let rootfs = format!("{}/rootfs", external.bundle);
     let args = ["create", "--bundle", external.bundle.as_str()];
-    let (pid, console) = run_with_console(external, &external.bundle, &args, &plan.id, plan.process.tty, stdio, || root(&plan.root, &rootfs))?;
+    let (pid, console) =
+        run_with_console(external, &external.bundle, &args, &plan.id, plan.process.tty, stdio, || {
+            root(&plan.root, &rootfs)
+        })?;
     task(FIRST, pid, streams, console)
 }
 
@@ -51,13 +58,21 @@ pub(crate) fn delete(external: &External, id: &str) {
 }
 
 /// Starts a further process; it runs when this returns.
-pub(crate) fn exec(plan: &ExecPlan, external: &External, container: &str, id: Id, client: Option<(OwnedFd, u8)>) -> Outcome<Task> {
-    let (mut streams, stdio) = Streams::make(plan.process.tty, plan.stdin, true, client.is_some()).at(Stage::Clone, "pipe")?;
+pub(crate) fn exec(
+    plan: &ExecPlan,
+    external: &External,
+    container: &str,
+    id: Id,
+    client: Option<(OwnedFd, u8)>,
+) -> Outcome<Task> {
+    let (mut streams, stdio) =
+        Streams::make(plan.process.tty, plan.stdin, true, client.is_some()).at(Stage::Clone, "pipe")?;
     if let Some((socket, wants)) = client {
         streams.attach(socket, wants).at(Stage::Clone, "client")?;
     }
     let args = ["exec", "--detach", "--process", external.bundle.as_str()];
-    let (pid, console) = run_with_console(external, &external.bundle, &args, container, plan.process.tty, stdio, || Ok(()))?;
+    let (pid, console) =
+        run_with_console(external, &external.bundle, &args, container, plan.process.tty, stdio, || Ok(()))?;
     let _ = std::fs::remove_file(&external.bundle);
     task(id, pid, streams, console)
 }
@@ -86,13 +101,26 @@ fn task(id: Id, pid: i32, mut streams: Streams, console: Option<OwnedFd>) -> Out
         streams.set_console(master).at(Stage::Terminal, "console")?;
     }
     let pidfd = pidfd::open(pid).at(Stage::External, "its process")?;
-    Ok(Task { id, pid, pidfd, report: None, streams, asker: None, warnings: String::new(), failure: None, size: None, ended: false })
+    Ok(Task {
+        id,
+        pid,
+        pidfd,
+        report: None,
+        streams,
+        asker: None,
+        warnings: String::new(),
+        failure: None,
+        size: None,
+        ended: false,
+    })
 }
 
 /// The container's root where the bundle says, in this process's own mount namespace.
 fn root(root: &Root, target: &str) -> Outcome<()> {
     mount::mount_path(None, "/", None, libc::MS_PRIVATE | libc::MS_REC, None).at(Stage::Root, "/")?;
-    let open = |path: &str| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let open = |path: &str| {
+        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    };
     let bound = |path: &str| mount::copy(open(path)?.as_fd(), true);
     let tree = match root {
         Root::Bind { path } => bound(path),
@@ -141,10 +169,13 @@ impl Console {
     fn listen(place: &str) -> Outcome<Console> {
         let (dir, name) = place.rsplit_once('/').unwrap_or((".", place));
         let name = format!("{name}.sock");
-        let dir = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at(Stage::Terminal, dir)?;
+        let dir = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .at(Stage::Terminal, dir)?;
         let path = format!("/proc/{}/fd/{}/{name}", std::process::id(), dir.as_raw_fd());
         let _ = rustix::fs::unlinkat(&dir, &name, rustix::fs::AtFlags::empty());
-        let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).at(Stage::Terminal, "socket")?;
+        let listener =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+                .at(Stage::Terminal, "socket")?;
         let address = SocketAddrUnix::new(path.as_str()).at(Stage::Terminal, path.as_str())?;
         rustix::net::bind(&listener, &address).at(Stage::Terminal, path.as_str())?;
         rustix::net::listen(&listener, 1).at(Stage::Terminal, path.as_str())?;
@@ -154,10 +185,17 @@ impl Console {
     /// The runtime has ended well: what it sent is there.
     fn take(self) -> Outcome<OwnedFd> {
         let _ = std::fs::remove_file(&self.path);
-        let socket = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC).at(Stage::Terminal, "accept")?;
+        let socket =
+            rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC).at(Stage::Terminal, "accept")?;
         let (mut name, mut space) = ([0u8; 4096], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))]);
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(&mut name)], &mut control, RecvFlags::CMSG_CLOEXEC).at(Stage::Terminal, "receive")?;
+        rustix::net::recvmsg(
+            &socket,
+            &mut [IoSliceMut::new(&mut name)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+        .at(Stage::Terminal, "receive")?;
         let mut fds = control.drain().filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(fds) => Some(fds),
             _ => None,
@@ -171,12 +209,25 @@ fn refused(detail: String) -> Failure {
 }
 
 /// Runs one command of the runtime to its end, in a mount namespace of its own.
-fn run(external: &External, place: &str, args: &[&str], stdio: [Option<OwnedFd>; 3], prepare: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
+fn run(
+    external: &External,
+    place: &str,
+    args: &[&str],
+    stdio: [Option<OwnedFd>; 3],
+    prepare: impl FnOnce() -> Outcome<()>,
+) -> Outcome<()> {
     let log = format!("{place}.log");
     let _ = std::fs::remove_file(&log);
     let global = ["--root", external.root.as_str(), "--log", log.as_str(), "--log-format", "text"];
-    let all = [external.path.as_str()].into_iter().chain(external.args.iter().map(String::as_str)).chain(global).chain(args.iter().copied());
-    let all = all.map(CString::new).collect::<Result<Vec<_>, _>>().map_err(|_| refused("a zero byte in an argument".into()))?;
+    let all = [external.path.as_str()]
+        .into_iter()
+        .chain(external.args.iter().map(String::as_str))
+        .chain(global)
+        .chain(args.iter().copied());
+    let all = all
+        .map(CString::new)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| refused("a zero byte in an argument".into()))?;
     // SAFETY: a shim has one thread.
     match unsafe { process::clone(namespace::MOUNT, None) }.at(Stage::Clone, "clone3")? {
         process::Cloned::Child => {
@@ -185,7 +236,10 @@ fn run(external: &External, place: &str, args: &[&str], stdio: [Option<OwnedFd>;
                 Err(failure) => failure,
             };
             // Told where the runtime would have told it.
-            let _ = std::fs::write(&log, format!("msg=\"{}: {} (errno {})\"\n", failure.stage.as_str(), failure.detail, failure.errno));
+            let _ = std::fs::write(
+                &log,
+                format!("msg=\"{}: {} (errno {})\"\n", failure.stage.as_str(), failure.detail, failure.errno),
+            );
             process::exit(125)
         }
         process::Cloned::Parent { pidfd, .. } => {
@@ -198,7 +252,11 @@ fn run(external: &External, place: &str, args: &[&str], stdio: [Option<OwnedFd>;
             };
             let complaint = read_log(&log);
             let _ = std::fs::remove_file(&log);
-            if ended.is_some_and(|status| status.exit_status() == Some(0)) { Ok(()) } else { Err(refused(complaint)) }
+            if ended.is_some_and(|status| status.exit_status() == Some(0)) {
+                Ok(())
+            } else {
+                Err(refused(complaint))
+            }
         }
     }
 }
@@ -207,7 +265,8 @@ fn run(external: &External, place: &str, args: &[&str], stdio: [Option<OwnedFd>;
 fn become_runtime(args: &[CString], stdio: &[Option<OwnedFd>; 3]) -> Outcome<()> {
     process::reset_signals();
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).at(Stage::Root, "/dev/null")?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .at(Stage::Root, "/dev/null")?;
     for (n, fd) in (0..).zip(stdio) {
         // SAFETY: 0 to 2 are this process's own standard descriptors; nobody holds an object of them.
         if unsafe { libc::dup2(fd.as_ref().unwrap_or(&null).as_raw_fd(), n) } == -1 {
@@ -217,7 +276,8 @@ fn become_runtime(args: &[CString], stdio: &[Option<OwnedFd>; 3]) -> Outcome<()>
     process::close_from_at_exec(3).at(Stage::External, "close descriptors")?;
     let args: Vec<_> = args.iter().map(CString::as_c_str).collect();
     let Some(path) = args.first() else { return Err(refused("no runtime".into())) };
-    let error = process::exec(path, &args, &[c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
+    let error =
+        process::exec(path, &args, &[c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
     Err(error).at(Stage::External, path.to_string_lossy())
 }
 
@@ -232,7 +292,10 @@ fn read_log(path: &str) -> String {
 }
 
 fn complaint(log: &str) -> String {
-    let last = log.lines().rfind(|line| line.contains("level=error") || line.contains("level=fatal")).or_else(|| log.lines().last());
+    let last = log
+        .lines()
+        .rfind(|line| line.contains("level=error") || line.contains("level=fatal"))
+        .or_else(|| log.lines().last());
     let line = last.unwrap_or("it failed and did not say why");
     let Some((_, rest)) = line.split_once("msg=\"") else { return line.trim().to_owned() };
     let mut text = String::new();

@@ -40,7 +40,18 @@ fn start(dir: &str) -> std::io::Result<()> {
     child::hide();
     let _ = rustix::process::setsid();
     // Stopping the daemon's session, group or terminal is nothing to a container.
-    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGPIPE, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGUSR1, libc::SIGUSR2] {
+    for signal in [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTERM,
+        libc::SIGPIPE,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+    ] {
         process::ignore_signal(signal);
     }
     rustix::process::umask(Mode::from_raw_mode(0o077));
@@ -52,7 +63,13 @@ fn start(dir: &str) -> std::io::Result<()> {
     let aside = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 10).map(IntoRawFd::into_raw_fd);
     let (from_dir, from_listener, from_null) = (aside(dir.as_fd())?, aside(stdin)?, aside(null.as_fd())?);
     drop((dir, null));
-    for (from, to, flags) in [(from_null, 0, 0), (from_null, 1, 0), (from_null, 2, 0), (from_dir, 3, libc::O_CLOEXEC), (from_listener, 4, libc::O_CLOEXEC)] {
+    for (from, to, flags) in [
+        (from_null, 0, 0),
+        (from_null, 1, 0),
+        (from_null, 2, 0),
+        (from_dir, 3, libc::O_CLOEXEC),
+        (from_listener, 4, libc::O_CLOEXEC),
+    ] {
         // SAFETY: no object owns these numbers.
         if unsafe { libc::dup3(from, to, flags) } == -1 {
             return Err(std::io::Error::last_os_error());

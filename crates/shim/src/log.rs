@@ -4,13 +4,17 @@
 
 pub mod clock;
 mod json;
-pub mod local;
 mod lines;
+pub mod local;
 
 use crate::plan::{Log as Plan, LogDriver};
 use clock::Clock;
 use lines::Lines;
-use std::{fs::File, io::{self, Write}, os::unix::fs::OpenOptionsExt};
+use std::{
+    fs::File,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+};
 
 /// Where output comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +53,15 @@ impl Log {
         };
         let file = open_file(&plan.path)?;
         let size = file.metadata()?.len();
-        let mut log = Log { plan: plan.clone(), file, size, buffer: Vec::new(), attributes, clock: Clock::default(), lines: Default::default() };
+        let mut log = Log {
+            plan: plan.clone(),
+            file,
+            size,
+            buffer: Vec::new(),
+            attributes,
+            clock: Clock::default(),
+            lines: Default::default(),
+        };
         log.begin_file();
         Ok(Some(log))
     }

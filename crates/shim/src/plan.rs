@@ -408,13 +408,27 @@ mod tests {
             root: Root::Overlay { lower: vec!["/l".into()], upper: "/u".into(), work: "/w".into() },
             root_read_only: true,
             root_propagation: 1,
-            steps: vec![Step::Mask { path: "/proc/keys".into() }, Step::Link { path: "/dev/fd".into(), to: "/proc/self/fd".into() }],
+            steps: vec![
+                Step::Mask { path: "/proc/keys".into() },
+                Step::Link { path: "/dev/fd".into(), to: "/proc/self/fd".into() },
+            ],
             sysctls: vec![("a.b".into(), "1".into())],
-            process: Process { args: vec!["true".into()], oom_score_adj: Some(-5), seccomp: vec![1; 8], ..Default::default() },
+            process: Process {
+                args: vec!["true".into()],
+                oom_score_adj: Some(-5),
+                seccomp: vec![1; 8],
+                ..Default::default()
+            },
             init: true,
             stdin: true,
             stdin_once: false,
-            log: Log { driver: LogDriver::JsonFile, path: "/p".into(), max_size: 5, max_files: 2, ..Default::default() },
+            log: Log {
+                driver: LogDriver::JsonFile,
+                path: "/p".into(),
+                max_size: 5,
+                max_files: 2,
+                ..Default::default()
+            },
             external: None,
         }
     }

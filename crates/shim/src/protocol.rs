@@ -163,7 +163,17 @@ pub enum Op {
 impl Op {
     /// By its number.
     pub fn from_number(number: u8) -> Option<Op> {
-        const ALL: [Op; 9] = [Op::Hello, Op::Go, Op::Signal, Op::Kill, Op::Resize, Op::Attach, Op::Exec, Op::ExecState, Op::Forget];
+        const ALL: [Op; 9] = [
+            Op::Hello,
+            Op::Go,
+            Op::Signal,
+            Op::Kill,
+            Op::Resize,
+            Op::Attach,
+            Op::Exec,
+            Op::ExecState,
+            Op::Forget,
+        ];
         ALL.get(usize::from(number).checked_sub(1)?).copied()
     }
 }
@@ -284,7 +294,20 @@ pub struct Reply {
 impl Reply {
     /// A plain one.
     pub fn new(kind: Kind, seq: u32) -> Self {
-        Reply { kind, phase: Phase::Waiting, stage: Stage::Plan, oom: false, seq, pid: 0, code: 0, errno: 0, tail: 0, time: 0, started: 0, id: FIRST }
+        Reply {
+            kind,
+            phase: Phase::Waiting,
+            stage: Stage::Plan,
+            oom: false,
+            seq,
+            pid: 0,
+            code: 0,
+            errno: 0,
+            tail: 0,
+            time: 0,
+            started: 0,
+            id: FIRST,
+        }
     }
 
     /// As a record.
@@ -308,8 +331,12 @@ impl Reply {
     /// From a record; `None` for what is unknown.
     pub fn decode(r: &[u8; RECORD]) -> Option<Self> {
         Some(Reply {
-            kind: [Kind::State, Kind::Done, Kind::Failed, Kind::Exit, Kind::Exec].into_iter().find(|k| *k as u8 == r[0])?,
-            phase: [Phase::Waiting, Phase::Running, Phase::Exited, Phase::Failed, Phase::Unknown].into_iter().find(|p| *p as u8 == r[1])?,
+            kind: [Kind::State, Kind::Done, Kind::Failed, Kind::Exit, Kind::Exec]
+                .into_iter()
+                .find(|k| *k as u8 == r[0])?,
+            phase: [Phase::Waiting, Phase::Running, Phase::Exited, Phase::Failed, Phase::Unknown]
+                .into_iter()
+                .find(|p| *p as u8 == r[1])?,
             stage: Stage::from_number(r[2])?,
             oom: r[3] != 0,
             seq: word(r, 4) as u32,
@@ -367,7 +394,19 @@ mod tests {
     fn requests_and_replies_survive_the_way() {
         let request = Request { op: Op::Exec, flags: 5, seq: 7, a: -1, b: 3, tail: 99, id: [9; 32] };
         assert_eq!(Request::decode(&request.encode()), Some(request));
-        let reply = Reply { phase: Phase::Exited, stage: Stage::Exec, oom: true, pid: 4, code: 137, errno: 2, tail: 8, time: -5, started: i64::MAX, id: [3; 32], ..Reply::new(Kind::Exit, 1) };
+        let reply = Reply {
+            phase: Phase::Exited,
+            stage: Stage::Exec,
+            oom: true,
+            pid: 4,
+            code: 137,
+            errno: 2,
+            tail: 8,
+            time: -5,
+            started: i64::MAX,
+            id: [3; 32],
+            ..Reply::new(Kind::Exit, 1)
+        };
         assert_eq!(Reply::decode(&reply.encode()), Some(reply));
     }
 

@@ -99,7 +99,11 @@ fn reap(child: i32) {
             return;
         }
         if pid == child {
-            process::exit(if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) });
+            process::exit(if libc::WIFSIGNALED(status) {
+                128 + libc::WTERMSIG(status)
+            } else {
+                libc::WEXITSTATUS(status)
+            });
         }
     }
 }

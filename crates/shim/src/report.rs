@@ -4,7 +4,10 @@
 
 use crate::protocol::Stage;
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
 use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
@@ -36,7 +39,11 @@ pub(crate) trait At<T> {
 
 impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
     fn at(self, stage: Stage, detail: impl Into<String>) -> Outcome<T> {
-        self.map_err(|e| Failure { stage, errno: e.into().raw_os_error().unwrap_or(0), detail: detail.into() })
+        self.map_err(|e| Failure {
+            stage,
+            errno: e.into().raw_os_error().unwrap_or(0),
+            detail: detail.into(),
+        })
     }
 }
 
@@ -78,7 +85,12 @@ pub(crate) fn hear(socket: BorrowedFd<'_>) -> io::Result<Option<Word>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = loop {
-        match rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match rustix::net::recvmsg(
+            socket,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        ) {
             // Told once, before its last words, of a child that ended with a word of ours unread.
             Err(Errno::CONNRESET | Errno::INTR) => continue,
             got => break got?.bytes,

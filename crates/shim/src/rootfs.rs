@@ -49,13 +49,16 @@ fn host(path: &str) -> Result<OwnedFd, Errno> {
 impl RootFs {
     /// Makes the root and puts it on top of the host's in this mount namespace.
     pub(crate) fn make(plan: &StartPlan) -> Outcome<RootFs> {
-        let travel = if plan.root_propagation == 0 { libc::MS_PRIVATE | libc::MS_REC } else { plan.root_propagation };
+        let travel =
+            if plan.root_propagation == 0 { libc::MS_PRIVATE | libc::MS_REC } else { plan.root_propagation };
         mount::mount_path(None, "/", None, travel | libc::MS_REC, None).at(Stage::Root, "/")?;
         let early = plan
             .steps
             .iter()
             .map(|step| match step {
-                Step::Bind { source, subpath, recursive, propagation, .. } if propagation & (libc::MS_SHARED | libc::MS_SLAVE) != 0 => {
+                Step::Bind { source, subpath, recursive, propagation, .. }
+                    if propagation & (libc::MS_SHARED | libc::MS_SLAVE) != 0 =>
+                {
                     copy_source(source, subpath, *recursive).map(Some)
                 }
                 // Another container's: joining its mount namespace leaves this one's root for a moment.
@@ -71,7 +74,9 @@ impl RootFs {
         let root = match &plan.root {
             Root::Bind { path } => bound(path)?,
             Root::Overlay { lower, upper, .. } if lower.is_empty() => bound(upper)?,
-            Root::Overlay { lower, upper, work } => mount::overlay(lower, Some((upper, work))).at(Stage::Root, upper.as_str())?,
+            Root::Overlay { lower, upper, work } => {
+                mount::overlay(lower, Some((upper, work))).at(Stage::Root, upper.as_str())?
+            }
         };
         let top = host("/").at(Stage::Root, "/")?;
         mount::attach(root.as_fd(), top.as_fd()).at(Stage::Root, "/")?;
@@ -90,7 +95,9 @@ impl RootFs {
 
     fn step(&mut self, index: usize, step: &Step) -> Outcome<()> {
         match step {
-            Step::Mount { fstype, source, target, flags, data, propagation } => self.mount(fstype, source, target, *flags, data, *propagation),
+            Step::Mount { fstype, source, target, flags, data, propagation } => {
+                self.mount(fstype, source, target, *flags, data, *propagation)
+            }
             Step::Bind { source, subpath, target, recursive, flags, depth, propagation } => {
                 let tree = match self.early.get_mut(index).and_then(Option::take) {
                     Some(tree) => tree,
@@ -99,9 +106,12 @@ impl RootFs {
                 self.bind(tree, target, *recursive, *flags, *depth, *propagation)
             }
             Step::Layers { lower, subpath, target } => self.layers(lower, subpath, target),
-            Step::Node { path, kind, major, minor, mode, uid, gid } => self.node(path, *kind, (*major, *minor), *mode, (*uid, *gid)),
+            Step::Node { path, kind, major, minor, mode, uid, gid } => {
+                self.node(path, *kind, (*major, *minor), *mode, (*uid, *gid))
+            }
             Step::Link { path, to } => {
-                let (parent, name) = mount::make_parent_in_root(self.fd(), path).at(Stage::Mount, path.as_str())?;
+                let (parent, name) =
+                    mount::make_parent_in_root(self.fd(), path).at(Stage::Mount, path.as_str())?;
                 match rustix::fs::symlinkat(to.as_str(), &parent, name) {
                     Ok(()) | Err(Errno::EXIST) => Ok(()),
                     Err(e) => Err(e).at(Stage::Mount, path.as_str()),
@@ -112,13 +122,22 @@ impl RootFs {
         }
     }
 
-    fn mount(&self, fstype: &str, source: &str, target: &str, flags: u64, data: &str, propagation: u64) -> Outcome<()> {
+    fn mount(
+        &self,
+        fstype: &str,
+        source: &str,
+        target: &str,
+        flags: u64,
+        data: &str,
+        propagation: u64,
+    ) -> Outcome<()> {
         let existed = mount::open_in_root(self.fd(), target, OFlags::PATH | OFlags::DIRECTORY).is_ok();
         let mut fd = mount::make_dir_in_root(self.fd(), target).at(Stage::Mount, target)?;
         if matches!(fstype, "proc" | "sysfs") {
             // A link in their place would let the image say where they go (CVE-2019-19921, CVE-2023-27561).
             let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-            fd = mount::resolve(self.fd(), target, OFlags::PATH | OFlags::DIRECTORY, how).at(Stage::Mount, target)?;
+            fd = mount::resolve(self.fd(), target, OFlags::PATH | OFlags::DIRECTORY, how)
+                .at(Stage::Mount, target)?;
         }
         refuse_inside_proc(fd.as_fd(), target)?;
         let mut data = data.to_owned();
@@ -130,15 +149,30 @@ impl RootFs {
         mount::mount(fstype, source, fd.as_fd(), flags, &data).at(Stage::Mount, target)?;
         if propagation != 0 {
             let top = mount::open_in_root(self.fd(), target, OFlags::PATH).at(Stage::Mount, target)?;
-            mount::mount_path(None, &mount::fd_path(&top), None, propagation, None).at(Stage::Mount, target)?;
+            mount::mount_path(None, &mount::fd_path(&top), None, propagation, None)
+                .at(Stage::Mount, target)?;
         }
         Ok(())
     }
 
-    fn bind(&self, tree: OwnedFd, target: &str, recursive: bool, flags: u64, depth: ReadOnlyDepth, propagation: u64) -> Outcome<()> {
+    fn bind(
+        &self,
+        tree: OwnedFd,
+        target: &str,
+        recursive: bool,
+        flags: u64,
+        depth: ReadOnlyDepth,
+        propagation: u64,
+    ) -> Outcome<()> {
         let dir = mount::is_dir(tree.as_fd()).at(Stage::Mount, target)?;
-        let fd = if dir { mount::make_dir_in_root(self.fd(), target) } else { mount::make_file_in_root(self.fd(), target) }.at(Stage::Mount, target)?;
-        let covers_proc = target.trim_end_matches('/') == "/proc" && mount::magic(&tree).is_ok_and(|m| m == mount::PROC_MAGIC);
+        let fd = if dir {
+            mount::make_dir_in_root(self.fd(), target)
+        } else {
+            mount::make_file_in_root(self.fd(), target)
+        }
+        .at(Stage::Mount, target)?;
+        let covers_proc = target.trim_end_matches('/') == "/proc"
+            && mount::magic(&tree).is_ok_and(|m| m == mount::PROC_MAGIC);
         if !covers_proc && !PROC_ALLOWED.contains(&target) {
             refuse_inside_proc(fd.as_fd(), target)?;
         }
@@ -148,11 +182,14 @@ impl RootFs {
         let attributes = flags & mount::ATTRIBUTES;
         if travels || attributes != 0 {
             let done = match travels {
-                true => mount::set_attributes(tree.as_fd(), 0, propagation, deep).and_then(|()| mount::set_attributes(tree.as_fd(), attributes, 0, false)),
+                true => mount::set_attributes(tree.as_fd(), 0, propagation, deep)
+                    .and_then(|()| mount::set_attributes(tree.as_fd(), attributes, 0, false)),
                 false => mount::set_attributes(tree.as_fd(), attributes, 0, false),
             };
             match done {
-                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => return self.bind_before_5_12(&tree, fd.as_fd(), target, flags, depth, propagation),
+                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+                    return self.bind_before_5_12(&tree, fd.as_fd(), target, flags, depth, propagation);
+                }
                 done => done.at(Stage::Mount, target)?,
             }
         }
@@ -166,7 +203,15 @@ impl RootFs {
     }
 
     /// Attributes by remount, once the mount is in its place; mounts below cannot be made read-only.
-    fn bind_before_5_12(&self, tree: &OwnedFd, at: BorrowedFd<'_>, target: &str, flags: u64, depth: ReadOnlyDepth, propagation: u64) -> Outcome<()> {
+    fn bind_before_5_12(
+        &self,
+        tree: &OwnedFd,
+        at: BorrowedFd<'_>,
+        target: &str,
+        flags: u64,
+        depth: ReadOnlyDepth,
+        propagation: u64,
+    ) -> Outcome<()> {
         if depth == ReadOnlyDepth::All && flags & libc::MS_RDONLY != 0 {
             return Err(Failure { stage: Stage::Mount, errno: libc::ENOSYS, detail: target.into() });
         }
@@ -175,7 +220,14 @@ impl RootFs {
         mount::mount_path(None, &path, None, propagation, None).at(Stage::Mount, target)?;
         if flags & mount::ATTRIBUTES != 0 {
             let have = rustix::fs::fstatvfs(tree).at(Stage::Mount, target)?.f_flag.bits() & mount::ATTRIBUTES;
-            mount::mount_path(None, &path, None, libc::MS_REMOUNT | libc::MS_BIND | (flags & mount::ATTRIBUTES) | have, None).at(Stage::Mount, target)?;
+            mount::mount_path(
+                None,
+                &path,
+                None,
+                libc::MS_REMOUNT | libc::MS_BIND | (flags & mount::ATTRIBUTES) | have,
+                None,
+            )
+            .at(Stage::Mount, target)?;
         }
         Ok(())
     }
@@ -201,22 +253,44 @@ impl RootFs {
         mount::attach(copy.as_fd(), tree.as_fd()).at(Stage::Mount, target)
     }
 
-    fn node(&self, path: &str, kind: u32, (major, minor): (u32, u32), mode: u32, (uid, gid): (u32, u32)) -> Outcome<()> {
+    fn node(
+        &self,
+        path: &str,
+        kind: u32,
+        (major, minor): (u32, u32),
+        mode: u32,
+        (uid, gid): (u32, u32),
+    ) -> Outcome<()> {
         let (parent, name) = mount::make_parent_in_root(self.fd(), path).at(Stage::Device, path)?;
         let device = rustix::fs::makedev(major, minor);
-        let made = rustix::fs::mknodat(&parent, name, rustix::fs::FileType::from_raw_mode(kind), Mode::from_raw_mode(mode), device);
+        let made = rustix::fs::mknodat(
+            &parent,
+            name,
+            rustix::fs::FileType::from_raw_mode(kind),
+            Mode::from_raw_mode(mode),
+            device,
+        );
         match made {
             Ok(()) if (uid, gid) == (0, 0) => return Ok(()),
             Ok(()) => {
                 let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
-                return rustix::fs::chownat(&parent, name, Some(uid), Some(gid), rustix::fs::AtFlags::SYMLINK_NOFOLLOW).at(Stage::Device, path);
+                return rustix::fs::chownat(
+                    &parent,
+                    name,
+                    Some(uid),
+                    Some(gid),
+                    rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+                )
+                .at(Stage::Device, path);
             }
             Err(Errno::EXIST | Errno::PERM) => {}
             Err(e) => return Err(e).at(Stage::Device, path),
         }
         // Something is there, or nodes may not be made here: the host's own node is bound, if it is the right one.
         let there = mount::make_file_in_root(self.fd(), path).at(Stage::Device, path)?;
-        let same = |fd: &OwnedFd| rustix::fs::fstat(fd).is_ok_and(|s| s.st_mode & libc::S_IFMT == kind && s.st_rdev == device);
+        let same = |fd: &OwnedFd| {
+            rustix::fs::fstat(fd).is_ok_and(|s| s.st_mode & libc::S_IFMT == kind && s.st_rdev == device)
+        };
         if same(&there) {
             return Ok(());
         }
@@ -229,7 +303,11 @@ impl RootFs {
     }
 
     fn mask(&mut self, path: &str) -> Outcome<()> {
-        let Some(fd) = optional(mount::open_in_root(self.root.as_fd(), path, OFlags::PATH)).at(Stage::Mask, path)? else { return Ok(()) };
+        let Some(fd) =
+            optional(mount::open_in_root(self.root.as_fd(), path, OFlags::PATH)).at(Stage::Mask, path)?
+        else {
+            return Ok(());
+        };
         let cover = if mount::is_dir(fd.as_fd()).at(Stage::Mask, path)? {
             // The first cover is the mount itself, further ones are copies of it.
             match &self.empty {
@@ -248,8 +326,12 @@ impl RootFs {
     }
 
     fn read_only(&self, path: &str) -> Outcome<()> {
-        let Some(fd) = optional(mount::open_in_root(self.fd(), path, OFlags::PATH)).at(Stage::Mask, path)? else { return Ok(()) };
-        if mount::is_root(fd.as_fd()) && mount::set_attributes(fd.as_fd(), libc::MS_RDONLY, 0, false).is_ok() {
+        let Some(fd) = optional(mount::open_in_root(self.fd(), path, OFlags::PATH)).at(Stage::Mask, path)?
+        else {
+            return Ok(());
+        };
+        if mount::is_root(fd.as_fd()) && mount::set_attributes(fd.as_fd(), libc::MS_RDONLY, 0, false).is_ok()
+        {
             // A mount of its own needs no second one on top; what is mounted below says for itself.
             return Ok(());
         }
@@ -257,8 +339,16 @@ impl RootFs {
         match mount::set_attributes(tree.as_fd(), libc::MS_RDONLY, 0, true) {
             Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
                 mount::attach(tree.as_fd(), fd.as_fd()).at(Stage::Mask, path)?;
-                let have = rustix::fs::fstatvfs(&tree).at(Stage::Mask, path)?.f_flag.bits() & mount::ATTRIBUTES;
-                mount::mount_path(None, &mount::fd_path(&tree), None, libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | have, None).at(Stage::Mask, path)
+                let have =
+                    rustix::fs::fstatvfs(&tree).at(Stage::Mask, path)?.f_flag.bits() & mount::ATTRIBUTES;
+                mount::mount_path(
+                    None,
+                    &mount::fd_path(&tree),
+                    None,
+                    libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | have,
+                    None,
+                )
+                .at(Stage::Mask, path)
             }
             done => {
                 done.at(Stage::Mask, path)?;
@@ -280,7 +370,14 @@ impl RootFs {
         if read_only {
             match mount::set_attributes(self.fd(), libc::MS_RDONLY, 0, false) {
                 Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
-                    mount::mount_path(None, &mount::fd_path(&self.root), None, libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY, None).at(Stage::Root, "/")?;
+                    mount::mount_path(
+                        None,
+                        &mount::fd_path(&self.root),
+                        None,
+                        libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY,
+                        None,
+                    )
+                    .at(Stage::Root, "/")?;
                 }
                 done => done.at(Stage::Root, "/")?,
             }
@@ -310,7 +407,8 @@ fn bound(path: &str) -> Outcome<OwnedFd> {
 fn copy_source(source: &str, subpath: &str, recursive: bool) -> Outcome<OwnedFd> {
     let mut fd = host(source).at(Stage::Mount, source)?;
     if !subpath.is_empty() {
-        fd = mount::open_in_root(fd.as_fd(), subpath, OFlags::PATH).at(Stage::Mount, format!("{source}/{subpath}"))?;
+        fd = mount::open_in_root(fd.as_fd(), subpath, OFlags::PATH)
+            .at(Stage::Mount, format!("{source}/{subpath}"))?;
     }
     mount::copy(fd.as_fd(), recursive).at(Stage::Mount, source)
 }
@@ -323,7 +421,8 @@ fn inside_container(source: &str) -> Option<(i32, &str)> {
 
 /// A copy of a mount of another container; `path` never leads out of its root.
 fn copy_from_container(pid: i32, path: &str, recursive: bool) -> Outcome<OwnedFd> {
-    let own = rustix::fs::open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at(Stage::Mount, path)?;
+    let own = rustix::fs::open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .at(Stage::Mount, path)?;
     let top = host("/").at(Stage::Mount, path)?;
     let theirs = namespace::open(pid, "mnt").at(Stage::Mount, path)?;
     namespace::join(theirs.as_fd(), namespace::MOUNT).at(Stage::Mount, path)?;
@@ -350,7 +449,11 @@ fn real_null() -> Outcome<OwnedFd> {
 /// Nothing may be mounted over files of procfs: a container would be told lies about its own confinement.
 fn refuse_inside_proc(fd: BorrowedFd<'_>, target: &str) -> Outcome<()> {
     if mount::magic(fd).at(Stage::Mount, target)? == mount::PROC_MAGIC {
-        return Err(Failure { stage: Stage::Mount, errno: 0, detail: format!("{target:?} cannot be mounted because it is inside /proc") });
+        return Err(Failure {
+            stage: Stage::Mount,
+            errno: 0,
+            detail: format!("{target:?} cannot be mounted because it is inside /proc"),
+        });
     }
     Ok(())
 }

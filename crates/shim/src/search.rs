@@ -16,7 +16,10 @@ pub(crate) fn find(name: &str, env: &[String]) -> Outcome<String> {
     }
     // The last of several wins, as with setenv.
     let path = env.iter().rev().find_map(|e| e.strip_prefix("PATH=")).unwrap_or("");
-    let candidates = path.split(':').filter(|dir| dir.starts_with('/')).map(|dir| format!("{}/{name}", dir.trim_end_matches('/')));
+    let candidates = path
+        .split(':')
+        .filter(|dir| dir.starts_with('/'))
+        .map(|dir| format!("{}/{name}", dir.trim_end_matches('/')));
     let missing = Failure { stage: Stage::Exec, errno: libc::ENOENT, detail: name.into() };
     if name.is_empty() {
         return Err(missing);
@@ -30,7 +33,11 @@ fn check(path: &str) -> Outcome<()> {
     if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
         return Err(Failure { stage: Stage::Exec, errno: libc::EISDIR, detail: path.into() });
     }
-    let name = CString::new(path).map_err(|_| Failure { stage: Stage::Exec, errno: libc::EINVAL, detail: path.into() })?;
+    let name = CString::new(path).map_err(|_| Failure {
+        stage: Stage::Exec,
+        errno: libc::EINVAL,
+        detail: path.into(),
+    })?;
     process::may_execute(&name).at(Stage::Exec, path)
 }
 

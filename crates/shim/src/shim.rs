@@ -104,7 +104,12 @@ pub(crate) fn run(dir: OwnedFd, listener: OwnedFd) -> io::Result<()> {
 }
 
 fn read_file(dir: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
-    let fd = rustix::fs::openat(dir, name, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+    let fd = rustix::fs::openat(
+        dir,
+        name,
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
     let mut bytes = Vec::new();
     std::fs::File::from(fd).take(protocol::MAX_TAIL as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -120,7 +125,8 @@ impl Shim {
     /// Phase one.
     fn create(&mut self, plan: &StartPlan) -> Outcome<()> {
         let first = match &plan.external {
-            Some(external) => external::first(plan, external).inspect(|first| external::enter_unified(&plan.cgroups.unified, first.pid))?,
+            Some(external) => external::first(plan, external)
+                .inspect(|first| external::enter_unified(&plan.cgroups.unified, first.pid))?,
             None => task::first(plan, &self.home)?,
         };
         self.state.pid = first.pid;
@@ -259,11 +265,11 @@ impl Shim {
 
     fn accept(&mut self) {
         let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
-        if let Ok(socket) = rustix::net::accept_with(&self.listener, flags) {
-            if self.controls.len() < MAX_CONTROLS {
-                self.controls.push(Control::new(self.next_control, socket));
-                self.next_control += 1;
-            }
+        if let Ok(socket) = rustix::net::accept_with(&self.listener, flags)
+            && self.controls.len() < MAX_CONTROLS
+        {
+            self.controls.push(Control::new(self.next_control, socket));
+            self.next_control += 1;
         }
     }
 
@@ -304,7 +310,11 @@ impl Shim {
                 }
             }
             Op::Attach => {
-                let attached = self.first.as_mut().zip(fd).is_some_and(|(first, fd)| first.streams.attach(fd, request.flags).is_ok());
+                let attached = self
+                    .first
+                    .as_mut()
+                    .zip(fd)
+                    .is_some_and(|(first, fd)| first.streams.attach(fd, request.flags).is_ok());
                 if !attached {
                     done.kind = Kind::Failed;
                 }
@@ -331,7 +341,9 @@ impl Shim {
         let reply = Reply { seq: request.seq, ..*state };
         let detail = failure.as_ref().map_or("", |f| f.detail.as_str());
         let fds: Vec<_> = match (&*first, &*netns) {
-            (Some(first), Some(netns)) if matches!(state.phase, Phase::Waiting | Phase::Running) => vec![first.pidfd.as_fd(), netns.as_fd()],
+            (Some(first), Some(netns)) if matches!(state.phase, Phase::Waiting | Phase::Running) => {
+                vec![first.pidfd.as_fd(), netns.as_fd()]
+            }
             _ => Vec::new(),
         };
         controls.retain_mut(|c| {
@@ -360,14 +372,23 @@ impl Shim {
                 }
             }
             _ => {
-                let failure = self.failure.clone().unwrap_or(Failure { stage: Stage::Gone, errno: 0, detail: "the container was started before".into() });
+                let failure = self.failure.clone().unwrap_or(Failure {
+                    stage: Stage::Gone,
+                    errno: 0,
+                    detail: "the container was started before".into(),
+                });
                 self.answer_failure(number, seq, &failure);
             }
         }
     }
 
     fn answer_failure(&mut self, number: u64, seq: u32, failure: &Failure) {
-        let reply = Reply { phase: Phase::Failed, stage: failure.stage, errno: failure.errno, ..Reply::new(Kind::Failed, seq) };
+        let reply = Reply {
+            phase: Phase::Failed,
+            stage: failure.stage,
+            errno: failure.errno,
+            ..Reply::new(Kind::Failed, seq)
+        };
         self.answer(number, reply, failure.detail.as_bytes());
     }
 
@@ -386,12 +407,29 @@ impl Shim {
     }
 
     fn try_exec(&mut self, request: Request, tail: &[u8], fd: Option<OwnedFd>) -> Outcome<Task> {
-        let plan = ExecPlan::decode(tail).map_err(|e| Failure { stage: Stage::Plan, errno: 0, detail: e.to_string() })?;
-        let id = protocol::parse_id(&plan.id).ok_or(Failure { stage: Stage::Plan, errno: 0, detail: "id".into() })?;
-        if self.state.phase != Phase::Running || self.done.iter().any(|d| d.0 == id) || self.execs.iter().any(|t| t.id == id) {
-            return Err(Failure { stage: Stage::Gone, errno: libc::ESRCH, detail: "the container is not running".into() });
+        let plan = ExecPlan::decode(tail).map_err(|e| Failure {
+            stage: Stage::Plan,
+            errno: 0,
+            detail: e.to_string(),
+        })?;
+        let id = protocol::parse_id(&plan.id).ok_or(Failure {
+            stage: Stage::Plan,
+            errno: 0,
+            detail: "id".into(),
+        })?;
+        if self.state.phase != Phase::Running
+            || self.done.iter().any(|d| d.0 == id)
+            || self.execs.iter().any(|t| t.id == id)
+        {
+            return Err(Failure {
+                stage: Stage::Gone,
+                errno: libc::ESRCH,
+                detail: "the container is not running".into(),
+            });
         }
-        let Some(first) = &self.first else { return Err(Failure { stage: Stage::Gone, errno: libc::ESRCH, detail: String::new() }) };
+        let Some(first) = &self.first else {
+            return Err(Failure { stage: Stage::Gone, errno: libc::ESRCH, detail: String::new() });
+        };
         if let Some((external, (_, name))) = plan.external.as_ref().zip(self.external.as_ref()) {
             return external::exec(&plan, external, name, id, fd.map(|fd| (fd, request.flags)));
         }
@@ -429,7 +467,11 @@ impl Shim {
             self.state.started = time;
         }
         if let Some((number, seq)) = asker {
-            self.answer(number, Reply { phase: Phase::Running, pid, time, started: time, id, ..Reply::new(Kind::Done, seq) }, warnings.as_bytes());
+            self.answer(
+                number,
+                Reply { phase: Phase::Running, pid, time, started: time, id, ..Reply::new(Kind::Done, seq) },
+                warnings.as_bytes(),
+            );
         }
     }
 
@@ -470,7 +512,11 @@ impl Shim {
             log.finish();
         }
         if !started {
-            let failure = failure.or(self.failure.take()).unwrap_or(Failure { stage: Stage::Gone, errno: 0, detail: format!("it ended with code {code} before its exec") });
+            let failure = failure.or(self.failure.take()).unwrap_or(Failure {
+                stage: Stage::Gone,
+                errno: 0,
+                detail: format!("it ended with code {code} before its exec"),
+            });
             self.fail(failure.clone());
             if let Some((number, seq)) = asker {
                 self.answer_failure(number, seq, &failure);
@@ -495,32 +541,44 @@ impl Shim {
             self.done.pop_front();
         }
         if let (Some((number, seq)), failure) = (asker, failure) {
-            let failure = failure.unwrap_or(Failure { stage: Stage::Gone, errno: 0, detail: format!("it ended with code {code} before its exec") });
+            let failure = failure.unwrap_or(Failure {
+                stage: Stage::Gone,
+                errno: 0,
+                detail: format!("it ended with code {code} before its exec"),
+            });
             self.execs.retain(|t| t.id != id);
             return self.answer_failure(number, seq, &failure);
         }
         self.done.push_back((id, pid, code));
-        self.tell_all(Reply { phase: Phase::Exited, pid, code, time: clock::now(), id, ..Reply::new(Kind::Exec, 0) });
+        self.tell_all(Reply {
+            phase: Phase::Exited,
+            pid,
+            code,
+            time: clock::now(),
+            id,
+            ..Reply::new(Kind::Exec, 0)
+        });
     }
 
     /// Keeps the exit for a daemon that is not there now: whole, or not at all.
     fn write_exit(&mut self) {
         use rustix::fs::{Mode, OFlags};
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        if let Ok(file) = rustix::fs::openat(&self.dir, "exit.new", flags, Mode::from_raw_mode(0o600)) {
-            if rustix::io::write(&file, &self.state.encode()).is_ok() {
-                let _ = rustix::fs::renameat(&self.dir, "exit.new", &self.dir, "exit");
-            }
+        if let Ok(file) = rustix::fs::openat(&self.dir, "exit.new", flags, Mode::from_raw_mode(0o600))
+            && rustix::io::write(&file, &self.state.encode()).is_ok()
+        {
+            let _ = rustix::fs::renameat(&self.dir, "exit.new", &self.dir, "exit");
         }
     }
 
     /// Whether the kernel killed something in the container for memory.
     fn had_oom(&self) -> bool {
         let dir = &self.cgroups.memory;
-        !dir.is_empty() && ["memory.events", "memory.oom_control"].iter().any(|name| {
-            let text = std::fs::read_to_string(format!("{dir}/{name}")).unwrap_or_default();
-            text.lines().filter_map(|l| l.strip_prefix("oom_kill ")).any(|n| n.trim() != "0")
-        })
+        !dir.is_empty()
+            && ["memory.events", "memory.oom_control"].iter().any(|name| {
+                let text = std::fs::read_to_string(format!("{dir}/{name}")).unwrap_or_default();
+                text.lines().filter_map(|l| l.strip_prefix("oom_kill ")).any(|n| n.trim() != "0")
+            })
     }
 
     fn kill_all(&mut self) {
@@ -534,13 +592,19 @@ impl Shim {
 
     /// Every process in the container's cgroup; new ones that they make meanwhile are met in the next round.
     fn kill_cgroup(&self) {
-        if !self.cgroups.unified.is_empty() && std::fs::write(format!("{}/cgroup.kill", self.cgroups.unified), "1").is_ok() {
+        if !self.cgroups.unified.is_empty()
+            && std::fs::write(format!("{}/cgroup.kill", self.cgroups.unified), "1").is_ok()
+        {
             return;
         }
         let dir = self.cgroups.legacy.first().unwrap_or(&self.cgroups.unified);
         for _ in 0..16 {
             let text = std::fs::read_to_string(format!("{dir}/cgroup.procs")).unwrap_or_default();
-            let mut alive = text.lines().filter_map(|l| l.parse().ok()).filter_map(|pid| pidfd::open(pid).ok()).peekable();
+            let mut alive = text
+                .lines()
+                .filter_map(|l| l.parse().ok())
+                .filter_map(|pid| pidfd::open(pid).ok())
+                .peekable();
             if alive.peek().is_none() {
                 return;
             }

@@ -55,7 +55,12 @@ impl Client {
     fn send(&mut self, head: &[u8], body: &[u8]) -> bool {
         let mut sent = 0;
         if !self.waiting() {
-            sent = match rustix::net::sendmsg(&self.socket, &[IoSlice::new(head), IoSlice::new(body)], &mut Default::default(), rustix::net::SendFlags::NOSIGNAL) {
+            sent = match rustix::net::sendmsg(
+                &self.socket,
+                &[IoSlice::new(head), IoSlice::new(body)],
+                &mut Default::default(),
+                rustix::net::SendFlags::NOSIGNAL,
+            ) {
                 Ok(n) => n,
                 Err(Errno::AGAIN | Errno::INTR) => 0,
                 Err(_) => return false,
@@ -73,7 +78,8 @@ impl Client {
     /// Sends what waits. False: it is gone.
     fn flush(&mut self) -> bool {
         while self.waiting() {
-            match rustix::net::send(&self.socket, &self.queue[self.sent..], rustix::net::SendFlags::NOSIGNAL) {
+            match rustix::net::send(&self.socket, &self.queue[self.sent..], rustix::net::SendFlags::NOSIGNAL)
+            {
                 Ok(n) => {
                     self.sent += n;
                     self.stalled = self.full().then(Instant::now);
@@ -128,7 +134,12 @@ pub(crate) enum Part {
 
 impl Streams {
     /// Makes the pipes of a process and gives its ends; with a terminal they come later, from inside.
-    pub(crate) fn make(tty: bool, stdin: bool, once: bool, output: bool) -> std::io::Result<(Streams, [Option<OwnedFd>; 3])> {
+    pub(crate) fn make(
+        tty: bool,
+        stdin: bool,
+        once: bool,
+        output: bool,
+    ) -> std::io::Result<(Streams, [Option<OwnedFd>; 3])> {
         let mut streams = Streams { tty, once: once && !tty, ..Default::default() };
         let mut theirs = [None, None, None];
         if tty {

@@ -60,7 +60,8 @@ fn own(name: &str) -> std::io::Result<OwnedFd> {
 }
 
 fn socket() -> Outcome<(OwnedFd, OwnedFd)> {
-    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).at(Stage::Clone, "socketpair")
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .at(Stage::Clone, "socketpair")
 }
 
 /// The v2 cgroup to be born in.
@@ -68,7 +69,13 @@ fn unified(cgroups: &Cgroups) -> Outcome<Option<OwnedFd>> {
     if cgroups.unified.is_empty() {
         return Ok(None);
     }
-    rustix::fs::open(cgroups.unified.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map(Some).at(Stage::Cgroup, cgroups.unified.as_str())
+    rustix::fs::open(
+        cgroups.unified.as_str(),
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map(Some)
+    .at(Stage::Cgroup, cgroups.unified.as_str())
 }
 
 /// Clones; the child never returns from `run`.
@@ -86,13 +93,19 @@ fn spawn(flags: u64, cgroups: &Cgroups, run: impl FnOnce() -> Outcome<()>) -> Ou
 
 /// Makes a container's first process: it waits.
 pub(crate) fn first(plan: &StartPlan, home: &Home) -> Outcome<Task> {
-    let (streams, stdio) = Streams::make(plan.process.tty, plan.stdin, plan.stdin_once, true).at(Stage::Clone, "pipe")?;
+    let (streams, stdio) =
+        Streams::make(plan.process.tty, plan.stdin, plan.stdin_once, true).at(Stage::Clone, "pipe")?;
     let (ours, theirs) = socket()?;
     let other = ours.as_raw_fd();
     let ns = &plan.namespaces;
     let mut flags = namespace::MOUNT;
     let mut join = Vec::new();
-    for (which, kind, name) in [(ns.ipc, namespace::IPC, "ipc"), (ns.net, namespace::NET, "net"), (ns.uts, namespace::UTS, "uts"), (ns.cgroup, namespace::CGROUP, "cgroup")] {
+    for (which, kind, name) in [
+        (ns.ipc, namespace::IPC, "ipc"),
+        (ns.net, namespace::NET, "net"),
+        (ns.uts, namespace::UTS, "uts"),
+        (ns.cgroup, namespace::CGROUP, "cgroup"),
+    ] {
         match which {
             Namespace::Host => {}
             // A new one begins once the process is in its cgroups: the child makes it.
@@ -118,12 +131,30 @@ pub(crate) fn first(plan: &StartPlan, home: &Home) -> Outcome<Task> {
         namespace::join(home.pid.as_fd(), namespace::PID).at(Stage::Join, "pid")?;
     }
     let (pid, pidfd) = spawned?;
-    Ok(Task { id: crate::protocol::FIRST, pid, pidfd, report: Some(ours), streams, asker: None, warnings: String::new(), failure: None, size: None, ended: false })
+    Ok(Task {
+        id: crate::protocol::FIRST,
+        pid,
+        pidfd,
+        report: Some(ours),
+        streams,
+        asker: None,
+        warnings: String::new(),
+        failure: None,
+        size: None,
+        ended: false,
+    })
 }
 
 /// Starts a further process in the container of `first`; it runs at once.
-pub(crate) fn exec(plan: &ExecPlan, id: Id, first: &OwnedFd, home: &Home, client: Option<(OwnedFd, u8)>) -> Outcome<Task> {
-    let (mut streams, stdio) = Streams::make(plan.process.tty, plan.stdin, true, client.is_some()).at(Stage::Clone, "pipe")?;
+pub(crate) fn exec(
+    plan: &ExecPlan,
+    id: Id,
+    first: &OwnedFd,
+    home: &Home,
+    client: Option<(OwnedFd, u8)>,
+) -> Outcome<Task> {
+    let (mut streams, stdio) =
+        Streams::make(plan.process.tty, plan.stdin, true, client.is_some()).at(Stage::Clone, "pipe")?;
     if let Some((socket, wants)) = client {
         streams.attach(socket, wants).at(Stage::Clone, "client")?;
     }
@@ -138,7 +169,18 @@ pub(crate) fn exec(plan: &ExecPlan, id: Id, first: &OwnedFd, home: &Home, client
     });
     namespace::join(home.pid.as_fd(), namespace::PID).at(Stage::Join, "pid")?;
     let (pid, pidfd) = spawned?;
-    let task = Task { id, pid, pidfd, report: Some(ours), streams, asker: None, warnings: String::new(), failure: None, size: None, ended: false };
+    let task = Task {
+        id,
+        pid,
+        pidfd,
+        report: Some(ours),
+        streams,
+        asker: None,
+        warnings: String::new(),
+        failure: None,
+        size: None,
+        ended: false,
+    };
     task.go();
     Ok(task)
 }

@@ -2,8 +2,8 @@
 //!
 //! Never: getpwnam or anything that loads code from inside a container (CVE-2019-14271).
 
-use crate::report::{Failure, Outcome};
 use crate::protocol::Stage;
+use crate::report::{Failure, Outcome};
 use minke_linux::mount;
 use rustix::fs::OFlags;
 use std::{
@@ -70,7 +70,10 @@ fn number(text: &str) -> Option<i64> {
 }
 
 fn in_range(id: i64) -> Outcome<u32> {
-    u32::try_from(id).ok().filter(|id| *id <= MAX_ID).ok_or_else(|| refuse(format!("uids and gids must be in range 0-{MAX_ID}")))
+    u32::try_from(id)
+        .ok()
+        .filter(|id| *id <= MAX_ID)
+        .ok_or_else(|| refuse(format!("uids and gids must be in range 0-{MAX_ID}")))
 }
 
 /// A line of the user file: name, uid, gid, home.
@@ -106,11 +109,18 @@ fn look_up(passwd: &str, group: &str, spec: &str, extra: &[String]) -> Outcome<U
     match (entry, user_id) {
         (Some((n, uid, gid, home)), _) => {
             name = n;
-            found = User { uid, gid, groups: Vec::new(), home: if home.is_empty() { "/".into() } else { home.into() } };
+            found = User {
+                uid,
+                gid,
+                groups: Vec::new(),
+                home: if home.is_empty() { "/".into() } else { home.into() },
+            };
         }
         (None, Some(id)) => found.uid = in_range(id)?,
         (None, None) if user_arg.is_empty() => {}
-        (None, None) => return Err(refuse(format!("unable to find user {user_arg}: no matching entries in passwd file"))),
+        (None, None) => {
+            return Err(refuse(format!("unable to find user {user_arg}: no matching entries in passwd file")));
+        }
     }
     let mut more: Vec<u32> = Vec::new();
     if !group_arg.is_empty() {
@@ -119,18 +129,31 @@ fn look_up(passwd: &str, group: &str, spec: &str, extra: &[String]) -> Outcome<U
         found.gid = match (entry, id) {
             (Some((_, gid, _)), _) => gid,
             (None, Some(id)) => in_range(id)?,
-            (None, None) => return Err(refuse(format!("unable to find group {group_arg}: no matching entries in group file"))),
+            (None, None) => {
+                return Err(refuse(format!(
+                    "unable to find group {group_arg}: no matching entries in group file"
+                )));
+            }
         };
     } else if !name.is_empty() {
-        more.extend(groups(group).filter(|(_, _, members)| members.split(',').any(|m| m.trim() == name)).map(|(_, gid, _)| gid));
+        more.extend(
+            groups(group)
+                .filter(|(_, _, members)| members.split(',').any(|m| m.trim() == name))
+                .map(|(_, gid, _)| gid),
+        );
     }
     for wanted in extra {
         let id = number(wanted);
-        let entry = groups(group).find(|(n, gid, _)| *n == wanted || id.is_some_and(|id| i64::from(*gid) == id));
+        let entry =
+            groups(group).find(|(n, gid, _)| *n == wanted || id.is_some_and(|id| i64::from(*gid) == id));
         more.push(match (entry, id) {
             (Some((_, gid, _)), _) => gid,
             (None, Some(id)) => in_range(id)?,
-            (None, None) => return Err(refuse(format!("unable to find group {wanted}: no matching entries in group file"))),
+            (None, None) => {
+                return Err(refuse(format!(
+                    "unable to find group {wanted}: no matching entries in group file"
+                )));
+            }
         });
     }
     // The group of the process is among its supplementary groups too (CVE-2022-36109).
@@ -156,7 +179,10 @@ mod tests {
 
     #[test]
     fn a_name_brings_its_groups_and_home() {
-        assert_eq!(find("web", &[]).unwrap(), User { uid: 33, gid: 33, groups: vec![33, 4], home: "/srv/web".into() });
+        assert_eq!(
+            find("web", &[]).unwrap(),
+            User { uid: 33, gid: 33, groups: vec![33, 4], home: "/srv/web".into() }
+        );
     }
 
     #[test]
@@ -190,9 +216,18 @@ mod tests {
     #[test]
     fn what_is_unknown_is_told_in_dockers_words() {
         let text = |r: Outcome<User>| r.unwrap_err().detail;
-        assert_eq!(text(find("nobody", &[])), "unable to find user nobody: no matching entries in passwd file");
-        assert_eq!(text(find("web:none", &[])), "unable to find group none: no matching entries in group file");
-        assert_eq!(text(find("web", &["none"])), "unable to find group none: no matching entries in group file");
+        assert_eq!(
+            text(find("nobody", &[])),
+            "unable to find user nobody: no matching entries in passwd file"
+        );
+        assert_eq!(
+            text(find("web:none", &[])),
+            "unable to find group none: no matching entries in group file"
+        );
+        assert_eq!(
+            text(find("web", &["none"])),
+            "unable to find group none: no matching entries in group file"
+        );
         assert_eq!(text(find("4294967296", &[])), "uids and gids must be in range 0-2147483647");
         assert_eq!(text(find("-1", &[])), "uids and gids must be in range 0-2147483647");
     }

@@ -58,13 +58,24 @@ impl Files {
     }
 
     /// Lays all out for a new shim; what an earlier start left is taken away. Returns its listening socket.
-    pub(crate) fn make(&self, cgroup: &str, plan: &[u8], record: &[u8]) -> Result<(Identity, UnixListener), RuntimeError> {
+    pub(crate) fn make(
+        &self,
+        cgroup: &str,
+        plan: &[u8],
+        record: &[u8],
+    ) -> Result<(Identity, UnixListener), RuntimeError> {
         let named = |what: &str| RuntimeError::io(format!("{what} {}", self.path.display()));
         self.remove().map_err(named("clear"))?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(named("make"))?;
         let mut token = Id::default();
-        fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut token)).map_err(RuntimeError::io("read /dev/urandom"))?;
-        let identity = Identity { boot: boot_id().map_err(RuntimeError::io("read the boot id"))?, cgroup: cgroup.to_owned(), token };
+        fs::File::open("/dev/urandom")
+            .and_then(|mut f| f.read_exact(&mut token))
+            .map_err(RuntimeError::io("read /dev/urandom"))?;
+        let identity = Identity {
+            boot: boot_id().map_err(RuntimeError::io("read the boot id"))?,
+            cgroup: cgroup.to_owned(),
+            token,
+        };
         let text = format!("{}\n{}\n{}\n", identity.boot, identity.cgroup, hex(&identity.token));
         self.write("identity", text.as_bytes()).map_err(named("write the identity in"))?;
         self.write("plan", plan).map_err(named("write the plan in"))?;
@@ -72,12 +83,18 @@ impl Files {
         let dir = self.open().map_err(named("open"))?;
         // By descriptor: a socket's path may have 107 bytes only, and exec-root may be deep.
         let listener = UnixListener::bind(socket_path(&dir)).map_err(named("listen in"))?;
-        fs::set_permissions(socket_path(&dir), std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(named("protect the socket in"))?;
+        fs::set_permissions(socket_path(&dir), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .map_err(named("protect the socket in"))?;
         Ok((identity, listener))
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path.join(name))?.write_all(bytes)
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(self.path.join(name))?
+            .write_all(bytes)
     }
 
     fn open(&self) -> io::Result<OwnedFd> {
@@ -96,7 +113,11 @@ impl Files {
     pub(crate) fn identity(&self) -> Option<Identity> {
         let text = fs::read_to_string(self.path.join("identity")).ok()?;
         let mut lines = text.lines();
-        let identity = Identity { boot: lines.next()?.into(), cgroup: lines.next()?.into(), token: parse_id(lines.next()?)? };
+        let identity = Identity {
+            boot: lines.next()?.into(),
+            cgroup: lines.next()?.into(),
+            token: parse_id(lines.next()?)?,
+        };
         (identity.boot == boot_id().ok()?).then_some(identity)
     }
 
@@ -126,7 +147,11 @@ fn socket_path(dir: &OwnedFd) -> PathBuf {
 
 /// The exit that a record tells.
 pub(crate) fn exit_of(reply: &Reply) -> Option<Exit> {
-    (reply.phase == minke_shim::protocol::Phase::Exited).then(|| Exit { code: reply.code, at: Timestamp::from_nanos(reply.time), oom: reply.oom })
+    (reply.phase == minke_shim::protocol::Phase::Exited).then(|| Exit {
+        code: reply.code,
+        at: Timestamp::from_nanos(reply.time),
+        oom: reply.oom,
+    })
 }
 
 #[cfg(test)]
@@ -135,14 +160,20 @@ mod tests {
 
     #[test]
     fn a_shims_files_are_private_found_again_and_gone() {
-        let root = std::env::temp_dir().join(format!("minke-files-{}-{}", std::process::id(), "x".repeat(90)));
+        let root =
+            std::env::temp_dir().join(format!("minke-files-{}-{}", std::process::id(), "x".repeat(90)));
         let id = ContainerId::random();
         let files = Files::of(&root, &id);
         let (identity, _listener) = files.make("/minke-x/y", b"plan", b"{}").unwrap();
         assert_eq!(files.identity(), Some(identity));
         assert_eq!(Files::all(&root), [id]);
-        let mode = |p: PathBuf| std::os::unix::fs::PermissionsExt::mode(&fs::symlink_metadata(p).unwrap().permissions()) & 0o777;
-        assert_eq!((mode(files.path().into()), mode(files.path().join("sock")), mode(files.path().join("plan"))), (0o700, 0o600, 0o600));
+        let mode = |p: PathBuf| {
+            std::os::unix::fs::PermissionsExt::mode(&fs::symlink_metadata(p).unwrap().permissions()) & 0o777
+        };
+        assert_eq!(
+            (mode(files.path().into()), mode(files.path().join("sock")), mode(files.path().join("plan"))),
+            (0o700, 0o600, 0o600)
+        );
         files.connect().unwrap();
         fs::write(files.path().join("identity"), "another-boot\n/c\n00\n").unwrap();
         assert_eq!(files.identity(), None);

@@ -6,7 +6,10 @@ use super::{Files, files::exit_of};
 use crate::{Exit, RuntimeError, StartError};
 use minke_model::{ContainerId, Timestamp};
 use minke_shim::protocol::{self, FIRST, Id, Kind, Op, Phase, RECORD, Reply, Request};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
 use std::{
     collections::HashMap,
     io::{self, IoSlice, IoSliceMut},
@@ -97,7 +100,10 @@ impl Link {
             }
         };
         if reply.kind != Kind::State {
-            return Err(RuntimeError::Protocol { id: link.id.clone(), what: format!("{:?} to a hello", reply.kind) });
+            return Err(RuntimeError::Protocol {
+                id: link.id.clone(),
+                what: format!("{:?} to a hello", reply.kind),
+            });
         }
         if let Some(exit) = exit_of(&reply) {
             link.exit.send_replace(Some(exit));
@@ -141,7 +147,8 @@ impl Link {
 
     fn hear(&self, reply: Reply, tail: Vec<u8>) {
         if reply.seq != 0 {
-            let waiting = self.answers.lock().unwrap_or_else(PoisonError::into_inner).waiting.remove(&reply.seq);
+            let waiting =
+                self.answers.lock().unwrap_or_else(PoisonError::into_inner).waiting.remove(&reply.seq);
             if let Some(waiting) = waiting {
                 // Whoever asked may have gone.
                 let _ = waiting.send((reply, tail));
@@ -166,11 +173,21 @@ impl Link {
     }
 
     fn exec_watch(&self, id: Id) -> watch::Sender<Option<i32>> {
-        self.execs.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert_with(|| watch::Sender::new(None)).clone()
+        self.execs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(id)
+            .or_insert_with(|| watch::Sender::new(None))
+            .clone()
     }
 
     /// Sends a request and waits for its answer; a refusal is an answer too.
-    pub(crate) async fn ask(&self, mut request: Request, tail: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(Reply, Vec<u8>), RuntimeError> {
+    pub(crate) async fn ask(
+        &self,
+        mut request: Request,
+        tail: &[u8],
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<(Reply, Vec<u8>), RuntimeError> {
         let gone = || RuntimeError::ShimGone { id: self.id.clone() };
         let (sender, answer) = oneshot::channel();
         {
@@ -193,7 +210,12 @@ impl Link {
     }
 
     /// The same, and a refusal is an error.
-    pub(crate) async fn order(&self, request: Request, tail: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(Reply, Vec<u8>), RuntimeError> {
+    pub(crate) async fn order(
+        &self,
+        request: Request,
+        tail: &[u8],
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<(Reply, Vec<u8>), RuntimeError> {
         let (reply, tail) = self.ask(request, tail, fd).await?;
         match reply.kind {
             Kind::Failed => Err(refusal(&reply, &tail).into()),
@@ -223,7 +245,11 @@ impl Link {
         let (reply, _) = self.ask(Request { id, ..Request::new(Op::ExecState, 0) }, &[], None).await?;
         if reply.phase != Phase::Running {
             self.execs.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            return if reply.phase == Phase::Exited { Ok(reply.code) } else { Err(RuntimeError::Invalid("no such exec".into())) };
+            return if reply.phase == Phase::Exited {
+                Ok(reply.code)
+            } else {
+                Err(RuntimeError::Invalid("no such exec".into()))
+            };
         }
         match watched.wait_for(Option::is_some).await.map(|c| *c) {
             Ok(Some(code)) => Ok(code),
@@ -242,7 +268,12 @@ impl Link {
                     if let Some(fds) = &fds {
                         control.push(SendAncillaryMessage::ScmRights(fds));
                     }
-                    Ok(rustix::net::sendmsg(&self.stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
+                    Ok(rustix::net::sendmsg(
+                        &self.stream,
+                        &[IoSlice::new(bytes)],
+                        &mut control,
+                        SendFlags::NOSIGNAL,
+                    )?)
                 })
                 .await?;
             // It came along with the first byte.
@@ -273,7 +304,12 @@ impl Link {
                 .async_io(Interest::READABLE, || {
                     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
                     let mut control = RecvAncillaryBuffer::new(&mut space);
-                    let got = rustix::net::recvmsg(&self.stream, &mut [IoSliceMut::new(&mut into[at..])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+                    let got = rustix::net::recvmsg(
+                        &self.stream,
+                        &mut [IoSliceMut::new(&mut into[at..])],
+                        &mut control,
+                        RecvFlags::CMSG_CLOEXEC,
+                    )?;
                     for message in control.drain() {
                         if let RecvAncillaryMessage::ScmRights(got) = message {
                             fds.extend(got);

@@ -39,8 +39,14 @@ impl Program {
             return Ok(Program::Named(named.to_vec()));
         }
         Ok(match bytes {
-            Some(bytes) => Program::Held { file: sealed_copy(bytes).map_err(RuntimeError::io("lay out the shim's program"))?, args: Vec::new() },
-            None => Program::Held { file: read_only_self().map_err(RuntimeError::io("lay out this program as shim"))?, args: vec!["shim".into()] },
+            Some(bytes) => Program::Held {
+                file: sealed_copy(bytes).map_err(RuntimeError::io("lay out the shim's program"))?,
+                args: Vec::new(),
+            },
+            None => Program::Held {
+                file: read_only_self().map_err(RuntimeError::io("lay out this program as shim"))?,
+                args: vec!["shim".into()],
+            },
         })
     }
 
@@ -66,8 +72,14 @@ fn sealed_copy(bytes: &[u8]) -> io::Result<OwnedFd> {
     rustix::mount::fsconfig_set_string(fs.as_fd(), "source", "minke-shim")?;
     rustix::mount::fsconfig_set_string(fs.as_fd(), "mode", "0755")?;
     rustix::mount::fsconfig_create(fs.as_fd())?;
-    let mount = rustix::mount::fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NOSUID)?;
-    let file = rustix::fs::openat(&mount, "minke-shim", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o555))?;
+    let mount =
+        rustix::mount::fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NOSUID)?;
+    let file = rustix::fs::openat(
+        &mount,
+        "minke-shim",
+        OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::from_raw_mode(0o555),
+    )?;
     let mut file = std::fs::File::from(file);
     file.write_all(bytes)?;
     drop(file);
@@ -84,7 +96,11 @@ fn read_only_self() -> io::Result<OwnedFd> {
     if exe.metadata()?.len() <= MAX_COPY {
         return sealed_copy(&std::fs::read("/proc/self/exe")?);
     }
-    let tree = rustix::mount::open_tree(exe.as_fd(), "", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH)?;
+    let tree = rustix::mount::open_tree(
+        exe.as_fd(),
+        "",
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH,
+    )?;
     minke_linux::mount::set_attributes(tree.as_fd(), minke_linux::mount::READ_ONLY, 0, false)?;
     Ok(tree)
 }

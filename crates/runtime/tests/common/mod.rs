@@ -1,9 +1,15 @@
 //! A daemon's runtime of its own, and containers from a tiny root: everything is gone when it drops.
 
 #![allow(dead_code)] // Each test file uses its part.
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
-use minke_model::{Container, ContainerId, ContainerSpec, ContainerState, ContainerStatus, ExecId, Timestamp};
-use minke_runtime::{AttachStreams, CreateRequest, ExecRequest, Exit, LogTarget, NetworkFiles, Process, Rootfs, Runtime, RuntimeConfig};
+use minke_model::{
+    Container, ContainerId, ContainerSpec, ContainerState, ContainerStatus, ExecId, Timestamp,
+};
+use minke_runtime::{
+    AttachStreams, CreateRequest, ExecRequest, Exit, LogTarget, NetworkFiles, Process, Rootfs, Runtime,
+    RuntimeConfig,
+};
 use std::{
     collections::BTreeMap,
     fs,
@@ -28,7 +34,10 @@ fn shim() -> String {
         if let Ok(path) = std::env::var("MINKE_SHIM") {
             return path;
         }
-        let done = Command::new(env!("CARGO")).args(["build", "-q", "-p", "minke-shim", "--bin", "minke-shim"]).status().unwrap();
+        let done = Command::new(env!("CARGO"))
+            .args(["build", "-q", "-p", "minke-shim", "--bin", "minke-shim"])
+            .status()
+            .unwrap();
         assert!(done.success());
         let exe = std::env::current_exe().unwrap();
         exe.ancestors().nth(2).unwrap().join("minke-shim").to_str().unwrap().to_owned()
@@ -102,7 +111,11 @@ impl House {
         for applet in String::from_utf8(list.stdout).unwrap().lines().filter(|a| *a != "busybox") {
             symlink("busybox", layer.join("bin").join(applet)).unwrap();
         }
-        fs::write(layer.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/home/web:/bin/sh\n").unwrap();
+        fs::write(
+            layer.join("etc/passwd"),
+            "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/home/web:/bin/sh\n",
+        )
+        .unwrap();
         fs::write(layer.join("etc/group"), "root:x:0:\nweb:x:34:\nlogs:x:40:web\n").unwrap();
         for file in ["hostname", "hosts", "resolv.conf"] {
             fs::write(self.root.join(file), format!("{file}\n")).unwrap();
@@ -118,8 +131,16 @@ impl House {
         }
         CreateRequest {
             container: Arc::new(container(id, args)),
-            rootfs: Rootfs { lower: vec![self.root.join("layer")], upper: state.join("upper"), work: state.join("work") },
-            files: Some(NetworkFiles { hostname: self.root.join("hostname"), hosts: self.root.join("hosts"), resolv_conf: self.root.join("resolv.conf") }),
+            rootfs: Rootfs {
+                lower: vec![self.root.join("layer")],
+                upper: state.join("upper"),
+                work: state.join("work"),
+            },
+            files: Some(NetworkFiles {
+                hostname: self.root.join("hostname"),
+                hosts: self.root.join("hosts"),
+                resolv_conf: self.root.join("resolv.conf"),
+            }),
             mounts: Vec::new(),
             join: Default::default(),
             log: LogTarget { driver: "json-file".into(), path: state.join("log"), ..Default::default() },
@@ -153,7 +174,10 @@ impl House {
     pub(crate) fn log(&self, id: &ContainerId) -> Vec<(String, String)> {
         let text = fs::read_to_string(self.root.join(id.short()).join("log")).unwrap();
         let field = |v: &serde_json::Value, name: &str| v[name].as_str().unwrap().to_owned();
-        text.lines().map(|l| serde_json::from_str(l).unwrap()).map(|v| (field(&v, "log"), field(&v, "stream"))).collect()
+        text.lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .map(|v| (field(&v, "log"), field(&v, "stream")))
+            .collect()
     }
 }
 
@@ -169,7 +193,9 @@ impl Drop for House {
                 let mut tries = 0;
                 let runtime = loop {
                     match Runtime::open(config.clone()) {
-                        Err(_) if tries < 100 => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                        Err(_) if tries < 100 => {
+                            tokio::time::sleep(std::time::Duration::from_millis(10)).await
+                        }
                         opened => break opened.unwrap(),
                     }
                     tries += 1;

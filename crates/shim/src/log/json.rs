@@ -4,7 +4,14 @@
 use super::{Stream, clock::Clock};
 
 /// Appends one record. `line` has its newline, unless it is a piece of a longer line.
-pub(super) fn record(out: &mut Vec<u8>, stream: Stream, line: &[u8], time: i64, clock: &mut Clock, attributes: &[u8]) {
+pub(super) fn record(
+    out: &mut Vec<u8>,
+    stream: Stream,
+    line: &[u8],
+    time: i64,
+    clock: &mut Clock,
+    attributes: &[u8],
+) {
     out.reserve(line.len() + attributes.len() + 80);
     out.extend_from_slice(b"{\"log\":\"");
     escape(line, out);
@@ -56,8 +63,8 @@ fn plain_length(bytes: &[u8]) -> usize {
         let w = u64::from_le_bytes(*eight);
         let control = w.wrapping_sub(0x20 * ONES) & !w;
         // `<` and `>` differ in one bit, `"` and `&` too.
-        let angles = zero((w | 0x02 * ONES) ^ (u64::from(b'>') * ONES));
-        let quotes = zero((w | 0x04 * ONES) ^ (u64::from(b'&') * ONES));
+        let angles = zero((w | (0x02 * ONES)) ^ (u64::from(b'>') * ONES));
+        let quotes = zero((w | (0x04 * ONES)) ^ (u64::from(b'&') * ONES));
         let found = (control | w) & HIGH | angles | quotes | zero(w ^ (u64::from(b'\\') * ONES));
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
@@ -88,7 +95,14 @@ fn escape(mut bytes: &[u8], out: &mut Vec<u8>) {
                 1
             }
             b if *b < 0x80 => {
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[(b >> 4) as usize], HEX[(b & 15) as usize]]);
+                out.extend_from_slice(&[
+                    b'\\',
+                    b'u',
+                    b'0',
+                    b'0',
+                    HEX[(b >> 4) as usize],
+                    HEX[(b & 15) as usize],
+                ]);
                 1
             }
             _ => wide(bytes, out),
@@ -124,7 +138,10 @@ mod tests {
 
     #[test]
     fn text_is_escaped_as_dockerd_escapes_it() {
-        assert_eq!(text(b"plain \"quoted\" \\ <a href>&\t\x1b[0m\x7f\r\n"), "plain \\\"quoted\\\" \\\\ \\u003ca href\\u003e\\u0026\\u0009\\u001b[0m\x7f\\r\\n");
+        assert_eq!(
+            text(b"plain \"quoted\" \\ <a href>&\t\x1b[0m\x7f\r\n"),
+            "plain \\\"quoted\\\" \\\\ \\u003ca href\\u003e\\u0026\\u0009\\u001b[0m\x7f\\r\\n"
+        );
         assert_eq!(text("grüße 🐒 \u{2028}".as_bytes()), "grüße 🐒 \\u2028");
         assert_eq!(text(b"\xff\xc3\x28 \xe2\x82"), "\\ufffd\\ufffd( \\ufffd\\ufffd");
     }

@@ -25,7 +25,12 @@ fn newline(bytes: &[u8]) -> Option<usize> {
 impl Lines {
     /// Takes some bytes and hands on what is complete, each line with its newline; returns how many it took:
     /// all, unless `emit` said that it is enough for now.
-    pub(super) fn take(&mut self, bytes: &[u8], clock: &mut Clock, mut emit: impl FnMut(&[u8], i64, &mut Clock) -> bool) -> usize {
+    pub(super) fn take(
+        &mut self,
+        bytes: &[u8],
+        clock: &mut Clock,
+        mut emit: impl FnMut(&[u8], i64, &mut Clock) -> bool,
+    ) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];

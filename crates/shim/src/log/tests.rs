@@ -14,7 +14,11 @@ impl Dir {
         std::fs::read(self.0.join(name)).unwrap_or_default()
     }
     fn texts(&self, name: &str) -> Vec<String> {
-        String::from_utf8(self.read(name)).unwrap().lines().map(|l| l.split("\"log\":\"").nth(1).unwrap().split("\",\"stream").next().unwrap().to_string()).collect()
+        String::from_utf8(self.read(name))
+            .unwrap()
+            .lines()
+            .map(|l| l.split("\"log\":\"").nth(1).unwrap().split("\",\"stream").next().unwrap().to_string())
+            .collect()
     }
 }
 impl Drop for Dir {
@@ -37,7 +41,11 @@ fn lines_come_out_as_dockers_json() {
     log.finish();
     let text = String::from_utf8(dir.read("log")).unwrap();
     let first = text.lines().next().unwrap();
-    assert!(first.starts_with("{\"log\":\"one\\n\",\"stream\":\"stdout\",\"time\":\"20") && first.ends_with("Z\"}"), "{first}");
+    assert!(
+        first.starts_with("{\"log\":\"one\\n\",\"stream\":\"stdout\",\"time\":\"20")
+            && first.ends_with("Z\"}"),
+        "{first}"
+    );
     assert_eq!(dir.texts("log"), ["one\\n", "oops\\n", "two\\n", "rest"]);
     assert!(text.lines().nth(1).unwrap().contains("\"stream\":\"stderr\""));
 }
@@ -92,10 +100,14 @@ fn one_file_only_begins_anew() {
 #[test]
 fn a_record_larger_than_a_file_is_kept_whole() {
     let dir = Dir::new("large");
-    let mut log = Log::open(&Plan { max_size: 50, max_files: 2, ..plan(&dir, LogDriver::JsonFile) }).unwrap().unwrap();
+    let mut log =
+        Log::open(&Plan { max_size: 50, max_files: 2, ..plan(&dir, LogDriver::JsonFile) }).unwrap().unwrap();
     log.take(Stream::Stdout, b"first\nsecond\n");
     log.finish();
-    assert_eq!((dir.texts("log.1"), dir.texts("log")), (vec!["first\\n".to_string()], vec!["second\\n".to_string()]));
+    assert_eq!(
+        (dir.texts("log.1"), dir.texts("log")),
+        (vec!["first\\n".to_string()], vec!["second\\n".to_string()])
+    );
 }
 
 #[test]
@@ -113,7 +125,14 @@ fn the_local_format_reads_back() {
         at += n;
     }
     assert_eq!(at, bytes.len());
-    assert_eq!(got, [(None, true, b"tag=web\0".to_vec()), (Some(Stream::Stderr), true, b"a\xff".to_vec()), (Some(Stream::Stderr), false, b"b".to_vec())]);
+    assert_eq!(
+        got,
+        [
+            (None, true, b"tag=web\0".to_vec()),
+            (Some(Stream::Stderr), true, b"a\xff".to_vec()),
+            (Some(Stream::Stderr), false, b"b".to_vec())
+        ]
+    );
 }
 
 #[test]
