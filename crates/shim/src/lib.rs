@@ -37,6 +37,8 @@ pub fn main(args: &[String]) -> i32 {
 
 fn start(dir: &str) -> std::io::Result<()> {
     reaper::find_command_line();
+    // Run by descriptor, it would be called by that one's number.
+    let _ = rustix::thread::set_name(c"minke-shim");
     child::hide();
     let _ = rustix::process::setsid();
     // Stopping the daemon's session, group or terminal is nothing to a container.
