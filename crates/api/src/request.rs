@@ -174,7 +174,14 @@ impl Ask {
         match self.value().await? {
             None | Some(Value::Null) => Ok(T::default()),
             Some(value) => {
-                serde_json::from_value(value).map_err(|e| ApiError::invalid(format!("invalid JSON: {e}")))
+                // A list would be read as an object's members in order.
+                if !value.is_object() {
+                    let kind = if value.is_array() { "array" } else { "value" };
+                    return Err(ApiError::invalid(format!(
+                        "invalid JSON: json: cannot unmarshal {kind} into an object"
+                    )));
+                }
+                crate::wire::folded(value).map_err(|e| ApiError::invalid(format!("invalid JSON: {e}")))
             }
         }
     }

@@ -194,7 +194,7 @@ async fn commit(containers: Containers, ask: Ask) -> Result<Answer> {
         None | Some(Value::Null) => None,
         Some(body) => {
             let config: Config =
-                serde_json::from_value(body).map_err(|e| ApiError::invalid(format!("invalid JSON: {e}")))?;
+                crate::wire::folded(body).map_err(|e| ApiError::invalid(format!("invalid JSON: {e}")))?;
             let given = config != Config::default();
             given.then(|| ImageDefaults::try_from(&config).map_err(ApiError::invalid)).transpose()?
         }

@@ -7,6 +7,7 @@ use super::{
     Words,
     config::{Config, Healthcheck},
     endpoint::EndpointSettings,
+    folded,
     host::{HostConfig, RestartPolicy},
     mounts, ports, quoted, wire,
 };
@@ -56,12 +57,13 @@ const EMPTY: &str = "config cannot be empty in order to create a container";
 
 /// Reads a body that has been raised to 1.51. `cpus` is how many this machine has.
 pub(crate) fn parse(body: Value, platform: Option<Platform>, cpus: usize) -> Result<Asked, ApiError> {
-    let no_config = body.as_object().is_none_or(|o| !o.keys().any(|k| Config::FIELDS.contains(&k.as_str())));
+    let no_config = body
+        .as_object()
+        .is_none_or(|o| !o.keys().any(|k| Config::FIELDS.iter().any(|f| f.eq_ignore_ascii_case(k))));
     if no_config && body.is_null() {
         return Err(ApiError::invalid(EMPTY));
     }
-    let body: CreateBody =
-        serde_json::from_value(body).map_err(|e| ApiError::invalid(format!("invalid JSON: {e}")))?;
+    let body: CreateBody = folded(body).map_err(|e| ApiError::invalid(format!("invalid JSON: {e}")))?;
     let host = body.host_config.unwrap_or_default();
     check_modes_together(&body.config, &host)?;
     if !matches!(host.isolation.as_str(), "" | "default") {
@@ -248,6 +250,7 @@ fn convert(
     for from in host.volumes_from.iter().flatten() {
         mounts::check_volumes_from(from)?;
     }
+    super::log::check(&host.log_config)?;
     let binds = parse_binds(host)?;
     for link in host.links.iter().flatten() {
         check_link(link)?;

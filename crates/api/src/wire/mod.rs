@@ -12,8 +12,10 @@ pub(crate) mod devices;
 pub(crate) mod endpoint;
 pub(crate) mod event;
 pub(crate) mod exec;
+mod fold;
 pub(crate) mod host;
 pub(crate) mod image;
+pub(crate) mod log;
 pub(crate) mod mounts;
 pub(crate) mod network;
 pub(crate) mod ports;
@@ -32,11 +34,10 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{collections::BTreeMap, fmt};
 
 /// A JSON shape whose fields may all be absent or `null` on the way in, as Go's decoder allows. `@flatten` takes the
-/// fields of another shape in: without `nullable`, which would take a wrong type in it for nothing at all.
+/// fields of another shape in. Read it with [`folded`].
 macro_rules! wire {
     ($(#[$meta:meta])* struct $name:ident {
         $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
-        $(@flatten $flat:ident: $flat_type:ty, $($(#[$late_meta:meta])* $late:ident: $late_type:ty,)*)?
     }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -47,18 +48,41 @@ macro_rules! wire {
                 #[serde(default, deserialize_with = "crate::wire::nullable")]
                 pub(crate) $field: $type,
             )*
-            $(
-                #[serde(flatten)]
-                pub(crate) $flat: $flat_type,
-                $(
-                    $(#[$late_meta])*
-                    #[serde(default, deserialize_with = "crate::wire::nullable")]
-                    pub(crate) $late: $late_type,
-                )*
-            )?
+        }
+    };
+    ($(#[$meta:meta])* struct $name:ident {
+        $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
+        @flatten $flat:ident: $flat_type:ty,
+        $($(#[$late_meta:meta])* $late:ident: $late_type:ty,)*
+    }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        pub(crate) struct $name {
+            $($(#[$field_meta])* pub(crate) $field: $type,)*
+            #[serde(flatten)]
+            pub(crate) $flat: $flat_type,
+            $($(#[$late_meta])* pub(crate) $late: $late_type,)*
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+                // serde's own flattening knows no names, so that their case could not be overlooked.
+                crate::wire::wire! {
+                    struct Own {
+                        $($(#[$field_meta])* $field: $type,)*
+                        $($(#[$late_meta])* $late: $late_type,)*
+                    }
+                }
+                let value = serde_json::Value::deserialize(input)?;
+                let own: Own = crate::wire::folded(value.clone()).map_err(serde::de::Error::custom)?;
+                let $flat = crate::wire::folded(value).map_err(serde::de::Error::custom)?;
+                Ok(Self { $($field: own.$field,)* $flat, $($late: own.$late,)* })
+            }
         }
     };
 }
+pub(crate) use fold::folded;
 pub(crate) use wire;
 
 /// `null` is the type's default.

@@ -217,6 +217,9 @@ impl CreateBody {
             let name = quoted(&ipam.driver);
             return Err(ApiError::new(StatusCode::NOT_FOUND, format!("plugin {name} not found")));
         }
+        if ipam.driver == "null" && driver == NetworkDriver::Bridge {
+            return Err(ApiError::invalid(if ipv4 { "ipv4 pool is empty" } else { "ipv6 pool is empty" }));
+        }
         let config_from = self.config_from.as_ref().map(|r| r.network.clone()).filter(|n| !n.is_empty());
         Ok(NetworkSpec {
             name: self.name.clone(),
