@@ -1,8 +1,9 @@
-#![allow(unsafe_code)] // bpf(2) has no safe wrapper.
 //! Which devices may be opened and made: rules, and v2's filter program (kernel: include/uapi/linux/bpf.h,
 //! `BPF_PROG_TYPE_CGROUP_DEVICE`). v1 writes the same rules to files.
 //!
 //! Never decides which devices a container gets.
+
+#![allow(unsafe_code)] // bpf(2) has no safe wrapper.
 
 use super::CgroupError;
 use std::{
