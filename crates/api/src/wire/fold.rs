@@ -4,7 +4,7 @@
 use serde::{
     Deserializer,
     de::{
-        DeserializeOwned, IntoDeserializer, Visitor,
+        DeserializeOwned, Error as _, IntoDeserializer, Unexpected, Visitor,
         value::{MapDeserializer, SeqDeserializer},
     },
     forward_to_deserialize_any,
@@ -65,7 +65,12 @@ impl<'de> Deserializer<'de> for Folded {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let Value::Object(members) = self.0 else { return self.deserialize_any(visitor) };
+        let members = match self.0 {
+            Value::Object(members) => members,
+            // serde would read its items as an object's members in order.
+            Value::Array(_) => return Err(Error::invalid_type(Unexpected::Seq, &visitor)),
+            plain => return plain.deserialize_any(visitor),
+        };
         let mut known = serde_json::Map::new();
         for (name, value) in &members {
             let field = fields.iter().find(|f| f.eq_ignore_ascii_case(name));
