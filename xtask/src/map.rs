@@ -14,9 +14,10 @@ pub(crate) const PICTURE: &[(&str, &[&str])] = &[
     ("image", &["model", "linux"]),
     ("network", &["model", "linux"]),
     ("runtime", &["model", "linux", "shim"]),
-    ("engine", &["model", "linux", "store", "image", "runtime", "network"]),
+    ("build", &["model", "image", "runtime"]),
+    ("engine", &["model", "linux", "store", "image", "runtime", "network", "build"]),
     ("api", &["model", "engine"]),
-    ("minke", &["model", "linux", "store", "image", "shim", "runtime", "network", "engine", "api"]),
+    ("minke", &["model", "linux", "store", "image", "shim", "runtime", "network", "build", "engine", "api"]),
     ("xtask", &[]),
 ];
 
