@@ -17,7 +17,7 @@ pub enum TlsError {
         source: rustls_pki_types::pem::Error,
     },
     /// There is none in it.
-    #[error("there is no certificate in the {0}")]
+    #[error("there is no certificate in the file of the {0}")]
     Empty(&'static str),
     /// rustls refused what the files hold.
     #[error("cannot use the {what}: {source}")]
@@ -71,3 +71,6 @@ pub fn server_config(
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+mod tests;
