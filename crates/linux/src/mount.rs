@@ -5,7 +5,9 @@
 use rustix::{
     fs::{FileType, Mode, OFlags, ResolveFlags},
     io::Errno,
-    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags},
+    mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    },
 };
 use std::{
     ffi::CString,
@@ -125,6 +127,10 @@ pub fn fd_path(fd: impl AsFd) -> String {
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }
 
+/// An upper directory shall tell all of a container's changes by itself: no data left in a lower file, no directory that
+/// refers to another. And with an index, a new mount is refused while an old one of the same directories still goes.
+const OVERLAY_OPTIONS: &str = "redirect_dir=off,metacopy=off,index=off";
+
 /// An overlay, attached nowhere. Topmost layer first; without `upper` it is read-only.
 pub fn overlay(lower: &[String], upper: Option<(&str, &str)>) -> io::Result<OwnedFd> {
     // Before 6.8 layers cannot be given one by one, and each try would be a line in the kernel's log.
@@ -154,31 +160,55 @@ fn overlay_by_layer(lower: &[String], upper: Option<(&str, &str)>) -> io::Result
     finish_overlay(&fs, upper)
 }
 
+/// By mount(2), for kernels before 6.8: mounted for a moment on a directory of its own, copied, unmounted. All options
+/// must fit into one page; layers are named from their common directory by way of a descriptor, which keeps some 200 of
+/// them within it.
 fn overlay_at_once(lower: &[String], upper: Option<(&str, &str)>) -> io::Result<OwnedFd> {
-    let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_set_string(fs.as_fd(), "source", "overlay")?;
-    // One string of at most 255 bytes: descriptors make short names of long ones.
-    let layers = lower
-        .iter()
-        .map(|l| {
-            rustix::fs::open(l.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let names: Vec<String> = layers.iter().map(fd_path).collect();
-    rustix::mount::fsconfig_set_string(fs.as_fd(), "lowerdir", names.join(":"))?;
-    finish_overlay(&fs, upper)
+    let base = common_directory(lower);
+    let directory =
+        rustix::fs::open(if base.is_empty() { "/" } else { base }, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let prefix = fd_path(&directory);
+    let short: Vec<String> = lower.iter().map(|l| format!("{prefix}{}", &l[base.len()..])).collect();
+    let mut data = format!("{OVERLAY_OPTIONS},lowerdir={}", short.join(":"));
+    let mut flags = MountFlags::empty();
+    match upper {
+        Some((upper, work)) => data += &format!(",upperdir={upper},workdir={work}"),
+        None => flags |= MountFlags::RDONLY,
+    }
+    let point = upper.map(|(upper, _)| upper).or(lower.first().map(String::as_str)).unwrap_or("/");
+    let data = CString::new(data)?;
+    rustix::mount::mount("overlay", point, "overlay", flags, Some(data.as_c_str()))?;
+    let copied = rustix::mount::open_tree(
+        rustix::fs::CWD,
+        point,
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+    );
+    rustix::mount::unmount(point, UnmountFlags::DETACH)?;
+    Ok(copied?)
+}
+
+/// The longest directory that all of `paths` lie below, without a slash at its end; `/` is the empty text.
+fn common_directory(paths: &[String]) -> &str {
+    let Some((first, rest)) = paths.split_first() else { return "" };
+    let mut base = first.rsplit_once('/').map_or("", |(directory, _)| directory);
+    while !rest.iter().all(|p| p.strip_prefix(base).is_some_and(|r| r.starts_with('/'))) {
+        base = base.rsplit_once('/').map_or("", |(directory, _)| directory);
+    }
+    base
 }
 
 fn finish_overlay(fs: &OwnedFd, upper: Option<(&str, &str)>) -> io::Result<OwnedFd> {
     let mut attributes = MountAttrFlags::empty();
     match upper {
         Some((upper, work)) => {
-            // With an index, a new mount is refused while an old one of the same directories still goes.
-            rustix::mount::fsconfig_set_string(fs.as_fd(), "index", "off")?;
             rustix::mount::fsconfig_set_string(fs.as_fd(), "upperdir", upper)?;
             rustix::mount::fsconfig_set_string(fs.as_fd(), "workdir", work)?;
         }
         None => attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY,
+    }
+    for option in OVERLAY_OPTIONS.split(',') {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        rustix::mount::fsconfig_set_string(fs.as_fd(), name, value)?;
     }
     rustix::mount::fsconfig_create(fs.as_fd())?;
     Ok(rustix::mount::fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
@@ -327,5 +357,35 @@ mod tests {
         std::os::unix::fs::symlink("/nowhere", dir.0.join("link")).unwrap();
         assert!(make_dir_in_root(dir.fd().as_fd(), "/link/a").is_err());
         assert!(!dir.0.join("nowhere").exists());
+    }
+
+    #[test]
+    fn layers_have_their_nearest_directory_in_common() {
+        let of = |paths: &[&str]| {
+            common_directory(&paths.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>()).to_owned()
+        };
+        assert_eq!(of(&["/a/l/x", "/a/l/y"]), "/a/l");
+        assert_eq!(of(&["/a/l/x", "/a/lm/y"]), "/a");
+        assert_eq!(of(&["/x", "/y"]), "");
+    }
+
+    #[test]
+    fn both_ways_mount_many_layers_and_read_the_topmost() {
+        let root = std::env::temp_dir().join(format!("minke-overlay-{}", std::process::id()));
+        let text = |path: std::path::PathBuf| path.display().to_string();
+        let lower: Vec<String> = (0..100).map(|n| text(root.join(format!("layer-with-a-name-{n}")))).collect();
+        for (n, layer) in lower.iter().enumerate() {
+            std::fs::create_dir_all(layer).unwrap();
+            std::fs::write(format!("{layer}/f"), n.to_string()).unwrap();
+        }
+        let (upper, work) = (text(root.join("upper")), text(root.join("work")));
+        for directory in [&upper, &work] {
+            std::fs::create_dir_all(directory).unwrap();
+        }
+        for way in [overlay_by_layer, overlay_at_once] {
+            let mount = way(&lower, Some((&upper, &work))).unwrap();
+            assert_eq!(std::fs::read_to_string(format!("{}/f", fd_path(&mount))).unwrap(), "0");
+        }
+        std::fs::remove_dir_all(&root).unwrap();
     }
 }
