@@ -329,6 +329,8 @@ fn become_process(
     capability::keep_over_setuid(true).at(Stage::Capabilities, "keep")?;
     change_user(&who)?;
     capability::keep_over_setuid(false).at(Stage::Capabilities, "keep")?;
+    // Changing the user may have undone it (fs.suid_dumpable), and descriptors of the host are open until exec.
+    hide();
     let caps = plan.capabilities;
     // A filter may be loaded by CAP_SYS_ADMIN or under no_new_privs; in the first case the capability goes last.
     let admin =

@@ -133,24 +133,16 @@ impl Log {
     /// The newest file becomes `.1`, `.1` becomes `.2`…; the oldest goes.
     fn rotate(&mut self) {
         let path = &self.plan.path;
-        let name = |n: u32, suffix: &str| if n == 0 { path.clone() } else { format!("{path}.{n}{suffix}") };
+        let name = |n: u32| if n == 0 { path.clone() } else { format!("{path}.{n}") };
         let last = self.plan.max_files.max(1) - 1;
-        // Missing files are no error: the first rounds have few.
-        for suffix in ["", ".gz"] {
-            for n in (0..last).rev() {
-                if n > 0 || suffix.is_empty() {
-                    let _ = std::fs::rename(name(n, suffix), name(n + 1, suffix));
-                }
-            }
+        for n in (0..last).rev() {
+            // Missing files are no error: the first rounds have few.
+            let _ = std::fs::rename(name(n), name(n + 1));
         }
         if last == 0 {
             let _ = self.file.set_len(0);
-        } else {
-            // A newer plain file replaces an older compressed one of the same number.
-            let _ = std::fs::remove_file(name(1, ".gz"));
-            if let Ok(file) = open_file(path) {
-                self.file = file;
-            }
+        } else if let Ok(file) = open_file(path) {
+            self.file = file;
         }
         self.size = 0;
         if self.plan.driver == LogDriver::Local && self.file.write_all(&self.attributes).is_ok() {

@@ -272,8 +272,6 @@ flat! {
         pub max_size: u64,
         /// Files in all, the newest included; at least 1.
         pub max_files: u32,
-        /// Older files are compressed (by the daemon; the shim only says so in its events).
-        pub compress: bool,
         /// Shown with every line (`attrs`).
         pub attributes: Vec<(String, String)>,
     }

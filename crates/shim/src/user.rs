@@ -39,9 +39,9 @@ pub fn resolve(root: BorrowedFd<'_>, spec: &str, extra: &[String]) -> Result<Use
     find(root, spec, extra).map_err(|failure| failure.detail)
 }
 
-/// Refuses a user or group that the files of `root` do not know, in Docker's words.
-pub fn check(root: BorrowedFd<'_>, spec: &str) -> Result<(), String> {
-    find(root, spec, &[]).map(drop).map_err(|failure| failure.detail)
+/// The ids of a user and its group (`user[:group]`) by the files of `root`; an error in Docker's words.
+pub fn ids(root: BorrowedFd<'_>, spec: &str) -> Result<(u32, u32), String> {
+    find(root, spec, &[]).map(|user| (user.uid, user.gid)).map_err(|failure| failure.detail)
 }
 
 /// A file of `root`; what is missing, odd (a FIFO, a device) or not readable is as empty.
