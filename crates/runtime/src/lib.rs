@@ -17,7 +17,7 @@ pub mod stats;
 
 pub use error::{RuntimeError, StartError};
 pub use minke_linux::cgroup::Stats;
-pub use minke_shim::{protocol::Stage, user::check as check_user};
+pub use minke_shim::{protocol::Stage, user::ids as user_ids};
 pub use process::{Exec, Found, Process};
 pub use request::{
     AttachStreams, CgroupInfo, CreateRequest, ExecRequest, ExecState, Exit, ExternalRuntime, Joined,

@@ -25,7 +25,7 @@ pub struct PathStat {
 pub struct PutOptions {
     /// A directory does not replace a file, nor a file a directory.
     pub no_overwrite_dir_non_dir: bool,
-    /// Owners as in the tar's names, not ids.
+    /// All belongs to the container's user, whatever the tar says.
     pub copy_uid_gid: bool,
 }
 
@@ -81,12 +81,17 @@ impl Containers {
             }
             _ => {}
         }
-        let (asked, holder) = (path.to_owned(), name.to_owned());
+        let (asked, holder, user) = (path.to_owned(), name.to_owned(), record.spec.process.user.clone());
         let extracted = self
             .with_root(&cell, move |root| {
                 let at = stat(root, &wanted).map_err(missing(&asked, &holder))?;
                 let resolved = resolve(root, &wanted, &at)?;
+                let owner = match options.copy_uid_gid {
+                    true => Some(minke_runtime::user_ids(root, &user).map_err(Error::Invalid)?),
+                    false => None,
+                };
                 let rules = tree::ExtractOptions {
+                    owner,
                     no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir,
                     ..Default::default()
                 };

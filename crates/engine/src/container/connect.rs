@@ -61,10 +61,7 @@ impl Containers {
                 endpoint.interface = free_interface(&record.status.endpoints);
                 let record = cell.record();
                 let resolver = self.resolver(&record);
-                self.inner
-                    .networks
-                    .attach_one(&record, process.netns()?, &name, endpoint, resolver)
-                    .await
+                self.inner.networks.attach_one(&record, process.netns()?, &name, endpoint, resolver).await
             }
             .await;
             match connected {

@@ -225,7 +225,8 @@ impl Containers {
         }
         for link in spec.networking.links.iter().flatten() {
             let (target, _) = super::links::parse(link);
-            self.find(target).map_err(|e| Error::Invalid(format!("could not get container for {target}: {e}")))?;
+            self.find(target)
+                .map_err(|e| Error::Invalid(format!("could not get container for {target}: {e}")))?;
         }
         self.inner.config_check_log(spec)?;
         warnings.extend(self.inner.resource_warnings(spec));

@@ -133,9 +133,7 @@ impl Execs {
                 entry.state = State::Running { pid: 0 };
                 Ok(())
             }
-            State::Running { .. } => {
-                Err(Error::Conflict(format!("exec command {id} is already running")))
-            }
+            State::Running { .. } => Err(Error::Conflict(format!("exec command {id} is already running"))),
             State::Exited { .. } => Err(Error::Conflict(format!("exec command {id} has already run"))),
         }
     }
@@ -174,7 +172,10 @@ impl Containers {
         may_exec(&cell)?;
         if spec.user.bytes().any(|b| !b.is_ascii_digit() && b != b':') {
             let user = spec.user.clone();
-            self.with_root(&cell, move |root| minke_runtime::check_user(root, &user).map_err(Error::Invalid)).await?;
+            self.with_root(&cell, move |root| {
+                minke_runtime::user_ids(root, &user).map(drop).map_err(Error::Invalid)
+            })
+            .await?;
         }
         let id = ExecId::random();
         self.tell(
@@ -247,7 +248,9 @@ impl Containers {
         Ok(started.stream.map(|stream| Attachment {
             tty,
             detach,
-            stream: AttachStream::live(Vec::new(), stream), ended: Some(ended) }))
+            stream: AttachStream::live(Vec::new(), stream),
+            ended: Some(ended),
+        }))
     }
 
     /// Tells its terminal its size.
@@ -269,7 +272,13 @@ impl Containers {
     }
 
     /// Waits for its end.
-    fn follow_exec(&self, cell: &Arc<Cell>, process: Process, exec: ExecId, pid: i32) -> watch::Receiver<bool> {
+    fn follow_exec(
+        &self,
+        cell: &Arc<Cell>,
+        process: Process,
+        exec: ExecId,
+        pid: i32,
+    ) -> watch::Receiver<bool> {
         let (containers, cell) = (self.clone(), cell.clone());
         let (known, ended) = watch::channel(false);
         tokio::spawn(async move {

@@ -36,7 +36,9 @@ impl Containers {
         match tokio::time::timeout(PATIENCE, ended).await {
             // An error is the cell's end: it was removed on its exit.
             Ok(_) => Ok(()),
-            Err(_) => Err(Error::Internal("tried to kill container, but did not receive an exit event".into())),
+            Err(_) => {
+                Err(Error::Internal("tried to kill container, but did not receive an exit event".into()))
+            }
         }
     }
 

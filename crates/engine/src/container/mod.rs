@@ -131,12 +131,8 @@ pub(crate) struct Progress {
 
 impl Cell {
     pub(crate) fn new(record: Container) -> Self {
-        let progress = Progress {
-            state: record.status.state,
-            exits: 0,
-            code: record.status.exit_code,
-            removed: false,
-        };
+        let progress =
+            Progress { state: record.status.state, exits: 0, code: record.status.exit_code, removed: false };
         Self {
             id: record.id.clone(),
             record: RwLock::new(Arc::new(record)),

@@ -136,9 +136,7 @@ fn may_remove(cell: &Cell, asked: &str, options: &RemoveOptions) -> Result<()> {
         ContainerState::Restarting => {
             "container is restarting: stop the container before removing or force remove"
         }
-        ContainerState::Running => {
-            "container is running: stop the container before removing or force remove"
-        }
+        ContainerState::Running => "container is running: stop the container before removing or force remove",
         _ => return Ok(()),
     };
     Err(Error::Conflict(format!("cannot remove container \"{asked}\": {advice}")))

@@ -71,7 +71,10 @@ impl Containers {
             tokio::time::timeout(Duration::from_secs(seconds as u64), ended).await.is_ok()
         };
         if !obeyed {
-            tracing::info!("container {} did not stop within {seconds} s of signal {number}; killing it", cell.id);
+            tracing::info!(
+                "container {} did not stop within {seconds} s of signal {number}; killing it",
+                cell.id
+            );
             if let Err(e) = self.send_signal(cell, signal::KILL).await
                 && cell.state().is_up()
             {

@@ -46,10 +46,7 @@ impl Containers {
                 WaitCondition::Removed => p.removed,
             });
             match done.await {
-                Ok(p) => WaitResult {
-                    code: i64::from(p.code),
-                    error: None,
-                },
+                Ok(p) => WaitResult { code: i64::from(p.code), error: None },
                 // The cell went with its container between two looks.
                 Err(_) => WaitResult { code: 0, error: None },
             }

@@ -191,9 +191,11 @@ impl Networks {
                 Ok((network.clone(), self.plan(network, endpoint, *is_gateway, record)?))
             })
             .collect::<Result<_>>()?;
-        let (kernel, id, embedded) = (self.inner.kernel.clone(), record.id.clone(), self.embedded_dns(record));
+        let (kernel, id, embedded) =
+            (self.inner.kernel.clone(), record.id.clone(), self.embedded_dns(record));
         let (netns, prepared) = crate::blocking(move || -> std::result::Result<_, NetworkError> {
-            let interfaces: Vec<(&Network, &EndpointPlan)> = plans.iter().map(|(n, p)| (n.as_ref(), p)).collect();
+            let interfaces: Vec<(&Network, &EndpointPlan)> =
+                plans.iter().map(|(n, p)| (n.as_ref(), p)).collect();
             let prepared =
                 kernel.connect_all(netns.as_fd(), &interfaces, || embedded.then(|| Prepared::here(&id)))?;
             Ok((netns, prepared))
