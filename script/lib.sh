@@ -66,13 +66,20 @@ debian_release() {
 rust() {
   packages gcc libc6-dev ca-certificates curl
   if ! have rustup && ! have cargo; then
-    say "installing Rust by rustup's installer (https://sh.rustup.rs), into $HOME/.cargo and $HOME/.rustup"
-    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
-      sh -s -- -y -q --profile minimal --default-toolchain none --no-modify-path </dev/null || die "rustup's installer failed"
+    say "installing Rust by rustup's installer (https://rustup.rs), into $HOME/.cargo and $HOME/.rustup"
+    local from dir
+    from=https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu
+    dir=$(mktemp -d)
+    curl --proto '=https' --tlsv1.2 -sSf --retry 3 -o "$dir/rustup-init" "$from/rustup-init" || die "rustup's installer cannot be fetched"
+    [ "$(sha256sum <"$dir/rustup-init" | cut -d' ' -f1)" = "$(curl -sSf --retry 3 "$from/rustup-init.sha256" | cut -d' ' -f1)" ] ||
+      die "rustup's installer is not what its checksum says"
+    chmod 755 "$dir/rustup-init"
+    "$dir/rustup-init" -y -q --profile minimal --default-toolchain none --no-modify-path </dev/null || die "rustup's installer failed"
+    rm -rf "$dir"
   fi
-  if have rustup && ! (cd "$ROOT" && rustc --version >/dev/null 2>&1); then
+  if have rustup && ! (cd "$ROOT" && cargo --version && cargo fmt --version && cargo clippy --version) >/dev/null 2>&1; then
     say "installing the toolchain that rust-toolchain.toml names"
-    (cd "$ROOT" && { rustup toolchain install || rustup show; }) >/dev/null
+    (cd "$ROOT" && rustup toolchain install) >/dev/null || die "the toolchain could not be installed"
   fi
 }
 
