@@ -5,7 +5,7 @@
 mod common;
 use common::*;
 use minke_model::mount::{MountKind, ReadOnlyRecursion};
-use minke_runtime::{MountSource, ResolvedMount, RuntimeError};
+use minke_runtime::{MountSource, ResolvedMount};
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 fn bind(source: &Path, target: &str) -> ResolvedMount {
@@ -20,15 +20,6 @@ fn bind(source: &Path, target: &str) -> ResolvedMount {
         read_only_recursion: ReadOnlyRecursion::IfPossible,
         tmpfs_options: String::new(),
     }
-}
-
-/// The error of a start that must fail.
-async fn refused(house: &House, request: minke_runtime::CreateRequest) -> String {
-    let id = request.container.id.clone();
-    let process = house.runtime().create(request).await.unwrap();
-    let Err(RuntimeError::Start(error)) = process.go().await else { panic!("it started") };
-    house.runtime().forget(&id).await.unwrap();
-    error.to_string()
 }
 
 /// A container's process of ours that never execs (the reaper) is the shim's program: it can be neither written nor read.
@@ -142,7 +133,7 @@ async fn cve_2019_19921_and_cve_2023_27561_proc_and_sys_must_be_directories() {
         let request = house.request(&["true"]);
         fs::create_dir_all(request.rootfs.upper.join("tmp/elsewhere")).unwrap();
         symlink("/tmp/elsewhere", request.rootfs.upper.join(name)).unwrap();
-        let error = refused(&house, request).await;
+        let error = house.refused(request).await;
         assert!(error.contains(&format!("/{name}")), "{error}");
     }
 }
@@ -157,12 +148,12 @@ async fn nothing_can_be_mounted_over_procfs() {
     fs::create_dir_all(&content).unwrap();
     let mut request = house.request(&["true"]);
     request.mounts = vec![bind(&content, "/proc/sys/kernel")];
-    let error = refused(&house, request).await;
+    let error = house.refused(request).await;
     assert!(error.contains("\"/proc/sys/kernel\" cannot be mounted because it is inside /proc"), "{error}");
     let mut request = house.request(&["true"]);
     symlink("/proc/sys", request.rootfs.upper.join("way")).unwrap();
     request.mounts = vec![bind(&content, "/way")];
-    assert!(refused(&house, request).await.contains("inside /proc"));
+    assert!(house.refused(request).await.contains("inside /proc"));
     fs::write(house.root.join("meminfo"), "of its own\n").unwrap();
     let mut request = house.request(&["cat", "/proc/meminfo"]);
     request.mounts = vec![bind(&house.root.join("meminfo"), "/proc/meminfo")];

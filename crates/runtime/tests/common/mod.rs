@@ -165,6 +165,18 @@ impl House {
         Ran { exit, out, err }
     }
 
+    /// The words of a start that must fail: before *go*, when that is how far it got, or at it.
+    pub(crate) async fn refused(&self, request: CreateRequest) -> String {
+        let id = request.container.id.clone();
+        let error = match self.runtime().create(request).await {
+            Ok(process) => process.go().await.unwrap_err(),
+            Err(error) => error,
+        };
+        self.runtime().forget(&id).await.unwrap();
+        assert!(matches!(error, minke_runtime::RuntimeError::Start(_)), "{error}");
+        error.to_string()
+    }
+
     /// Runs a shell line.
     pub(crate) async fn sh(&self, line: &str) -> Ran {
         self.run(self.request(&["sh", "-c", line])).await
