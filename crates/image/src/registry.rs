@@ -1,15 +1,18 @@
 //! Registries: how to find one, speak with it, and show it who we are (OCI distribution spec 1.1, Docker's tokens).
 //!
 //! `mirror.rs` has the settings and says where to ask; `client.rs` asks; `auth.rs` answers challenges; `blob.rs` reads
-//! what is large, across cuts; `dial.rs`, `proxy.rs` and `tls.rs` are the way there; `error.rs` has dockerd's sentences.
+//! what is large, across cuts; `lookup.rs` tells what a name means there; `dial.rs`, `proxy.rs` and `tls.rs` are the
+//! way there; `error.rs` has dockerd's sentences.
 //!
 //! Never: stores anything. `pull.rs` joins this with the images.
 
 pub(crate) mod auth;
 pub(crate) mod blob;
 pub(crate) mod client;
+pub(crate) mod upload;
 mod dial;
 pub mod error;
+mod lookup;
 pub(crate) mod mirror;
 mod proxy;
 mod tls;
@@ -21,6 +24,7 @@ mod tests;
 
 pub use auth::RegistryAuth;
 pub use error::{ApiError, Code, RegistryError, TransportError};
+pub use lookup::{Looked, RemotePlatform, lookup};
 pub use mirror::{RegistryConfig, RegistryOptions};
 pub use proxy::Proxies;
 

@@ -46,9 +46,6 @@ pub(super) fn handle(ask: Ask) -> Result<Answer> {
         E::ImageSearch => Err(ApiError::unsupported(
             "searching registries is not supported by this daemon: search on the registry's site",
         )),
-        E::Distribution => Err(ApiError::unsupported(
-            "looking into a registry without pulling is not supported by this daemon yet",
-        )),
         E::ContainerCheckpoint => Err(ApiError::unsupported("checkpoints are not supported by this daemon")),
         _ => Err(no_build()),
     }

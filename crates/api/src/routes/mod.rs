@@ -4,6 +4,7 @@ mod archive;
 mod attach;
 mod container;
 mod container_list;
+mod distribution;
 mod elsewhere;
 mod exec;
 mod image;
@@ -98,6 +99,7 @@ impl Routes {
             | E::VolumeUpdate
             | E::VolumeRemove
             | E::VolumePrune => volume::handle(self, ask).await,
+            E::Distribution => distribution::handle(self, ask).await,
             E::ContainerCheckpoint
             | E::ImagePush
             | E::ImageSearch
@@ -106,7 +108,6 @@ impl Routes {
             | E::BuildCancel
             | E::Session
             | E::Grpc
-            | E::Distribution
             | E::PluginList
             | E::Plugin
             | E::PluginChange

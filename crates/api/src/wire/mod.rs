@@ -9,6 +9,7 @@ pub(crate) mod config;
 pub(crate) mod container;
 pub(crate) mod create;
 pub(crate) mod devices;
+pub(crate) mod distribution;
 pub(crate) mod endpoint;
 pub(crate) mod event;
 pub(crate) mod exec;

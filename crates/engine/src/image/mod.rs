@@ -17,7 +17,7 @@ use crate::{
 use minke_image::{
     Image, ImageError, Images as Store, Loaded, Progress, ProgressEvent, Reference,
     pull::{PullRequest, Pulled},
-    registry::{LoginStatus, RegistryAuth, RegistryConfig, login},
+    registry::{Looked, LoginStatus, RegistryAuth, RegistryConfig, login, lookup},
 };
 use minke_model::{
     ImageId,
@@ -149,6 +149,12 @@ impl Images {
         let name = self.inner.store.get(&pulled.id).ok().map(|_| shown.clone()).unwrap_or_default();
         self.tell(&pulled.id, "pull", &shown, &name);
         Ok(pulled)
+    }
+
+    /// What a name means in its registry now; nothing is pulled.
+    pub async fn look_up(&self, reference: &Reference, auth: Option<RegistryAuth>) -> Result<Looked> {
+        let found = lookup(reference, auth.as_ref(), &self.registries()).await;
+        Ok(found.map_err(ImageError::from)?)
     }
 
     /// Makes an image of a tar of a root file system.
