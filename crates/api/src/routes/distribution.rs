@@ -17,6 +17,9 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
         return Err(ApiError::internal("no manifest found for full image ID"));
     }
     let reference = Reference::parse(&ask.name).map_err(|e| ApiError::invalid(e.to_string()))?;
+    if reference.familiar_name() == "scratch" {
+        return Err(ApiError::invalid("'scratch' is a reserved name"));
+    }
     let auth = ask.registry_auth().map(RegistryAuth::from);
     ok(&Inspect::from(routes.engine.images.look_up(&reference, auth).await?))
 }

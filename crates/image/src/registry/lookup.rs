@@ -61,13 +61,16 @@ pub async fn lookup(
     }
     let wanted = reference.clone().or_latest();
     let mut last = RegistryError::Settings(format!("no endpoints found for {}", wanted.familiar()));
+    // What a registry says outweighs that another one cannot be reached.
+    let mut answered = false;
     for endpoint in config.endpoints(wanted.domain(), true).await {
         match Repository::open(config, endpoint, wanted.path(), auth, "pull").await {
             Ok(repository) => match look(&repository, &wanted, config).await {
                 Ok(looked) => return Ok(looked),
-                Err(e) => last = e,
+                Err(e) => (last, answered) = (e, true),
             },
-            Err(e) => last = e,
+            Err(e) if !answered => last = e,
+            Err(_) => {}
         }
     }
     Err(last)
