@@ -137,7 +137,7 @@ mod tests {
                 bare: false,
                 quoted: true,
                 default: Some("all"),
-                help: "Number of lines to show from the end of the logs",
+                help: "Number of lines to begin with, counted from the end",
                 deprecated: None,
             },
             Flag {
@@ -147,13 +147,13 @@ mod tests {
                 bare: true,
                 quoted: false,
                 default: None,
-                help: "Show extra details provided to logs",
+                help: "Say all that is known",
                 deprecated: None,
             },
         ];
         assert_eq!(
             flags(FLAGS, 60),
-            "      --details       Show extra details provided to logs\n  -n, --tail string   Number of lines to show from the\n                      end of the logs (default \"all\")\n"
+            "      --details       Say all that is known\n  -n, --tail string   Number of lines to begin with,\n                      counted from the end (default \"all\")\n"
         );
     }
 }

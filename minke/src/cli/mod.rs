@@ -7,6 +7,7 @@ pub(crate) mod duration;
 pub(crate) mod flag;
 pub(crate) mod help;
 pub(crate) mod parse;
+mod plugin;
 
 use crate::client::{Client, ClientError, Host, config_file::ConfigFile, context, host};
 use command::{Command, Entry, Group};
@@ -70,7 +71,7 @@ flags! {
     /// What stands before the command.
     struct Globals {
         config: Option<String> ["config"], "Directory of the client's configuration";
-        context: Option<String> ["context" 'c'], "Context to reach the daemon by (goes before DOCKER_HOST and before\nthe context set with \"context use\")";
+        context: Option<String> ["context" 'c'], "Context to reach the daemon by (goes before DOCKER_HOST and before the context set with \"context use\")";
         debug: bool ["debug" 'D'], "Say more";
         host: Vec<String> ["host" 'H'], "Address of the daemon";
         log_level: String ["log-level" 'l'] = "info", "Level of messages (\"debug\", \"info\", \"warn\", \"error\", \"fatal\")";
@@ -143,11 +144,11 @@ fn run(words: &[String]) -> Outcome {
     }
     let cli =
         Cli { globals: parsed.flags, path: String::new(), config: OnceCell::new(), client: OnceCell::new() };
-    dispatch(cli, tree, &parsed.args)
+    dispatch(cli, tree, &parsed.args, words)
 }
 
-/// Follows the words down the tree.
-fn dispatch(mut cli: Cli, tree: &'static [Entry], words: &[String]) -> Outcome {
+/// Follows the words down the tree. `all` are those of the whole command line.
+fn dispatch(mut cli: Cli, tree: &'static [Entry], words: &[String], all: &[String]) -> Outcome {
     let program = program();
     let (mut entries, mut at, mut group): (&[Entry], usize, Option<&Group>) = (tree, 0, None);
     loop {
@@ -188,6 +189,9 @@ fn dispatch(mut cli: Cli, tree: &'static [Entry], words: &[String]) -> Outcome {
                 return (found.run)(&cli, found, &words[at + 1..]);
             }
             None => {
+                if group.is_none() {
+                    plugin::become_plugin(&cli, word, all)?;
+                }
                 if let Some(later) = crate::commands::comes_later(&shown) {
                     return Err(Failure::new(format!(
                         "{program}: '{program} {later}' is not there yet: it comes with a later version"

@@ -12,7 +12,7 @@ use crate::format::value::{Value, indent};
 pub(crate) static COMMAND: Command = command!(InspectFlags, inspect, {
     name: "inspect",
     usage: "[OPTIONS] NAME|ID [NAME|ID...]",
-    about: "Return low-level information on Docker objects",
+    about: "Show all that is known of containers, images, networks, volumes",
     arity: Arity::AtLeast(1),
     offer: Offer::Anything,
 });

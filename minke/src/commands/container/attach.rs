@@ -14,7 +14,7 @@ pub(crate) static COMMAND: Command = command!(AttachFlags, attach, {
     name: "attach",
     known_as: &["container attach", "attach"],
     usage: "[OPTIONS] CONTAINER",
-    about: "Attach local standard input, output, and error streams to a running container",
+    about: "Connect this terminal to a running container",
     arity: Arity::Exactly(1),
     offer: Offer::Running,
 });

@@ -12,7 +12,7 @@ pub(crate) static COMMAND: Command = command!(CommitFlags, commit, {
     name: "commit",
     known_as: &["container commit", "commit"],
     usage: "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
-    about: "Create a new image from a container's changes",
+    about: "Make an image of what a container changed",
     arity: Arity::Range(1, 2),
     offer: Offer::Containers,
 });

@@ -26,7 +26,7 @@ pub(crate) static COMMAND: Command = command!(CpFlags, cp, {
     name: "cp",
     known_as: &["container cp", "cp"],
     usage: "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n[OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
-    about: "Copy files/folders between a container and the local filesystem",
+    about: "Copy files to or from a container",
     long: "With '-' as source, a tar archive is read from stdin and extracted to a\ndirectory of the container. With '-' as destination, a tar archive of the\ncontainer's source is written to stdout.",
     arity: Arity::Exactly(2),
     offer: Offer::Containers,

@@ -17,7 +17,7 @@ pub(crate) static COMMAND: Command = command!(ContainerFlags, create_only, {
     name: "create",
     known_as: &["container create", "create"],
     usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
-    about: "Create a new container",
+    about: "Make a container without starting it",
     arity: Arity::AtLeast(1),
     interspersed: false,
     offer: Offer::Images,

@@ -10,7 +10,7 @@ pub(crate) static COMMAND: Command = command!(NoFlags, diff, {
     name: "diff",
     known_as: &["container diff", "diff"],
     usage: "CONTAINER",
-    about: "Inspect changes to files or directories on a container's filesystem",
+    about: "List files that a container added, changed or deleted",
     arity: Arity::Exactly(1),
     offer: Offer::Containers,
 });

@@ -16,7 +16,7 @@ pub(crate) static COMMAND: Command = command!(ExecFlags, exec, {
     name: "exec",
     known_as: &["container exec", "exec"],
     usage: "[OPTIONS] CONTAINER COMMAND [ARG...]",
-    about: "Execute a command in a running container",
+    about: "Run one more command in a running container",
     arity: Arity::AtLeast(2),
     interspersed: false,
     offer: Offer::Running,

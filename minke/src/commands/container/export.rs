@@ -12,7 +12,7 @@ pub(crate) static COMMAND: Command = command!(ExportFlags, export, {
     name: "export",
     known_as: &["container export", "export"],
     usage: "[OPTIONS] CONTAINER",
-    about: "Export a container's filesystem as a tar archive",
+    about: "Write a container's files as a tar archive",
     arity: Arity::Exactly(1),
     offer: Offer::Containers,
 });

@@ -10,7 +10,7 @@ use crate::commands::inspect::{all, raw};
 pub(crate) static COMMAND: Command = command!(InspectFlags, inspect, {
     name: "inspect",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    about: "Display detailed information on one or more containers",
+    about: "Show all that is known of containers",
     arity: Arity::AtLeast(1),
     offer: Offer::Containers,
 });

@@ -11,7 +11,7 @@ pub(crate) static COMMAND: Command = command!(KillFlags, kill, {
     name: "kill",
     known_as: &["container kill", "kill"],
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    about: "Kill one or more running containers",
+    about: "Send containers a signal, KILL unless another is said",
     arity: Arity::AtLeast(1),
     offer: Offer::Running,
 });

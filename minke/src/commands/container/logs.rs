@@ -15,7 +15,7 @@ pub(crate) static COMMAND: Command = command!(LogsFlags, logs, {
     name: "logs",
     known_as: &["container logs", "logs"],
     usage: "[OPTIONS] CONTAINER",
-    about: "Fetch the logs of a container",
+    about: "Show what a container wrote",
     arity: Arity::Exactly(1),
     offer: Offer::Containers,
 });

@@ -11,7 +11,7 @@ pub(crate) static COMMAND: Command = command!(NoFlags, pause, {
     name: "pause",
     known_as: &["container pause", "pause"],
     usage: "CONTAINER [CONTAINER...]",
-    about: "Pause all processes within one or more containers",
+    about: "Freeze containers",
     arity: Arity::AtLeast(1),
     offer: Offer::Running,
 });
@@ -21,7 +21,7 @@ pub(crate) static UNPAUSE: Command = command!(NoFlags, unpause, {
     name: "unpause",
     known_as: &["container unpause", "unpause"],
     usage: "CONTAINER [CONTAINER...]",
-    about: "Unpause all processes within one or more containers",
+    about: "Thaw containers",
     arity: Arity::AtLeast(1),
     offer: Offer::Running,
 });

@@ -11,7 +11,7 @@ pub(crate) static COMMAND: Command = command!(NoFlags, port, {
     name: "port",
     known_as: &["container port", "port"],
     usage: "CONTAINER [PRIVATE_PORT[/PROTO]]",
-    about: "List port mappings or a specific mapping for the container",
+    about: "List the published ports of a container",
     arity: Arity::Range(1, 2),
     offer: Offer::Running,
 });

@@ -12,7 +12,7 @@ use crate::output::confirm;
 pub(crate) static COMMAND: Command = command!(PruneFlags, prune, {
     name: "prune",
     usage: "[OPTIONS]",
-    about: "Remove all stopped containers",
+    about: "Remove all containers that do not run",
     arity: Arity::None,
 });
 

@@ -10,7 +10,7 @@ pub(crate) static COMMAND: Command = command!(NoFlags, rename, {
     name: "rename",
     known_as: &["container rename", "rename"],
     usage: "CONTAINER NEW_NAME",
-    about: "Rename a container",
+    about: "Give a container another name",
     arity: Arity::Exactly(2),
     offer: Offer::Containers,
 });

@@ -11,7 +11,7 @@ pub(crate) static COMMAND: Command = command!(RestartFlags, restart, {
     name: "restart",
     known_as: &["container restart", "restart"],
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    about: "Restart one or more containers",
+    about: "Stop containers and start them again",
     arity: Arity::AtLeast(1),
     offer: Offer::Running,
 });

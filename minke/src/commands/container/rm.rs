@@ -13,7 +13,7 @@ pub(crate) static COMMAND: Command = command!(RmFlags, rm, {
     aliases: &["remove"],
     known_as: &["container rm", "container remove", "rm"],
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    about: "Remove one or more containers",
+    about: "Remove containers",
     arity: Arity::AtLeast(1),
     offer: Offer::Containers,
 });

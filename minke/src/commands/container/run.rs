@@ -15,7 +15,7 @@ pub(crate) static COMMAND: Command = command!(RunFlags, run, {
     name: "run",
     known_as: &["container run", "run"],
     usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
-    about: "Create and run a new container from an image",
+    about: "Make a container of an image and start it",
     arity: Arity::AtLeast(1),
     interspersed: false,
     offer: Offer::Images,

@@ -13,7 +13,7 @@ pub(crate) static COMMAND: Command = command!(StartFlags, start, {
     name: "start",
     known_as: &["container start", "start"],
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    about: "Start one or more stopped containers",
+    about: "Start containers",
     arity: Arity::AtLeast(1),
     offer: Offer::Containers,
 });

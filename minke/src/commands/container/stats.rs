@@ -18,7 +18,7 @@ pub(crate) static COMMAND: Command = command!(StatsFlags, stats, {
     name: "stats",
     known_as: &["container stats", "stats"],
     usage: "[OPTIONS] [CONTAINER...]",
-    about: "Display a live stream of container(s) resource usage statistics",
+    about: "Show what containers use, again and again",
     offer: Offer::Running,
     arity: Arity::Any,
 });

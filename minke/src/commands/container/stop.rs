@@ -11,7 +11,7 @@ pub(crate) static COMMAND: Command = command!(StopFlags, stop, {
     name: "stop",
     known_as: &["container stop", "stop"],
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    about: "Stop one or more running containers",
+    about: "Stop containers, by force when they take too long",
     arity: Arity::AtLeast(1),
     offer: Offer::Running,
 });

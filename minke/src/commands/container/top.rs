@@ -11,7 +11,7 @@ pub(crate) static COMMAND: Command = command!(NoFlags, top, {
     name: "top",
     known_as: &["container top", "top"],
     usage: "CONTAINER [ps OPTIONS]",
-    about: "Display the running processes of a container",
+    about: "List the processes of a container",
     arity: Arity::AtLeast(1),
     interspersed: false,
     offer: Offer::Containers,

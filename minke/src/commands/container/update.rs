@@ -14,7 +14,7 @@ pub(crate) static COMMAND: Command = command!(UpdateFlags, update, {
     name: "update",
     known_as: &["container update", "update"],
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
-    about: "Update configuration of one or more containers",
+    about: "Change limits and restart policy of containers",
     arity: Arity::AtLeast(1),
     offer: Offer::Containers,
 });

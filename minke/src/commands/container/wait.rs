@@ -12,7 +12,7 @@ pub(crate) static COMMAND: Command = command!(NoFlags, wait, {
     name: "wait",
     known_as: &["container wait", "wait"],
     usage: "CONTAINER [CONTAINER...]",
-    about: "Block until one or more containers stop, then print their exit codes",
+    about: "Wait for containers to end and print their exit codes",
     arity: Arity::AtLeast(1),
     offer: Offer::Containers,
 });

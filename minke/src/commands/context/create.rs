@@ -14,7 +14,7 @@ use serde_json::json;
 pub(crate) static COMMAND: Command = command!(CreateFlags, create, {
     name: "create",
     usage: "[OPTIONS] CONTEXT",
-    about: "Create a context",
+    about: "Make a context",
     long: "The endpoint is said as 'host=ADDRESS', or as 'from=CONTEXT' to copy it:\n\n  context create far --docker host=ssh://me@far.example.com",
     arity: Arity::Exactly(1),
 });

@@ -12,7 +12,7 @@ use crate::format::value::Value;
 pub(crate) static COMMAND: Command = command!(InspectFlags, inspect, {
     name: "inspect",
     usage: "[OPTIONS] [CONTEXT] [CONTEXT...]",
-    about: "Display detailed information on one or more contexts",
+    about: "Show all that is known of contexts",
     arity: Arity::Any,
     offer: Offer::Contexts,
 });

@@ -13,7 +13,7 @@ pub(crate) static COMMAND: Command = command!(RmFlags, rm, {
     aliases: &["remove"],
     known_as: &["context rm", "context remove"],
     usage: "CONTEXT [CONTEXT...]",
-    about: "Remove one or more contexts",
+    about: "Remove contexts",
     arity: Arity::AtLeast(1),
     offer: Offer::Contexts,
 });

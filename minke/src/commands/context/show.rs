@@ -8,7 +8,7 @@ use crate::cli::{Cli, Outcome};
 pub(crate) static COMMAND: Command = command!(NoFlags, show, {
     name: "show",
     usage: "",
-    about: "Print the name of the current context",
+    about: "Name the current context",
     arity: Arity::None,
 });
 

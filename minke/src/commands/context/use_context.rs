@@ -11,7 +11,7 @@ use serde_json::Value;
 pub(crate) static COMMAND: Command = command!(NoFlags, use_context, {
     name: "use",
     usage: "CONTEXT",
-    about: "Set the current context",
+    about: "Choose the current context",
     arity: Arity::Exactly(1),
     offer: Offer::Contexts,
 });

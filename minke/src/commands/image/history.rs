@@ -13,7 +13,7 @@ pub(crate) static COMMAND: Command = command!(HistoryFlags, history, {
     name: "history",
     known_as: &["image history", "history"],
     usage: "[OPTIONS] IMAGE",
-    about: "Show the history of an image",
+    about: "Show how an image was made, layer by layer",
     arity: Arity::Exactly(1),
     offer: Offer::Images,
 });

@@ -15,7 +15,7 @@ pub(crate) static COMMAND: Command = command!(ImportFlags, import, {
     name: "import",
     known_as: &["image import", "import"],
     usage: "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
-    about: "Import the contents from a tarball to create a filesystem image",
+    about: "Make an image of a root file system in a tar archive",
     arity: Arity::AtLeast(1),
 });
 

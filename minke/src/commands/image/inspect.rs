@@ -10,7 +10,7 @@ use crate::commands::inspect::{all, raw};
 pub(crate) static COMMAND: Command = command!(InspectFlags, inspect, {
     name: "inspect",
     usage: "[OPTIONS] IMAGE [IMAGE...]",
-    about: "Display detailed information on one or more images",
+    about: "Show all that is known of images",
     arity: Arity::AtLeast(1),
     offer: Offer::Images,
 });

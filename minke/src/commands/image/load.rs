@@ -16,7 +16,7 @@ pub(crate) static COMMAND: Command = command!(LoadFlags, load, {
     name: "load",
     known_as: &["image load", "load"],
     usage: "[OPTIONS]",
-    about: "Load an image from a tar archive or STDIN",
+    about: "Load images from an archive that was saved",
     arity: Arity::None,
 });
 

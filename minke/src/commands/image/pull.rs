@@ -13,7 +13,7 @@ pub(crate) static COMMAND: Command = command!(PullFlags, pull_command, {
     name: "pull",
     known_as: &["image pull", "pull"],
     usage: "[OPTIONS] NAME[:TAG|@DIGEST]",
-    about: "Download an image from a registry",
+    about: "Fetch an image from a registry",
     arity: Arity::Exactly(1),
     offer: Offer::Images,
 });

@@ -14,7 +14,7 @@ pub(crate) static COMMAND: Command = command!(RmFlags, rm, {
     aliases: &["remove"],
     known_as: &["image rm", "image remove", "rmi"],
     usage: "[OPTIONS] IMAGE [IMAGE...]",
-    about: "Remove one or more images",
+    about: "Remove images, or names of them",
     arity: Arity::AtLeast(1),
     offer: Offer::Images,
 });

@@ -12,7 +12,7 @@ pub(crate) static COMMAND: Command = command!(SaveFlags, save, {
     name: "save",
     known_as: &["image save", "save"],
     usage: "[OPTIONS] IMAGE [IMAGE...]",
-    about: "Save one or more images to a tar archive (streamed to STDOUT by default)",
+    about: "Write images into an archive, to stdout or a file",
     arity: Arity::AtLeast(1),
     offer: Offer::Images,
 });

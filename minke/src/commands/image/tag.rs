@@ -11,7 +11,7 @@ pub(crate) static COMMAND: Command = command!(NoFlags, tag, {
     name: "tag",
     known_as: &["image tag", "tag"],
     usage: "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
-    about: "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+    about: "Give an image one more name",
     arity: Arity::Exactly(2),
     offer: Offer::Images,
 });

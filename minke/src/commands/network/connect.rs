@@ -12,7 +12,7 @@ use serde_json::json;
 pub(crate) static COMMAND: Command = command!(ConnectFlags, connect, {
     name: "connect",
     usage: "[OPTIONS] NETWORK CONTAINER",
-    about: "Connect a container to a network",
+    about: "Put a container on a network",
     arity: Arity::Exactly(2),
     offer: Offer::Networks,
 });

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 pub(crate) static COMMAND: Command = command!(CreateFlags, create, {
     name: "create",
     usage: "[OPTIONS] NETWORK",
-    about: "Create a network",
+    about: "Make a network",
     arity: Arity::Exactly(1),
 });
 

@@ -11,7 +11,7 @@ use serde_json::json;
 pub(crate) static COMMAND: Command = command!(DisconnectFlags, disconnect, {
     name: "disconnect",
     usage: "[OPTIONS] NETWORK CONTAINER",
-    about: "Disconnect a container from a network",
+    about: "Take a container off a network",
     arity: Arity::Exactly(2),
     offer: Offer::Networks,
 });

@@ -10,7 +10,7 @@ use crate::commands::inspect::{all, raw};
 pub(crate) static COMMAND: Command = command!(InspectFlags, inspect, {
     name: "inspect",
     usage: "[OPTIONS] NETWORK [NETWORK...]",
-    about: "Display detailed information on one or more networks",
+    about: "Show all that is known of networks",
     arity: Arity::AtLeast(1),
     offer: Offer::Networks,
 });

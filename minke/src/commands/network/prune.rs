@@ -10,7 +10,7 @@ use crate::output::confirm;
 pub(crate) static COMMAND: Command = command!(PruneFlags, prune, {
     name: "prune",
     usage: "[OPTIONS]",
-    about: "Remove all unused networks",
+    about: "Remove networks that no container uses",
     arity: Arity::None,
 });
 

@@ -13,7 +13,7 @@ pub(crate) static COMMAND: Command = command!(RmFlags, rm, {
     aliases: &["remove"],
     known_as: &["network rm", "network remove"],
     usage: "NETWORK [NETWORK...]",
-    about: "Remove one or more networks",
+    about: "Remove networks",
     arity: Arity::AtLeast(1),
     offer: Offer::Networks,
 });

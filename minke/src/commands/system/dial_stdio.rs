@@ -10,7 +10,7 @@ use crate::stream::{attach::copy_raw, terminal};
 pub(crate) static COMMAND: Command = command!(NoFlags, dial, {
     name: "dial-stdio",
     usage: "",
-    about: "Proxy the stdio stream to the daemon connection. Should not be invoked manually.",
+    about: "Copy stdin and stdout to and from the daemon; the far end of ssh:// calls it",
     arity: Arity::None,
     shown: false,
 });

@@ -14,7 +14,7 @@ pub(crate) static COMMAND: Command = command!(EventsFlags, events, {
     name: "events",
     known_as: &["system events", "events"],
     usage: "[OPTIONS]",
-    about: "Get real time events from the server",
+    about: "Show what happens in the daemon, as it happens",
     arity: Arity::None,
 });
 

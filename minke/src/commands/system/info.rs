@@ -15,7 +15,7 @@ pub(crate) static COMMAND: Command = command!(InfoFlags, info, {
     name: "info",
     known_as: &["system info", "info"],
     usage: "[OPTIONS]",
-    about: "Display system-wide information",
+    about: "Show the daemon's settings and counts",
     arity: Arity::None,
 });
 

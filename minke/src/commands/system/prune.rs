@@ -16,7 +16,7 @@ use crate::output::confirm;
 pub(crate) static COMMAND: Command = command!(PruneFlags, prune, {
     name: "prune",
     usage: "[OPTIONS]",
-    about: "Remove unused data",
+    about: "Remove all that nothing uses",
     arity: Arity::None,
 });
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 pub(crate) static COMMAND: Command = command!(CreateFlags, create, {
     name: "create",
     usage: "[OPTIONS] [VOLUME]",
-    about: "Create a volume",
+    about: "Make a volume",
     arity: Arity::AtMost(1),
 });
 

@@ -10,7 +10,7 @@ use crate::commands::inspect::{all, raw};
 pub(crate) static COMMAND: Command = command!(InspectFlags, inspect, {
     name: "inspect",
     usage: "[OPTIONS] VOLUME [VOLUME...]",
-    about: "Display detailed information on one or more volumes",
+    about: "Show all that is known of volumes",
     arity: Arity::AtLeast(1),
     offer: Offer::Volumes,
 });

@@ -10,7 +10,7 @@ use crate::output::confirm;
 pub(crate) static COMMAND: Command = command!(PruneFlags, prune, {
     name: "prune",
     usage: "[OPTIONS]",
-    about: "Remove unused local volumes",
+    about: "Remove volumes that no container uses",
     arity: Arity::None,
 });
 

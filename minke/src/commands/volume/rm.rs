@@ -13,7 +13,7 @@ pub(crate) static COMMAND: Command = command!(RmFlags, rm, {
     aliases: &["remove"],
     known_as: &["volume rm", "volume remove"],
     usage: "[OPTIONS] VOLUME [VOLUME...]",
-    about: "Remove one or more volumes. You cannot remove a volume that is in use by a container.",
+    about: "Remove volumes; not those that a container uses",
     arity: Arity::AtLeast(1),
     offer: Offer::Volumes,
 });
