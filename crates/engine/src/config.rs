@@ -31,6 +31,8 @@ pub struct EngineConfig {
     pub ip_masq: bool,
     /// Host forwarding is turned on when needed.
     pub ip_forward: bool,
+    /// There are firewall rules; without them published ports are copied, and nothing is kept apart.
+    pub firewall: bool,
     /// Where ports without a host address appear; unspecified is everywhere.
     pub default_host_ip: IpAddr,
     /// MTU of the default bridge's links; 0 is 1500.

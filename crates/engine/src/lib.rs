@@ -32,7 +32,7 @@ pub use volume::Volumes;
 // The types of rooms below that `api` names.
 pub use minke_image::{
     Change, ChangeKind, History, Image, ImageConfig, ImageError, Loaded, Progress, ProgressEvent, Reference,
-    platform, pull::Pulled, reference, registry,
+    platform, pull::Pulled, push::Pushed, reference, registry,
 };
 pub use minke_linux::socket::unread_by_peer;
 pub use minke_network::{NetworkError, PublishPolicy};
@@ -92,7 +92,7 @@ impl Engine {
             pools: config.address_pools.clone(),
             binding: config.default_host_ip,
             ip_forward: config.ip_forward,
-            firewall: true,
+            firewall: config.firewall,
         })?;
         let dns =
             minke_network::dns::Server::new(Default::default(), minke_network::dns::resolv_conf::host_path());

@@ -33,7 +33,8 @@ pub(super) fn read(path: &Path, may_miss: bool, given: &mut Given) -> Result<(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && may_miss => return Ok(()),
         Err(e) => return Err(format!("unable to configure the daemon with file {}: {e}", path.display())),
     };
-    let json = path.extension().is_some_and(|e| e == "json");
+    // dockerd reads JSON from files of any name.
+    let json = path.extension().is_none_or(|e| e != "toml") && (text.trim_start().starts_with('{') || path.extension().is_some_and(|e| e == "json"));
     apply(&text, json, given).map_err(|e| format!("unable to configure the daemon with file {}: {e}", path.display()))
 }
 

@@ -53,8 +53,8 @@ flags! {
         ip_forward: Option<bool> ["ip-forward"], "Turn on forwarding when it is needed (default true)";
         ip_forward_no_drop: bool ["ip-forward-no-drop"], "Accepted; the forward policy is never changed";
         ip_masq: Option<bool> ["ip-masq"], "Masquerade outgoing traffic (default true)";
-        ip6tables: Option<bool> ["ip6tables"], "Program the firewall for IPv6 (false is refused)";
-        iptables: Option<bool> ["iptables"], "Program the firewall (false is refused)";
+        ip6tables: Option<bool> ["ip6tables"], "Accepted; --iptables is for both families";
+        iptables: Option<bool> ["iptables"], "Program the firewall (default true); without it published ports are copied";
         ipv6: bool ["ipv6"], "Give IPv6 addresses on the default bridge";
         label: Vec<String> ["label"], "Labels of the daemon (key=value)";
         live_restore: Option<bool> ["live-restore"], "Containers outlive the daemon (as dockerd: default false)";

@@ -115,6 +115,7 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         icc: f.icc.unwrap_or(true),
         ip_masq: f.ip_masq.unwrap_or(true),
         ip_forward: f.ip_forward.unwrap_or(true),
+        firewall: f.iptables.unwrap_or(true),
         default_host_ip: parse("ip", &f.ip)?,
         mtu: u32::try_from(f.mtu).map_err(|_| format!("invalid --mtu {}", f.mtu))?,
         address_pools: f.default_address_pool.iter().map(|p| parse("default-address-pool", p)).collect::<Result<_, _>>()?,
@@ -168,8 +169,6 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
 fn refuse(given: &Given) -> Result<(), String> {
     let f = &given.flags;
     let refusals = [
-        (f.iptables == Some(false), "--iptables=false is not supported: published ports and isolation need our nftables table"),
-        (f.ip6tables == Some(false), "--ip6tables=false is not supported: published ports and isolation need our nftables table"),
         (!f.userns_remap.is_empty(), "--userns-remap is not supported yet"),
         (f.rootless, "--rootless is not supported"),
         (f.selinux_enabled, "--selinux-enabled is not supported"),
@@ -374,7 +373,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused_with_its_flag() {
-        for (flag, value) in [("iptables", "false"), ("userns-remap", "default"), ("storage-driver", "zfs"), ("exec-opt", "native.cgroupdriver=systemd")] {
+        for (flag, value) in [("userns-remap", "default"), ("storage-driver", "zfs"), ("exec-opt", "native.cgroupdriver=systemd")] {
             let error = settled(&[(flag, value)], Persona::Minke).err().unwrap_or_default();
             assert!(error.contains(flag), "{flag}: {error:?}");
         }
