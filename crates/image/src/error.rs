@@ -13,6 +13,12 @@ pub enum ImageError {
         /// As asked.
         name: String,
     },
+    /// Nothing here has that name, so there is nothing to push. dockerd's sentence.
+    #[error("An image does not exist locally with the tag: {reference}")]
+    NoSuchTag {
+        /// As asked, with its domain.
+        reference: String,
+    },
     /// Several ids begin so.
     #[error("image id prefix {prefix} is ambiguous")]
     Ambiguous {
@@ -149,7 +155,8 @@ impl ImageError {
     /// Its sort, for programs.
     pub fn kind(&self) -> Kind {
         match self {
-            ImageError::NoSuchImage { .. }
+            ImageError::NoSuchTag { .. }
+            | ImageError::NoSuchImage { .. }
             | ImageError::NoSuchSnapshot { .. }
             | ImageError::NoSuchPath { .. } => Kind::NotFound,
             ImageError::Reference(e) => e.kind(),

@@ -27,6 +27,7 @@ mod pipe;
 pub mod platform;
 pub mod progress;
 pub mod pull;
+pub mod push;
 mod recipe;
 pub mod reference;
 pub mod registry;

@@ -9,13 +9,13 @@
 pub(crate) mod auth;
 pub(crate) mod blob;
 pub(crate) mod client;
-pub(crate) mod upload;
 mod dial;
 pub mod error;
 mod lookup;
 pub(crate) mod mirror;
 mod proxy;
 mod tls;
+pub(crate) mod upload;
 
 #[cfg(test)]
 pub(crate) mod fake;

@@ -1,4 +1,4 @@
-//! What this daemon does not do: swarm, plugins, builds, pushes. Each with dockerd's answer, or the reason.
+//! What this daemon does not do: swarm, plugins, builds. Each with dockerd's answer, or the reason.
 
 use super::ok;
 use crate::{
@@ -42,7 +42,6 @@ pub(super) fn handle(ask: Ask) -> Result<Answer> {
         }
         E::PluginChange => Err(ApiError::unsupported("plugins are not supported by this daemon")),
         E::BuildPrune => ok(&prune::Caches { caches_deleted: None, space_reclaimed: 0 }),
-        E::ImagePush => Err(ApiError::unsupported("pushing images is not supported by this daemon yet")),
         E::ImageSearch => Err(ApiError::unsupported(
             "searching registries is not supported by this daemon: search on the registry's site",
         )),

@@ -1,4 +1,4 @@
-//! Images that come and go: pull, import, load, save.
+//! Images that come and go: pull, push, import, load, save.
 
 use super::{Routes, body_chunks, feed, platform_json, platform_of, repository_and_tag};
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
+use serde_json::json;
 use minke_engine::{
     Loaded, ProgressEvent, Reference,
     image::{Import, Pull, progress},
@@ -23,6 +24,7 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
     match ask.endpoint {
         E::ImageCreate if !ask.query.get("fromImage").is_empty() => pull(routes, ask).await,
         E::ImageCreate => import(routes, ask).await,
+        E::ImagePush => push(routes, ask).await,
         E::ImageLoad => load(routes, ask).await,
         _ => save(routes, ask).await,
     }
@@ -96,6 +98,28 @@ impl Transfer {
         let first = stream::iter(first.into_iter().map(Ok::<Bytes, std::io::Error>));
         Ok(response::chunks("application/json", first.chain(rest)))
     }
+}
+
+async fn push(routes: &Routes, ask: Ask) -> Result<Answer> {
+    let invalid = |e: minke_engine::reference::ReferenceError| ApiError::invalid(e.to_string());
+    let mut reference = Reference::parse(&ask.name).map_err(invalid)?;
+    let tag = ask.query.get("tag");
+    if !tag.is_empty() {
+        reference = reference.repository().with_tag(tag).map_err(invalid)?;
+    }
+    if reference.digest().is_some() {
+        return Err(ApiError::invalid("cannot push a digest reference"));
+    }
+    let auth = ask.registry_auth().map(RegistryAuth::from);
+    let (teller, told) = progress();
+    let images = routes.engine.images.clone();
+    // Dropped when the client leaves: that ends the push.
+    let verb = async move {
+        let pushed = images.push(reference, auth, teller).await.map_err(ApiError::from)?;
+        let aux = |p: &minke_engine::Pushed| Line::aux(json!({"Tag": p.tag, "Digest": p.digest.as_str(), "Size": p.size}));
+        Ok(pushed.iter().map(aux).collect())
+    };
+    Transfer::new(verb, told).answer().await
 }
 
 async fn pull(routes: &Routes, ask: Ask) -> Result<Answer> {

@@ -85,7 +85,7 @@ impl Routes {
             | E::ImageTag
             | E::ImageRemove
             | E::ImagePrune => image::handle(self, ask).await,
-            E::ImageCreate | E::ImageSave | E::ImageLoad => image_transfer::handle(self, ask).await,
+            E::ImageCreate | E::ImagePush | E::ImageSave | E::ImageLoad => image_transfer::handle(self, ask).await,
             E::NetworkList
             | E::NetworkCreate
             | E::NetworkInspect
@@ -101,7 +101,6 @@ impl Routes {
             | E::VolumePrune => volume::handle(self, ask).await,
             E::Distribution => distribution::handle(self, ask).await,
             E::ContainerCheckpoint
-            | E::ImagePush
             | E::ImageSearch
             | E::Build
             | E::BuildPrune

@@ -2,6 +2,7 @@
 
 use super::is_default;
 use serde::Serialize;
+use serde_json::Value;
 
 /// One line.
 #[derive(Debug, Default, Serialize)]
@@ -20,6 +21,8 @@ pub(crate) struct Line {
     error_detail: Option<ErrorDetail>,
     #[serde(skip_serializing_if = "String::is_empty")]
     error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aux: Option<Value>,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -88,6 +91,11 @@ impl Line {
             id: id.to_owned(),
             ..Self::default()
         }
+    }
+
+    /// What programs want to know in the end.
+    pub(crate) fn aux(value: Value) -> Self {
+        Self { aux: Some(value), ..Self::default() }
     }
 
     /// A text for the terminal.

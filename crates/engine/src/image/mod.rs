@@ -17,7 +17,8 @@ use crate::{
 use minke_image::{
     Image, ImageError, Images as Store, Loaded, Progress, ProgressEvent, Reference,
     pull::{PullRequest, Pulled},
-    registry::{Looked, LoginStatus, RegistryAuth, RegistryConfig, login, lookup},
+    push::{PushRequest, Pushed},
+    registry::{LoginStatus, Looked, RegistryAuth, RegistryConfig, login, lookup},
 };
 use minke_model::{
     ImageId,
@@ -155,6 +156,24 @@ impl Images {
     pub async fn look_up(&self, reference: &Reference, auth: Option<RegistryAuth>) -> Result<Looked> {
         let found = lookup(reference, auth.as_ref(), &self.registries()).await;
         Ok(found.map_err(ImageError::from)?)
+    }
+
+    /// Sends a tag, or all tags of a repository, to its registry; dropping the future ends it.
+    pub async fn push(
+        &self,
+        reference: Reference,
+        auth: Option<RegistryAuth>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Vec<Pushed>> {
+        let request = PushRequest { reference: reference.clone(), auth };
+        let pushed = self.inner.store.push(request, &self.registries(), progress).await?;
+        for tag in &pushed {
+            let name = format!("{}:{}", reference.familiar_name(), tag.tag);
+            if let Ok(id) = self.resolve(&name) {
+                self.tell(&id, "push", &name, &reference.familiar_name());
+            }
+        }
+        Ok(pushed)
     }
 
     /// Makes an image of a tar of a root file system.

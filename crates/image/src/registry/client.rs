@@ -239,7 +239,7 @@ pub(crate) fn text_header(headers: &HeaderMap, name: header::HeaderName) -> Opti
 }
 
 /// Whether two URLs have the same scheme, host and port.
-fn same_origin(one: &str, other: &str) -> bool {
+pub(crate) fn same_origin(one: &str, other: &str) -> bool {
     let origin = |url: &str| {
         let uri: Uri = url.parse().ok()?;
         let scheme = uri.scheme_str()?.to_ascii_lowercase();
@@ -306,6 +306,26 @@ impl Repository {
         let scopes = vec![format!("repository:{path}:{actions}")];
         let authorizer = Authorizer::new(auth, challenges, scopes);
         Ok(Self { client, authorizer, path: path.to_owned() })
+    }
+
+    /// Whom it speaks with.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.client.endpoint
+    }
+
+    /// Its name there.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// How it speaks.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The credentials for it.
+    pub(crate) fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
     }
 
     /// One request, with credentials, once more with new ones if they were refused. Any status may come back.

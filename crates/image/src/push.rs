@@ -1,0 +1,473 @@
+//! From an image here to a name in a registry: layers that the registry has are skipped, those of a neighbouring
+//! repository mounted, the rest sent; then the manifest.
+//!
+//! An image that came with a manifest whose blobs are all kept goes back under the same digest. Others get a schema 2
+//! manifest with gzipped layers, as dockerd's. The blob that a layer makes is remembered beside it, so that the next
+//! push need not compress it to know that the registry has it.
+//!
+//! Never: holds a layer whole in memory; sends anything before the registry was asked for it.
+
+use crate::{
+    Image, Images, Progress, ProgressEvent, Reference, Result, config,
+    error::ImageError,
+    layer::LayerLease,
+    manifest::{Descriptor, Manifest},
+    registry::{
+        RegistryAuth, RegistryConfig, RegistryError,
+        client::{Body, Repository},
+        upload::Begun,
+    },
+};
+use bytes::Bytes;
+use flate2::{Compression, GzBuilder};
+use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use minke_model::id::Digest;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs::File,
+    io::{self, BufWriter, Read, Write},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+
+const SCHEMA2: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+const LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+
+/// Layers that are sent at once, as dockerd sends.
+const AT_ONCE: usize = 5;
+/// A piece of a blob on its way.
+const PIECE: usize = 256 << 10;
+/// Pieces between the disk and the network.
+const QUEUE: usize = 4;
+/// Between two reports about one layer.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+/// Repositories that are remembered to have a layer.
+const MOST_PLACES: usize = 32;
+/// The file beside a layer that remembers its blob.
+const REMEMBERED: &str = "pushed.json";
+
+/// What is to be pushed.
+#[derive(Clone, Debug)]
+pub struct PushRequest {
+    /// The name. Without a tag it means all tags of the repository that are here.
+    pub reference: Reference,
+    /// What the registry gets to see.
+    pub auth: Option<RegistryAuth>,
+}
+
+/// A tag that was pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// The tag.
+    pub tag: String,
+    /// Of the manifest.
+    pub digest: Digest,
+    /// Bytes of the manifest.
+    pub size: u64,
+}
+
+/// The blob that a layer makes, and where it was seen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Remembered {
+    digest: Digest,
+    size: u64,
+    /// `host/path`, the newest last.
+    places: Vec<String>,
+}
+
+/// A layer's blob, ready to be sent.
+struct Blob {
+    descriptor: Descriptor,
+    source: Source,
+}
+
+/// Where a blob's bytes are.
+enum Source {
+    /// Kept as it was received, or made a moment ago.
+    File(Arc<File>),
+    /// In the registry already.
+    There,
+}
+
+impl Images {
+    /// Pushes a tag, or all tags of a repository. Drop the future to stop.
+    ///
+    /// Errors: `NoSuchTag` when nothing here has that name; `Registry` for what the registry said.
+    pub async fn push(
+        &self,
+        request: PushRequest,
+        registries: &RegistryConfig,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Vec<Pushed>> {
+        let repository = request.reference.repository();
+        let names = self.names_to_push(&request.reference)?;
+        let say = |id: Option<String>, status: String| {
+            progress.report(ProgressEvent { id, status, ..Default::default() })
+        };
+        say(None, format!("The push refers to repository [{}]", repository.full()));
+        let mut last: ImageError =
+            RegistryError::Settings(format!("no endpoints found for {}", repository.familiar())).into();
+        for endpoint in registries.endpoints(repository.domain(), false).await {
+            let opened =
+                Repository::open(registries, endpoint, repository.path(), request.auth.as_ref(), "pull,push")
+                    .await;
+            let there = match opened {
+                Ok(there) => there,
+                Err(e) => {
+                    last = e.into();
+                    continue;
+                }
+            };
+            let push = Push { images: self, there, progress: &*progress };
+            let mut pushed = Vec::new();
+            for name in &names {
+                pushed.push(push.one(name).await?);
+            }
+            return Ok(pushed);
+        }
+        Err(last)
+    }
+
+    fn names_to_push(&self, reference: &Reference) -> Result<Vec<Reference>> {
+        let repository = reference.repository();
+        if reference.tag().is_some() {
+            let here = self.find_name(reference).is_some();
+            let missing = || ImageError::NoSuchTag { reference: reference.full() };
+            return if here { Ok(vec![reference.clone()]) } else { Err(missing()) };
+        }
+        let state = self.0.state();
+        let tags = state.names.names.keys().filter(|n| n.tag().is_some() && n.digest().is_none());
+        let names: Vec<Reference> = tags.filter(|n| n.repository() == repository).cloned().collect();
+        if names.is_empty() { Err(ImageError::NoSuchTag { reference: repository.full() }) } else { Ok(names) }
+    }
+}
+
+/// A push to one endpoint.
+struct Push<'a> {
+    images: &'a Images,
+    there: Repository,
+    progress: &'a dyn Progress,
+}
+
+impl Push<'_> {
+    /// Pushes one tag.
+    async fn one(&self, name: &Reference) -> Result<Pushed> {
+        let id = self.images.resolve(&name.full())?;
+        let image = self.images.get(&id)?;
+        let layers = self.images.0.state().layers_of(&image)?;
+        for layer in layers.iter().rev() {
+            self.tell(layer, "Preparing", None);
+        }
+        for layer in layers.iter().skip(AT_ONCE) {
+            self.tell(layer, "Waiting", None);
+        }
+        let original = self.original(&image)?;
+        let wanted = |n: usize| original.as_ref().map(|(manifest, _)| manifest[n].clone());
+        // Boxed and collected first: with closures in it, callers could not prove that the future is `Send`.
+        let sends: Vec<BoxFuture<'_, Result<Descriptor>>> = layers
+            .iter()
+            .enumerate()
+            .map(|(n, layer)| Box::pin(self.layer(layer, wanted(n))) as BoxFuture<'_, _>)
+            .collect();
+        let descriptors: Vec<Descriptor> = stream::iter(sends).buffered(AT_ONCE).try_collect().await?;
+        self.config(&image).await?;
+        let (media_type, raw) = match original {
+            Some((_, (media_type, raw))) => (media_type, raw),
+            None => (SCHEMA2.to_owned(), schema2(&image, &descriptors)?),
+        };
+        let tag = name.tag().unwrap_or_default().to_owned();
+        self.there.put_manifest(&tag, &media_type, &raw).await?;
+        let (digest, size) = (config::digest(&raw), raw.len() as u64);
+        self.progress.report(ProgressEvent {
+            status: format!("{tag}: digest: {digest} size: {size}"),
+            ..Default::default()
+        });
+        self.remember_manifest(name, &id, &digest, &raw)?;
+        Ok(Pushed { tag, digest, size })
+    }
+
+    /// The layers' descriptors and the bytes of the manifest that the image came by, if all its blobs are kept.
+    fn original(&self, image: &Image) -> Result<Option<(Vec<Descriptor>, (String, Vec<u8>))>> {
+        let Some(digest) = &image.manifest else { return Ok(None) };
+        let Some(raw) = self.images.read_blob(digest)? else { return Ok(None) };
+        let Ok(Manifest::Image(manifest)) = Manifest::parse(&raw, "", "") else { return Ok(None) };
+        if manifest.layers.len() != image.config.diff_ids.len() {
+            return Ok(None);
+        }
+        for layer in &manifest.layers {
+            if self.images.0.content.open_blob(&layer.digest)?.is_none() {
+                return Ok(None);
+            }
+        }
+        let media_type = media_type_of(&raw);
+        Ok(Some((manifest.layers, (media_type, raw))))
+    }
+
+    /// Sees to it that the registry has a layer. `wanted` is the blob that it must be.
+    async fn layer(&self, layer: &LayerLease, wanted: Option<Descriptor>) -> Result<Descriptor> {
+        let place = format!("{}/{}", self.there.endpoint().host, self.there.path());
+        let remembered = remembered(layer);
+        let known = wanted.clone().or_else(|| {
+            let known = remembered.as_ref()?;
+            Some(Descriptor { media_type: LAYER.into(), digest: known.digest.clone(), size: known.size })
+        });
+        if let Some(known) = &known {
+            if self.there.has_blob(&known.digest).await? {
+                self.tell(layer, "Layer already exists", None);
+                remember(layer, known, &place);
+                return Ok(known.clone());
+            }
+            let host = &self.there.endpoint().host;
+            let neighbour = remembered.iter().flat_map(|r| r.places.iter().rev()).find_map(|p| {
+                p.strip_prefix(host.as_str())?.strip_prefix('/').filter(|path| *path != self.there.path())
+            });
+            if let Some(from) = neighbour
+                && let Begun::Mounted = self.there.begin_upload(Some((&known.digest, from))).await?
+            {
+                self.tell(layer, &format!("Mounted from {from}"), None);
+                remember(layer, known, &place);
+                return Ok(known.clone());
+            }
+        }
+        let blob = self.blob(layer, wanted).await?;
+        if let Source::File(file) = &blob.source {
+            self.send(layer, &blob.descriptor, file).await?;
+        }
+        remember(layer, &blob.descriptor, &place);
+        Ok(blob.descriptor)
+    }
+
+    /// A layer's blob: as it is kept, or compressed now.
+    async fn blob(&self, layer: &LayerLease, wanted: Option<Descriptor>) -> Result<Blob> {
+        let kept = match wanted {
+            Some(wanted) => Some(wanted),
+            None => layer.0.record.blobs.first().map(|b| Descriptor {
+                media_type: LAYER.into(),
+                digest: b.digest.clone(),
+                size: b.size,
+            }),
+        };
+        if let Some(descriptor) = kept.filter(|d| !d.media_type.contains("zstd"))
+            && let Some((file, _)) = self.images.0.content.open_blob(&descriptor.digest)?
+        {
+            return Ok(Blob { descriptor, source: Source::File(Arc::new(file)) });
+        }
+        let (images, layer) = (self.images.clone(), layer.clone());
+        let made = tokio::task::spawn_blocking(move || compress(&images, &layer)).await;
+        let (file, digest, size) = made
+            .map_err(|e| ImageError::Io { what: "compress a layer".into(), source: io::Error::other(e) })??;
+        let descriptor = Descriptor { media_type: LAYER.into(), digest, size };
+        // Compressing is always the same: what came out may be there under this name.
+        if self.there.has_blob(&descriptor.digest).await? {
+            return Ok(Blob { descriptor, source: Source::There });
+        }
+        Ok(Blob { descriptor, source: Source::File(Arc::new(file)) })
+    }
+
+    async fn send(&self, layer: &LayerLease, descriptor: &Descriptor, file: &Arc<File>) -> Result<()> {
+        let Begun::At(at) = self.there.begin_upload(None).await? else { return Ok(()) };
+        let sent = Arc::new(AtomicU64::new(0));
+        let total = descriptor.size;
+        let body = || file_body(file.clone(), total, sent.clone());
+        let sending = self.there.finish_upload(&at, &descriptor.digest, total, body);
+        tokio::pin!(sending);
+        let mut last = Instant::now();
+        self.tell(layer, "Pushing", Some((0, total)));
+        let mut tick = tokio::time::interval(REPORT_EVERY);
+        loop {
+            tokio::select! {
+                done = &mut sending => {
+                    done?;
+                    self.tell(layer, "Pushed", None);
+                    return Ok(());
+                }
+                _ = tick.tick() => {
+                    if last.elapsed() >= REPORT_EVERY {
+                        last = Instant::now();
+                        self.tell(layer, "Pushing", Some((sent.load(Ordering::Relaxed).min(total), total)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sees to it that the registry has the image's configuration.
+    async fn config(&self, image: &Image) -> Result<()> {
+        if self.there.has_blob(&image.id).await? {
+            return Ok(());
+        }
+        let Begun::At(at) = self.there.begin_upload(None).await? else { return Ok(()) };
+        let raw = Bytes::copy_from_slice(&image.config.raw);
+        let body = || http_body_util::Full::new(raw.clone()).map_err(|never| match never {}).boxed_unsync();
+        Ok(self.there.finish_upload(&at, &image.id, raw.len() as u64, body).await?)
+    }
+
+    /// The image is known by this digest from now on, as after a pull.
+    fn remember_manifest(
+        &self,
+        name: &Reference,
+        id: &minke_model::ImageId,
+        digest: &Digest,
+        raw: &[u8],
+    ) -> Result<()> {
+        self.images.keep_blob(digest, raw)?;
+        self.images.tag(id, &name.repository().with_digest(digest.clone()))
+    }
+
+    fn tell(&self, layer: &LayerLease, status: &str, bytes: Option<(u64, u64)>) {
+        self.progress.report(ProgressEvent {
+            id: Some(layer.diff_id().short().to_owned()),
+            status: status.to_owned(),
+            current: bytes.map(|(current, _)| current),
+            total: bytes.map(|(_, total)| total),
+        });
+    }
+}
+
+/// What the manifest says that it is; schema 2 when it says nothing.
+fn media_type_of(raw: &[u8]) -> String {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Head {
+        media_type: Option<String>,
+    }
+    let said = serde_json::from_slice::<Head>(raw).ok().and_then(|h| h.media_type);
+    said.unwrap_or_else(|| "application/vnd.oci.image.manifest.v1+json".into())
+}
+
+/// A schema 2 manifest, indented as dockerd writes it.
+fn schema2(image: &Image, layers: &[Descriptor]) -> Result<Vec<u8>> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Part<'a> {
+        media_type: &'a str,
+        size: u64,
+        digest: &'a str,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Whole<'a> {
+        schema_version: u32,
+        media_type: &'a str,
+        config: Part<'a>,
+        layers: Vec<Part<'a>>,
+    }
+    let part = |l: &'_ Descriptor| (l.size, l.digest.clone());
+    let parts: Vec<(u64, Digest)> = layers.iter().map(part).collect();
+    let whole = Whole {
+        schema_version: 2,
+        media_type: SCHEMA2,
+        config: Part { media_type: CONFIG, size: image.config.raw.len() as u64, digest: image.id.as_str() },
+        layers: parts
+            .iter()
+            .map(|(size, digest)| Part { media_type: LAYER, size: *size, digest: digest.as_str() })
+            .collect(),
+    };
+    let mut out = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"   ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
+    let written = whole.serialize(&mut serializer);
+    written.map_err(|e| ImageError::Archive { detail: e.to_string() })?;
+    Ok(out)
+}
+
+/// A layer's tar, gzipped, in a file that has no name: digest and length with it. The same bytes every time.
+fn compress(images: &Images, layer: &LayerLease) -> Result<(File, Digest, u64)> {
+    let path = images.0.ingest_dir();
+    let failed = |e: io::Error| ImageError::io("write", &path, e);
+    let file = File::options().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
+    std::fs::remove_file(&path).map_err(failed)?;
+    let out = Hashing { out: BufWriter::with_capacity(PIECE, file), hash: Sha256::new(), size: 0 };
+    let mut gzip = GzBuilder::new().mtime(0).write(out, Compression::new(6));
+    layer.write_tar(&mut gzip)?;
+    let out = gzip.finish().map_err(failed)?;
+    let (digest, size) = (Digest::from_sha256(&out.hash.finalize()), out.size);
+    let file = out.out.into_inner().map_err(|e| failed(e.into_error()))?;
+    Ok((file, digest, size))
+}
+
+/// Hashes what goes through.
+struct Hashing<W> {
+    out: W,
+    hash: Sha256,
+    size: u64,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.hash.update(&bytes[..n]);
+        self.size += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// A file as a body, read by a thread of its own, never far ahead of the network.
+fn file_body(file: Arc<File>, size: u64, sent: Arc<AtomicU64>) -> Body {
+    use std::os::unix::fs::FileExt;
+    let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(QUEUE);
+    tokio::task::spawn_blocking(move || {
+        let mut at = 0;
+        while at < size {
+            let mut piece = vec![0; PIECE.min((size - at) as usize)];
+            let read = file.read_exact_at(&mut piece, at).map(|()| Bytes::from(piece));
+            at += PIECE as u64;
+            let failed = read.is_err();
+            // The request is over when nobody takes it.
+            if sender.blocking_send(read).is_err() || failed {
+                return;
+            }
+        }
+    });
+    let pieces = stream::unfold((receiver, sent), |(mut receiver, sent)| async move {
+        let piece = receiver.recv().await?;
+        if let Ok(bytes) = &piece {
+            sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+        Some((piece.map(Frame::data), (receiver, sent)))
+    });
+    StreamBody::new(pieces).boxed_unsync()
+}
+
+fn memory(layer: &LayerLease) -> PathBuf {
+    layer.0.dir.join(REMEMBERED)
+}
+
+fn remembered(layer: &LayerLease) -> Option<Remembered> {
+    let mut text = String::new();
+    File::open(memory(layer)).ok()?.take(64 << 10).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Losing this costs a compression, nothing else: it is not synced.
+fn remember(layer: &LayerLease, blob: &Descriptor, place: &str) {
+    let before = remembered(layer).filter(|r| r.digest == blob.digest);
+    let mut places = before.map(|r| r.places).unwrap_or_default();
+    places.retain(|p| p != place);
+    places.push(place.to_owned());
+    let surplus = places.len().saturating_sub(MOST_PLACES);
+    places.drain(..surplus);
+    let record = Remembered { digest: blob.digest.clone(), size: blob.size, places };
+    let path = memory(layer);
+    let fresh = path.with_extension("new");
+    let written = serde_json::to_vec(&record)
+        .map_err(io::Error::other)
+        .and_then(|json| std::fs::write(&fresh, json))
+        .and_then(|()| std::fs::rename(&fresh, &path));
+    if let Err(e) = written {
+        tracing::debug!("what layer {} was pushed as is not remembered: {e}", layer.diff_id());
+    }
+}
