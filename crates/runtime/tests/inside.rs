@@ -372,3 +372,36 @@ async fn a_container_that_never_went_is_gone_with_its_daemon() {
     assert!(!std::path::Path::new(&format!("/proc/{}", process.pid())).exists());
     assert!(house.runtime().containers().is_empty());
 }
+
+#[tokio::test]
+async fn a_shim_keeps_no_descriptor_of_what_ended() {
+    if !can_run() {
+        return;
+    }
+    let house = House::new();
+    let process = house.runtime().create(house.request(&["sleep", "100"])).await.unwrap();
+    process.go().await.unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
+    let shim = status.lines().find_map(|l| l.strip_prefix("PPid:")).unwrap().trim().to_owned();
+    let count = || fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
+    exec_run(&process, exec(&["true"])).await;
+    // An answer means that all before it is done.
+    process.resize(1, 1).await.unwrap();
+    let before = count();
+    for n in 0..20 {
+        let mut request = exec(&["sh", "-c", "echo x; cat"]);
+        request.tty = n % 2 == 0;
+        request.streams = Some(ALL);
+        let id = request.id.clone();
+        let mut stream = process.exec(request).await.unwrap().stream.unwrap();
+        until(&mut stream, "x").await;
+        process.exec_kill(&id).await.unwrap();
+        process.exec_wait(&id).await.unwrap();
+        drop(process.attach(OUT).await.unwrap());
+        assert!(process.exec(exec(&["nothing"])).await.is_err());
+    }
+    process.resize(1, 1).await.unwrap();
+    process.resize(1, 1).await.unwrap();
+    assert_eq!(count(), before);
+    process.kill().await.unwrap();
+}

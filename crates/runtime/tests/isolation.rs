@@ -432,3 +432,30 @@ async fn a_paused_container_stands_still() {
     process.kill().await.unwrap();
     assert_eq!(process.wait().await.code, 137, "a paused container can be killed");
 }
+
+#[tokio::test]
+async fn the_machine_s_null_device_cannot_be_changed_from_inside() {
+    if !can_run() {
+        return;
+    }
+    let mode = || {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let meta = fs::metadata("/dev/null").unwrap();
+        (meta.permissions().mode(), meta.uid())
+    };
+    let (house, before) = (House::new(), mode());
+    let change_all = "chmod 604 /dev/stdin /proc/self/fd/0 /proc/keys /proc/timer_list; chown 7 /dev/stdin /proc/keys; echo tried";
+    let ran = sh(&house, change_all, |_| {}).await;
+    let after = mode();
+    let process = house.runtime().create(house.request(&["sleep", "100"])).await.unwrap();
+    process.go().await.unwrap();
+    let (_, out, _) = exec_run(&process, exec(&["sh", "-c", "cat; chmod 604 /dev/stdin; echo tried"])).await;
+    let after_exec = mode();
+    // Whatever came of it, the machine goes on.
+    fs::set_permissions("/dev/null", std::os::unix::fs::PermissionsExt::from_mode(before.0)).unwrap();
+    std::os::unix::fs::chown("/dev/null", Some(before.1), None).unwrap();
+    assert_eq!((ran.out.as_str(), out.as_str()), ("tried\n", "tried\n"), "{ran:?}");
+    assert_eq!((after, after_exec), (before, before));
+    process.kill().await.unwrap();
+    process.wait().await;
+}

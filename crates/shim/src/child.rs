@@ -306,10 +306,11 @@ fn become_process(
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .at(Stage::User, "/")?;
     let who = user::find(root.as_fd(), &plan.user, &plan.groups)?;
-    drop(root);
     for n in 0..3 {
+        own_null(n, root.as_fd())?;
         give_stream(n, who.uid);
     }
+    drop(root);
     if !plan.apparmor.is_empty() {
         let label = format!("exec {}", plan.apparmor);
         proc.write_own("attr/apparmor/exec", &label)
@@ -411,13 +412,40 @@ fn rlimits(plan: &Process, warn: &dyn Fn(String)) -> Outcome<()> {
     Ok(())
 }
 
+/// Whether a file is the null device.
+fn is_null(stat: &rustix::fs::Stat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == rustix::fs::makedev(1, 3)
+}
+
+/// A stream that is the host's /dev/null becomes the container's: by way of /proc/self/fd one could change the mode of
+/// the host's.
+fn own_null(n: i32, root: BorrowedFd<'_>) -> Outcome<()> {
+    // SAFETY: 0 to 2 are open in this process.
+    let fd = unsafe { BorrowedFd::borrow_raw(n) };
+    if !rustix::fs::fstat(fd).is_ok_and(|stat| is_null(&stat)) {
+        return Ok(());
+    }
+    // NONBLOCK: a FIFO in its place must not hold the start.
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    let own = mount::resolve(root, "dev/null", flags, how).at(Stage::Root, "/dev/null")?;
+    if !is_null(&rustix::fs::fstat(&own).at(Stage::Root, "/dev/null")?) {
+        return Err(rustix::io::Errno::NODEV).at(Stage::Root, "/dev/null");
+    }
+    rustix::fs::fcntl_setfl(&own, OFlags::empty()).at(Stage::Root, "/dev/null")?;
+    // SAFETY: as above; nobody holds an object of that number.
+    if unsafe { libc::dup2(own.as_raw_fd(), n) } == -1 {
+        return Err(std::io::Error::last_os_error()).at(Stage::Root, "stdio");
+    }
+    Ok(())
+}
+
 /// A stream belongs to the user, so that /dev/stdout can be opened; /dev/null does not.
 fn give_stream(n: i32, uid: u32) {
     // SAFETY: 0 to 2 are open in this process.
     let fd = unsafe { BorrowedFd::borrow_raw(n) };
     let Ok(stat) = rustix::fs::fstat(fd) else { return };
-    let null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == rustix::fs::makedev(1, 3);
-    if !null && stat.st_uid != uid {
+    if !is_null(&stat) && stat.st_uid != uid {
         // Sockets and the like refuse: their owner does not matter.
         let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(uid)), None);
     }

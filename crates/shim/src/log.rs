@@ -111,9 +111,11 @@ impl Log {
                     }
                 }
             }
-            // A full disk must not stop the container: the rest of this piece is lost.
+            // A full disk must not stop the container: this piece is lost, and no half of a record stays.
             if self.file.write_all(&self.buffer[start..end]).is_ok() {
                 self.size += (end - start) as u64;
+            } else if self.file.metadata().is_ok_and(|m| m.len() > self.size) {
+                let _ = self.file.set_len(self.size);
             }
             start = end;
         }

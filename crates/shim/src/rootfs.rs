@@ -32,8 +32,10 @@ const PROC_ALLOWED: [&str; 10] = [
 /// The root on its way.
 pub(crate) struct RootFs {
     root: OwnedFd,
-    /// The host's /dev/null, checked.
+    /// The host's /dev/null, checked; once it hides something, that mount.
     null: OwnedFd,
+    /// `null` is such a mount.
+    null_is_locked: bool,
     /// Made once, copied for every hidden directory.
     empty: Option<OwnedFd>,
     /// No mount of this namespace travels anywhere: copies need not be told so.
@@ -80,7 +82,14 @@ impl RootFs {
         };
         let top = host("/").at(Stage::Root, "/")?;
         mount::attach(root.as_fd(), top.as_fd()).at(Stage::Root, "/")?;
-        Ok(RootFs { root, null: real_null()?, empty: None, private: plan.root_propagation == 0, early })
+        Ok(RootFs {
+            root,
+            null: real_null()?,
+            null_is_locked: false,
+            empty: None,
+            private: plan.root_propagation == 0,
+            early,
+        })
     }
 
     /// The root.
@@ -299,7 +308,7 @@ impl RootFs {
             return Err(Errno::NODEV).at(Stage::Device, path);
         }
         let tree = mount::copy(source.as_fd(), false).at(Stage::Device, path)?;
-        mount::attach(tree.as_fd(), there.as_fd()).at(Stage::Device, path)
+        attach_locked(&tree, there.as_fd()).at(Stage::Device, path)
     }
 
     fn mask(&mut self, path: &str) -> Outcome<()> {
@@ -320,7 +329,14 @@ impl RootFs {
                 }
             }
         } else {
-            mount::copy(self.null.as_fd(), false).at(Stage::Mask, path)?
+            let cover = mount::copy(self.null.as_fd(), false).at(Stage::Mask, path)?;
+            if !self.null_is_locked {
+                // It is the host's own node: nobody inside may change its mode, owner or times.
+                attach_locked(&cover, fd.as_fd()).at(Stage::Mask, path)?;
+                (self.null, self.null_is_locked) = (cover, true);
+                return Ok(());
+            }
+            cover
         };
         mount::attach(cover.as_fd(), fd.as_fd()).at(Stage::Mask, path)
     }
@@ -434,6 +450,25 @@ fn copy_from_container(pid: i32, path: &str, recursive: bool) -> Outcome<OwnedFd
     namespace::join(own.as_fd(), namespace::MOUNT).at(Stage::Mount, path)?;
     rustix::process::fchdir(&top).and_then(|()| rustix::process::chroot(".")).at(Stage::Mount, path)?;
     tree.at(Stage::Mount, path)
+}
+
+/// Mounts a device node of the host so that it can be used, but not be changed: a read-only mount keeps the node's mode
+/// and owner, while the device behind it reads and writes as before.
+fn attach_locked(tree: &OwnedFd, at: BorrowedFd<'_>) -> std::io::Result<()> {
+    let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NOEXEC;
+    match mount::set_attributes(tree.as_fd(), flags, 0, false) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+            mount::attach(tree.as_fd(), at)?;
+            mount::mount_path(
+                None,
+                &mount::fd_path(tree),
+                None,
+                libc::MS_REMOUNT | libc::MS_BIND | flags,
+                None,
+            )
+        }
+        done => done.and_then(|()| mount::attach(tree.as_fd(), at)),
+    }
 }
 
 /// The host's /dev/null, if it is the null device (CVE-2025-31133: what hides a path must hide it).

@@ -119,7 +119,9 @@ fn look_up(passwd: &str, group: &str, spec: &str, extra: &[String]) -> Outcome<U
         (None, Some(id)) => found.uid = in_range(id)?,
         (None, None) if user_arg.is_empty() => {}
         (None, None) => {
-            return Err(refuse(format!("unable to find user {user_arg}: no matching entries in passwd file")));
+            return Err(refuse(format!(
+                "unable to find user {user_arg}: no matching entries in passwd file"
+            )));
         }
     }
     let mut more: Vec<u32> = Vec::new();

@@ -145,3 +145,32 @@ fn going_on_appends() {
     }
     assert_eq!(dir.texts("log"), ["a\\n", "b\\n"]);
 }
+
+#[test]
+fn a_full_disk_loses_whole_records_only() {
+    use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+    use std::os::fd::AsFd;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // A disk of 64 KiB, attached nowhere.
+    let fs = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
+    rustix::mount::fsconfig_set_string(fs.as_fd(), "size", "64k").unwrap();
+    rustix::mount::fsconfig_create(fs.as_fd()).unwrap();
+    let disk =
+        rustix::mount::fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).unwrap();
+    let path = |name: &str| format!("{}/{name}", minke_linux::mount::fd_path(&disk));
+    std::fs::write(path("ballast"), [0; 32 << 10]).unwrap();
+    let plan = Plan { driver: LogDriver::JsonFile, path: path("log"), max_files: 1, ..Default::default() };
+    let mut log = Log::open(&plan).unwrap().unwrap();
+    for n in 0..2000 {
+        log.take(Stream::Stdout, format!("line {n}\n").as_bytes());
+        log.flush();
+    }
+    std::fs::remove_file(path("ballast")).unwrap();
+    log.take(Stream::Stdout, b"after\n");
+    log.finish();
+    let text = std::fs::read_to_string(path("log")).unwrap();
+    assert!(text.lines().all(|l| l.starts_with("{\"log\":\"") && l.ends_with("Z\"}")), "{text}");
+    assert!(text.lines().count() < 2000 && text.contains("after"));
+}
