@@ -130,8 +130,8 @@ pub(super) const LINKS: [(&str, &str); 6] = [
 ];
 
 /// Device rules of every container (runc `specconv.AllowedDevices`): any node may be made, few may be opened:
-/// null, zero, full, random, urandom, tty, console, ptmx, pts.
-pub(super) const DEVICE_RULES: [&str; 11] = [
+/// null, zero, full, random, urandom, tty, console, ptmx, pts, net/tun.
+pub(super) const DEVICE_RULES: [&str; 12] = [
     "c *:* m",
     "b *:* m",
     "c 1:3 rwm",
@@ -143,6 +143,7 @@ pub(super) const DEVICE_RULES: [&str; 11] = [
     "c 5:1 rwm",
     "c 5:2 rwm",
     "c 136:* rwm",
+    "c 10:200 rwm",
 ];
 
 /// The bit of a capability by its name, with or without `CAP_`, in any case.

@@ -118,7 +118,7 @@ pub(super) struct Devices {
 pub(super) fn plan(spec: &ContainerSpec, lookup: &dyn DeviceLookup) -> Result<Devices, SpecError> {
     if spec.security.privileged {
         let mut nodes = lookup.below("/dev").unwrap_or_default();
-        nodes.retain(|node| defaults::NODES.iter().all(|default| default.path != node.path));
+        nodes.retain(|node| is_free(&node.path));
         add_renamed(spec, lookup, &mut nodes)?;
         return Ok(Devices { nodes, rules: vec![DeviceRule::everything()] });
     }
@@ -134,7 +134,10 @@ pub(super) fn plan(spec: &ContainerSpec, lookup: &dyn DeviceLookup) -> Result<De
             let kind = if node.block { DeviceKind::Block } else { DeviceKind::Char };
             let (major, minor) = (Some(node.major), Some(node.minor));
             devices.rules.push(DeviceRule { allow: true, kind, major, minor, access });
-            devices.nodes.push(node);
+            // What every container has it has once.
+            if is_free(&node.path) {
+                devices.nodes.push(node);
+            }
         }
     }
     for text in spec.resources.device_cgroup_rules.iter().flatten() {
@@ -142,6 +145,12 @@ pub(super) fn plan(spec: &ContainerSpec, lookup: &dyn DeviceLookup) -> Result<De
         devices.rules.push(rule);
     }
     Ok(devices)
+}
+
+/// Whether no default node or link has that path.
+fn is_free(path: &str) -> bool {
+    defaults::NODES.iter().all(|node| node.path != path)
+        && defaults::LINKS.iter().all(|(link, _)| *link != path)
 }
 
 /// A privileged container has all devices under their own names; other names are added.
