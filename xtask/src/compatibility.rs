@@ -1,31 +1,37 @@
-//! `docs/compatibility.md`: every endpoint of the Engine API, and what it answers here, from the router's own table.
+//! `docs/compatibility.md`: every endpoint of the Engine API, and what it answers here, from the API's own code.
 //!
-//! A route is supported unless its endpoint stands in [`LATER`] with a reason; a name in `LATER` that no route has is an
-//! error, so that the list shrinks with the work.
+//! The router's table says which there are, the dispatcher which of them lead to the file of those that are refused. Each of
+//! these has its reason in [`REASONS`]; a reason for one that is supported is an error, so that the list shrinks with the work.
 
 use crate::workspace::Workspace;
 
 const ROUTER: &str = "crates/api/src/router.rs";
+const DISPATCHER: &str = "crates/api/src/routes/mod.rs";
+/// Where the dispatcher sends what is not supported.
+const ELSEWHERE: &str = "=> elsewhere::handle";
 const DOCUMENT: &str = "docs/compatibility.md";
 
-/// Endpoints that answer with a reason only, by the router's names.
-const LATER: &[(&str, &str)] = &[
-    ("Build", "images are not built yet; `commit` and `import` make them"),
-    ("BuildCancel", "images are not built yet"),
-    ("Session", "BuildKit's session comes with building"),
-    ("Grpc", "BuildKit's API comes with building"),
-    ("ImagePush", "pushing comes with building"),
-    ("ImageSearch", "no search on Docker Hub"),
-    ("Distribution", "registries are asked by `pull` only"),
-    ("ContainerCheckpoint", "no checkpoints: they need CRIU"),
-    ("Plugin", "no plugins: lists are empty, names are unknown"),
-    ("PluginChange", "no plugins"),
-    ("SwarmJoin", "one machine only; clusters come later"),
-    ("SwarmLeave", "this machine is in no swarm, and says so as dockerd does"),
-    ("Swarm", "this machine is in no swarm, and says so as dockerd does"),
-    ("SwarmLogs", "this machine is in no swarm, and says so as dockerd does"),
-    ("VolumeUpdate", "cluster volumes come with clusters"),
+/// What endpoints answer that are not supported, by the router's names.
+const REASONS: &[(&str, &str)] = &[
+    ("Build", "refused: images are not built yet; `commit` and `import` make them"),
+    ("BuildCancel", "refused: images are not built yet"),
+    ("BuildPrune", "nothing to prune: images are not built yet"),
+    ("Session", "refused: BuildKit's session comes with building"),
+    ("Grpc", "refused: BuildKit's API comes with building"),
+    ("ImageSearch", "refused: search on the registry's own site"),
+    ("ContainerCheckpoint", "refused: no checkpoints, they need CRIU"),
+    ("PluginList", "an empty list: no plugins"),
+    ("Plugin", "not found: no plugins"),
+    ("PluginChange", "refused: no plugins"),
+    ("SwarmJoin", "refused: one machine only, clusters come later"),
+    ("SwarmLeave", "this machine is in no swarm, as dockerd says it"),
+    ("Swarm", "this machine is in no swarm, as dockerd says it"),
+    ("SwarmLogs", "this machine is in no swarm, as dockerd says it"),
+    ("VolumeUpdate", "refused: cluster volumes come with clusters"),
 ];
+
+/// Refused by the file of their noun, as dockerd refuses them outside of a swarm.
+const REFUSED_AT_HOME: &[&str] = &["VolumeUpdate"];
 
 struct Line<'a> {
     method: &'a str,
@@ -46,29 +52,44 @@ fn parse(line: &str) -> Option<Line<'_>> {
     Some(Line { method: parts.next()?, path: parts.next()?, endpoint: parts.next()? })
 }
 
-/// The document as the router says it.
+/// The endpoints that the dispatcher sends elsewhere: the names in the arm `E::A | E::B => elsewhere::handle…`.
+fn elsewhere(dispatcher: &str) -> Vec<&str> {
+    let before = dispatcher
+        .split(ELSEWHERE)
+        .next()
+        .filter(|before| before.len() < dispatcher.len())
+        .unwrap_or_default();
+    // The arm begins after the one before it.
+    let arm = before.rsplit("=>").next().unwrap_or_default();
+    let names = arm.split(|c: char| !c.is_alphanumeric() && c != ':' && c != '_');
+    names.filter_map(|name| name.strip_prefix("E::")).collect()
+}
+
+/// The document as the API says it.
 fn draw(workspace: &Workspace) -> Result<String, String> {
-    let router = workspace.file(ROUTER)?;
-    let routes = routes(&router);
-    if routes.is_empty() {
-        return Err(format!("{ROUTER} holds no table `ROUTES` that can be read"));
+    let (router, dispatcher) = (workspace.file(ROUTER)?, workspace.file(DISPATCHER)?);
+    let (routes, elsewhere) = (routes(&router), elsewhere(&dispatcher));
+    if routes.is_empty() || elsewhere.is_empty() {
+        return Err(format!("{ROUTER} and {DISPATCHER} are not as xtask/src/compatibility.rs reads them"));
     }
-    if let Some((gone, _)) = LATER.iter().find(|(name, _)| !routes.iter().any(|r| r.endpoint == *name)) {
-        return Err(format!(
-            "xtask/src/compatibility.rs says that `{gone}` comes later, but no route has that name"
-        ));
+    let reason = |endpoint: &str| REASONS.iter().find(|(name, _)| *name == endpoint).map(|(_, why)| *why);
+    if let Some(silent) = elsewhere.iter().find(|name| reason(name).is_none()) {
+        return Err(format!("xtask/src/compatibility.rs: `{silent}` is refused, but no reason is given"));
     }
-    let reason = |r: &Line<'_>| LATER.iter().find(|(name, _)| *name == r.endpoint).map(|(_, why)| *why);
-    let later = routes.iter().filter(|r| reason(r).is_some()).count();
+    let refused = |name: &&str| elsewhere.contains(name) || REFUSED_AT_HOME.contains(name);
+    if let Some((gone, _)) = REASONS.iter().find(|(name, _)| !refused(name)) {
+        return Err(format!("xtask/src/compatibility.rs: a reason for `{gone}`, but it is supported"));
+    }
+    let later = routes.iter().filter(|r| reason(r.endpoint).is_some()).count();
     let mut text = format!(
-        "<!-- Written by `cargo xtask compatibility` from {ROUTER}; held by `cargo xtask tidy`. -->\n\
+        "<!-- Written by `cargo xtask compatibility` from {ROUTER} and {DISPATCHER}; held by `cargo xtask tidy`. -->\n\
          # Compatibility with the Docker Engine API\n\n\
          Versions 1.24 to 1.51 are negotiated as dockerd does. {} endpoints are supported, {later} answer with their reason.\n\n\
          | method | path | answer |\n|---|---|---|\n",
         routes.len() - later
     );
     for route in &routes {
-        let answer = reason(route).map_or("supported".to_owned(), |why| format!("refused: {why}"));
+        let answer = reason(route.endpoint).unwrap_or("supported");
         text += &format!("| {} | `{}` | {answer} |\n", route.method, route.path.replace("{}", "{name}"));
     }
     Ok(text)
@@ -79,18 +100,18 @@ pub(crate) fn write(workspace: &Workspace) -> Result<String, String> {
     workspace.write(DOCUMENT, &draw(workspace)?)
 }
 
-/// Rule: the document is what the router says.
+/// Rule: the document is what the API says.
 pub(crate) fn check(workspace: &Workspace) -> Vec<String> {
     match draw(workspace) {
         Ok(text) if workspace.file(DOCUMENT).is_ok_and(|now| now == text) => Vec::new(),
-        Ok(_) => vec![format!("{DOCUMENT}: not what the router says; run `cargo xtask compatibility`")],
+        Ok(_) => vec![format!("{DOCUMENT}: not what the API says; run `cargo xtask compatibility`")],
         Err(why) => vec![why],
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::routes;
+    use super::{elsewhere, routes};
 
     #[test]
     fn the_table_is_read_and_nothing_else() {
@@ -98,5 +119,12 @@ mod tests {
         let found = routes(router);
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].method, found[0].path, found[0].endpoint), ("GET", "/a/{}", "A"));
+    }
+
+    #[test]
+    fn the_arm_of_what_is_refused_is_read_and_no_other() {
+        let dispatcher = "match e {\n E::A | E::B => a::handle(ask),\n E::C\n | E::D => elsewhere::handle(ask),\n E::F => f(),\n}";
+        assert_eq!(elsewhere(dispatcher), ["C", "D"]);
+        assert_eq!(elsewhere("nothing"), Vec::<&str>::new());
     }
 }

@@ -16,7 +16,7 @@ type Rule = (&'static str, fn(&Workspace) -> Vec<String>);
 
 const RULES: &[Rule] = &[
     ("the map is true and arrows point down", crate::map::check),
-    ("docs/compatibility.md is what the router says", crate::compatibility::check),
+    ("docs/compatibility.md is what the API says", crate::compatibility::check),
     ("every file says what it is for", docs::modules),
     ("documents name files that exist", docs::paths),
     ("quotations are true", docs::quotations),

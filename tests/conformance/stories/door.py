@@ -29,8 +29,8 @@ def what_does_not_exist_is_404_in_docker_s_words(machine):
 
 @story
 def what_comes_later_says_so(machine):
-    for method, path in (("POST", "/build"), ("POST", "/images/x/push"), ("POST", "/swarm/init")):
-        status, _, body = machine.daemon.ask(method, path, b"" if path == "/build" else {"ListenAddr": "0.0.0.0"})
+    for method, path in (("POST", "/build"), ("GET", "/images/search"), ("POST", "/swarm/init")):
+        status, _, body = machine.daemon.ask(method, path, {"ListenAddr": "0.0.0.0"} if path == "/swarm/init" else None)
         assert status >= 400 and json.loads(body)["message"], (path, status, body)
     status, _, body = machine.daemon.ask("GET", "/services")
     assert status == 503 and "not a swarm manager" in json.loads(body)["message"], body
