@@ -165,8 +165,11 @@ fn overlay_by_layer(lower: &[String], upper: Option<(&str, &str)>) -> io::Result
 /// them within it.
 fn overlay_at_once(lower: &[String], upper: Option<(&str, &str)>) -> io::Result<OwnedFd> {
     let base = common_directory(lower);
-    let directory =
-        rustix::fs::open(if base.is_empty() { "/" } else { base }, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let directory = rustix::fs::open(
+        if base.is_empty() { "/" } else { base },
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let prefix = fd_path(&directory);
     let short: Vec<String> = lower.iter().map(|l| format!("{prefix}{}", &l[base.len()..])).collect();
     let mut data = format!("{OVERLAY_OPTIONS},lowerdir={}", short.join(":"));
@@ -373,7 +376,8 @@ mod tests {
     fn both_ways_mount_many_layers_and_read_the_topmost() {
         let root = std::env::temp_dir().join(format!("minke-overlay-{}", std::process::id()));
         let text = |path: std::path::PathBuf| path.display().to_string();
-        let lower: Vec<String> = (0..100).map(|n| text(root.join(format!("layer-with-a-name-{n}")))).collect();
+        let lower: Vec<String> =
+            (0..100).map(|n| text(root.join(format!("layer-with-a-name-{n}")))).collect();
         for (n, layer) in lower.iter().enumerate() {
             std::fs::create_dir_all(layer).unwrap();
             std::fs::write(format!("{layer}/f"), n.to_string()).unwrap();

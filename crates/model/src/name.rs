@@ -4,7 +4,9 @@
 /// for containers and volumes.
 pub fn is_valid(name: &str) -> bool {
     let bytes = name.as_bytes();
-    bytes.len() >= 2 && bytes[0].is_ascii_alphanumeric() && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b))
+    bytes.len() >= 2
+        && bytes[0].is_ascii_alphanumeric()
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b))
 }
 
 /// The rule in the words of Docker's messages.

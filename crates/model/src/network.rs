@@ -36,7 +36,8 @@ impl Subnet {
 
     /// Whether `address` lies in it.
     pub fn contains(&self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.address.is_ipv4() && Subnet { address, prefix: self.prefix }.network() == self.network()
+        address.is_ipv4() == self.address.is_ipv4()
+            && Subnet { address, prefix: self.prefix }.network() == self.network()
     }
 
     /// Whether the two share an address.

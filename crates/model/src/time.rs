@@ -24,7 +24,10 @@ impl Timestamp {
 
     /// From nanoseconds since 1970.
     pub fn from_nanos(nanos: i64) -> Self {
-        Self(jiff::Timestamp::new(nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000) as i32).unwrap_or_default())
+        Self(
+            jiff::Timestamp::new(nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000) as i32)
+                .unwrap_or_default(),
+        )
     }
 
     /// Parses RFC 3339 (with an offset or `Z`).

@@ -34,13 +34,19 @@ pub(super) fn read(path: &Path, may_miss: bool, given: &mut Given) -> Result<(),
         Err(e) => return Err(format!("unable to configure the daemon with file {}: {e}", path.display())),
     };
     // dockerd reads JSON from files of any name.
-    let json = path.extension().is_none_or(|e| e != "toml") && (text.trim_start().starts_with('{') || path.extension().is_some_and(|e| e == "json"));
-    apply(&text, json, given).map_err(|e| format!("unable to configure the daemon with file {}: {e}", path.display()))
+    let json = path.extension().is_none_or(|e| e != "toml")
+        && (text.trim_start().starts_with('{') || path.extension().is_some_and(|e| e == "json"));
+    apply(&text, json, given)
+        .map_err(|e| format!("unable to configure the daemon with file {}: {e}", path.display()))
 }
 
 fn apply(text: &str, json: bool, given: &mut Given) -> Result<(), String> {
     let tree: Value = if json {
-        if text.trim().is_empty() { Value::Object(Default::default()) } else { serde_json::from_str(text).map_err(|e| e.to_string())? }
+        if text.trim().is_empty() {
+            Value::Object(Default::default())
+        } else {
+            serde_json::from_str(text).map_err(|e| e.to_string())?
+        }
     } else {
         toml::from_str(text).map_err(|e| e.to_string())?
     };
@@ -54,7 +60,9 @@ fn apply(text: &str, json: bool, given: &mut Given) -> Result<(), String> {
         }
         let plural = PLURALS.iter().find(|(name, _)| *name == key);
         let flag = plural.map_or(key.as_str(), |(_, flag)| flag);
-        if !Given::FLAGS.iter().any(|f| f.name == flag) || matches!(flag, "config-file" | "version" | "validate") {
+        if !Given::FLAGS.iter().any(|f| f.name == flag)
+            || matches!(flag, "config-file" | "version" | "validate")
+        {
             return Err(format!("the following directives don't match any configuration option: {key}"));
         }
         if on_command_line.contains(flag) {
@@ -68,14 +76,19 @@ fn apply(text: &str, json: bool, given: &mut Given) -> Result<(), String> {
     if conflicts.is_empty() {
         return Ok(());
     }
-    Err(format!("the following directives are specified both as a flag and in the configuration file: {}", conflicts.join(", ")))
+    Err(format!(
+        "the following directives are specified both as a flag and in the configuration file: {}",
+        conflicts.join(", ")
+    ))
 }
 
 fn apply_proxies(value: Value, given: &mut Given) -> Result<(), String> {
     let Value::Object(proxies) = value else { return Err("proxies must be a map".into()) };
     for (key, value) in proxies {
         if !matches!(key.as_str(), "http-proxy" | "https-proxy" | "no-proxy") {
-            return Err(format!("the following directives don't match any configuration option: proxies.{key}"));
+            return Err(format!(
+                "the following directives don't match any configuration option: proxies.{key}"
+            ));
         }
         for text in texts(&key, &value)? {
             given.set(&key, &text)?;
@@ -92,7 +105,8 @@ fn texts(flag: &str, value: &Value) -> Result<Vec<String>, String> {
         Value::Number(n) => Ok(vec![n.to_string()]),
         Value::String(s) => Ok(vec![s.clone()]),
         Value::Array(list) => {
-            let nested: Result<Vec<Vec<String>>, String> = list.iter().map(|entry| entry_texts(flag, entry)).collect();
+            let nested: Result<Vec<Vec<String>>, String> =
+                list.iter().map(|entry| entry_texts(flag, entry)).collect();
             Ok(nested?.concat())
         }
         Value::Object(map) => map.iter().map(|(name, entry)| named_text(flag, name, entry)).collect(),
@@ -102,8 +116,10 @@ fn texts(flag: &str, value: &Value) -> Result<Vec<String>, String> {
 fn entry_texts(flag: &str, entry: &Value) -> Result<Vec<String>, String> {
     match (flag, entry) {
         ("default-address-pool", Value::Object(pool)) => {
-            let base = pool.get("base").and_then(Value::as_str).ok_or("a default address pool needs a base")?;
-            let size = pool.get("size").and_then(Value::as_u64).ok_or("a default address pool needs a size")?;
+            let base =
+                pool.get("base").and_then(Value::as_str).ok_or("a default address pool needs a base")?;
+            let size =
+                pool.get("size").and_then(Value::as_u64).ok_or("a default address pool needs a size")?;
             Ok(vec![format!("base={base},size={size}")])
         }
         _ => texts(flag, entry),
@@ -114,8 +130,16 @@ fn named_text(flag: &str, name: &str, entry: &Value) -> Result<String, String> {
     match (flag, entry) {
         ("add-runtime", Value::Object(runtime)) => {
             let path = runtime.get("path").and_then(Value::as_str).unwrap_or(name);
-            let args = runtime.get("runtimeArgs").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-            Ok(std::iter::once(format!("{name}={path}")).chain(args.map(str::to_owned)).collect::<Vec<_>>().join(" "))
+            let args = runtime
+                .get("runtimeArgs")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str);
+            Ok(std::iter::once(format!("{name}={path}"))
+                .chain(args.map(str::to_owned))
+                .collect::<Vec<_>>()
+                .join(" "))
         }
         ("default-ulimit", Value::Object(limit)) => {
             let number = |key: &str| limit.get(key).and_then(Value::as_i64);
@@ -151,14 +175,20 @@ mod tests {
         let f = given.flags;
         assert_eq!((f.host, f.log_opt), (vec!["unix:///x".to_owned()], vec!["max-size=10m".to_owned()]));
         assert_eq!(f.default_address_pool, ["base=10.0.0.0/8,size=24"]);
-        assert_eq!((f.add_runtime, f.default_ulimit), (vec!["crun=/usr/bin/crun".to_owned()], vec!["nofile=1:2".to_owned()]));
+        assert_eq!(
+            (f.add_runtime, f.default_ulimit),
+            (vec!["crun=/usr/bin/crun".to_owned()], vec!["nofile=1:2".to_owned()])
+        );
         assert_eq!((f.http_proxy.as_str(), f.debug, f.mtu), ("http://p", true, 1400));
     }
 
     #[test]
     fn an_unknown_key_is_named() {
         let error = json(r#"{"bogus":1}"#).err();
-        assert_eq!(error.as_deref(), Some("the following directives don't match any configuration option: bogus"));
+        assert_eq!(
+            error.as_deref(),
+            Some("the following directives don't match any configuration option: bogus")
+        );
     }
 
     #[test]

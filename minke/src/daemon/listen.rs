@@ -63,7 +63,8 @@ fn unix(path: &Path, group: &str) -> Result<Listening, String> {
     let hidden = path.with_extension(format!("new{}", std::process::id()));
     let _ = fs::remove_file(&hidden);
     let listener = UnixListener::bind(&hidden).map_err(|e| failed("listen on", e))?;
-    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o660)).map_err(|e| failed("set the mode of", e))?;
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o660))
+        .map_err(|e| failed("set the mode of", e))?;
     if let Some(gid) = group_id(group) {
         std::os::unix::fs::chown(&hidden, Some(0), Some(gid)).map_err(|e| failed("set the group of", e))?;
     }
@@ -74,8 +75,11 @@ fn unix(path: &Path, group: &str) -> Result<Listening, String> {
 
 fn tcp(address: &str, secured: bool) -> Result<Vec<Listening>, String> {
     let address = if address.contains(':') { address.to_owned() } else { format!("{address}:2375") };
-    let resolved: Vec<SocketAddr> = address.to_socket_addrs().map_err(|e| format!("cannot listen on tcp://{address}: {e}"))?.collect();
-    let Some(first) = resolved.first() else { return Err(format!("cannot listen on tcp://{address}: no such address")) };
+    let resolved: Vec<SocketAddr> =
+        address.to_socket_addrs().map_err(|e| format!("cannot listen on tcp://{address}: {e}"))?.collect();
+    let Some(first) = resolved.first() else {
+        return Err(format!("cannot listen on tcp://{address}: no such address"));
+    };
     if !first.ip().is_loopback() && !secured {
         return Err(format!(
             "refusing to listen on tcp://{address}: whoever reaches it is root here; use --tlsverify with --tlscacert, --tlscert and --tlskey, or an ssh:// address on the client's side"
@@ -97,14 +101,16 @@ fn passed(which: &str) -> Result<Vec<Listening>, String> {
     let all = FIRST_PASSED..FIRST_PASSED + count;
     let mut listening = Vec::new();
     for fd in all.filter(|fd| wanted.is_none_or(|w| w == *fd)) {
-        let owned = minke_linux::process::take_passed_fd(fd).map_err(|e| format!("descriptor {fd} that systemd passed: {e}"))?;
+        let owned = minke_linux::process::take_passed_fd(fd)
+            .map_err(|e| format!("descriptor {fd} that systemd passed: {e}"))?;
         listening.push(of_descriptor(owned)?);
     }
     Ok(listening)
 }
 
 fn of_descriptor(fd: OwnedFd) -> Result<Listening, String> {
-    let name = rustix::net::getsockname(&fd).map_err(|e| format!("a descriptor that systemd passed is no socket: {e}"))?;
+    let name = rustix::net::getsockname(&fd)
+        .map_err(|e| format!("a descriptor that systemd passed is no socket: {e}"))?;
     let unix = name.address_family() == rustix::net::AddressFamily::UNIX;
     let nonblocking = |e: io::Error| format!("cannot set up a socket that systemd passed: {e}");
     if unix {

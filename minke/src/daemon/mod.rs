@@ -86,7 +86,10 @@ fn read_flags(words: &[String]) -> Result<Option<Given>, String> {
             None => Ok(Some(parsed.flags)),
         },
         Err(parse::Wrong::Help | parse::Wrong::ShortHelp) => {
-            print!("Usage:  minke daemon [OPTIONS]\n\nThe daemon of this machine's containers.\n\nOptions:\n{}", help::flags(Given::FLAGS, help::width()));
+            print!(
+                "Usage:  minke daemon [OPTIONS]\n\nThe daemon of this machine's containers.\n\nOptions:\n{}",
+                help::flags(Given::FLAGS, help::width())
+            );
             Ok(None)
         }
         Err(parse::Wrong::Sentence(text)) => Err(text),
@@ -130,13 +133,17 @@ fn raise_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let now = getrlimit(Resource::Nofile);
     let wanted = Rlimit { current: now.maximum, maximum: now.maximum };
-    if now.current != now.maximum && let Err(e) = setrlimit(Resource::Nofile, wanted) {
+    if now.current != now.maximum
+        && let Err(e) = setrlimit(Resource::Nofile, wanted)
+    {
         tracing::warn!("the limit of open files stays at {:?}: {e}", now.current);
     }
 }
 
 fn adjust_oom_score(score: i64) {
-    if score != 0 && let Err(e) = fs::write("/proc/self/oom_score_adj", score.to_string()) {
+    if score != 0
+        && let Err(e) = fs::write("/proc/self/oom_score_adj", score.to_string())
+    {
         tracing::warn!("oom_score_adj of the daemon stays as it is: {e}");
     }
 }
@@ -150,13 +157,20 @@ async fn serve(settings: Settings, words: Vec<String>, persona: Persona) -> Resu
     let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
     let mut listening = Vec::new();
     for host in &settings.hosts {
-        listening.extend(listen::open(host, &settings.group, settings.tls.as_ref().is_some_and(|t| t.verify))?);
+        listening.extend(listen::open(
+            host,
+            &settings.group,
+            settings.tls.as_ref().is_some_and(|t| t.verify),
+        )?);
     }
     let sockets: Vec<PathBuf> = listening.iter().filter_map(Listening::path).collect();
     let tls = match &settings.tls {
         Some(files) => {
             let (certificate, key, authority) = read_tls(files)?;
-            Some(minke_api::tls::server_config(&certificate, &key, authority.as_deref()).map_err(|e| e.to_string())?)
+            Some(
+                minke_api::tls::server_config(&certificate, &key, authority.as_deref())
+                    .map_err(|e| e.to_string())?,
+            )
         }
         None => None,
     };
@@ -166,9 +180,15 @@ async fn serve(settings: Settings, words: Vec<String>, persona: Persona) -> Resu
     let mut serving = tokio::task::JoinSet::new();
     for socket in listening {
         let listener = match (socket, &tls) {
-            (Listening::Unix { listener, .. }, _) => tokio::net::UnixListener::from_std(listener).map(Listener::Unix),
-            (Listening::Tcp(listener), Some(tls)) => tokio::net::TcpListener::from_std(listener).map(|l| Listener::Tls(l, tls.clone())),
-            (Listening::Tcp(listener), None) => tokio::net::TcpListener::from_std(listener).map(Listener::Tcp),
+            (Listening::Unix { listener, .. }, _) => {
+                tokio::net::UnixListener::from_std(listener).map(Listener::Unix)
+            }
+            (Listening::Tcp(listener), Some(tls)) => {
+                tokio::net::TcpListener::from_std(listener).map(|l| Listener::Tls(l, tls.clone()))
+            }
+            (Listening::Tcp(listener), None) => {
+                tokio::net::TcpListener::from_std(listener).map(Listener::Tcp)
+            }
         };
         let listener = listener.map_err(|e| format!("cannot serve a socket: {e}"))?;
         let (server, mut stopped) = (server.clone(), stopped.clone());
@@ -191,7 +211,10 @@ async fn serve(settings: Settings, words: Vec<String>, persona: Persona) -> Resu
         }
     }
     systemd::notify("STOPPING=1");
-    tracing::info!("the daemon goes down{}", if settings.stop_containers { " and its containers with it" } else { "; containers run on" });
+    tracing::info!(
+        "the daemon goes down{}",
+        if settings.stop_containers { " and its containers with it" } else { "; containers run on" }
+    );
     engine.close(settings.stop_containers, settings.shutdown_timeout).await;
     // Nobody waits for this any more when all servers have ended.
     let _ = stop.send(true);
@@ -220,7 +243,8 @@ fn read_tls(files: &settings::TlsFiles) -> Result<(Vec<u8>, Vec<u8>, Option<Vec<
 
 /// SIGHUP: what can change while running does; a broken file changes nothing.
 fn reload(engine: &Engine, words: &[String], persona: Persona) {
-    let read = read_flags(words).and_then(|given| given.map_or(Ok(None), |given| configure(given, words, persona)));
+    let read =
+        read_flags(words).and_then(|given| given.map_or(Ok(None), |given| configure(given, words, persona)));
     match read {
         Ok(Some(settings)) => {
             engine.reload(settings.engine);
@@ -239,12 +263,16 @@ impl PidFile {
         let of_other = fs::read_to_string(path).ok().and_then(|t| t.trim().parse::<u32>().ok());
         let alive = |pid: u32| pid != std::process::id() && Path::new(&format!("/proc/{pid}")).exists();
         if let Some(pid) = of_other.filter(|pid| alive(*pid)) {
-            return Err(format!("process with PID {pid} is still running; the pid file is {}", path.display()));
+            return Err(format!(
+                "process with PID {pid} is still running; the pid file is {}",
+                path.display()
+            ));
         }
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(|e| format!("cannot make {}: {e}", directory.display()))?;
         }
-        fs::write(path, std::process::id().to_string()).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        fs::write(path, std::process::id().to_string())
+            .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
         Ok(Self(path.to_owned()))
     }
 }

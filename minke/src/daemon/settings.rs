@@ -118,7 +118,11 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         firewall: f.iptables.unwrap_or(true),
         default_host_ip: parse("ip", &f.ip)?,
         mtu: u32::try_from(f.mtu).map_err(|_| format!("invalid --mtu {}", f.mtu))?,
-        address_pools: f.default_address_pool.iter().map(|p| parse("default-address-pool", p)).collect::<Result<_, _>>()?,
+        address_pools: f
+            .default_address_pool
+            .iter()
+            .map(|p| parse("default-address-pool", p))
+            .collect::<Result<_, _>>()?,
         publish_policy: publish_policy(&f.publish_policy, persona)?,
         log: LogSpec { driver: f.log_driver.clone(), options: pairs("log-opt", &f.log_opt)? },
         cgroup_parent: f.cgroup_parent.clone(),
@@ -126,8 +130,13 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         default_runtime: f.default_runtime.clone(),
         default_ulimits: f.default_ulimit.iter().map(|u| ulimit(u)).collect::<Result<_, _>>()?,
         default_shm_size: size("default-shm-size", &f.default_shm_size)?,
-        default_ipc_shareable: one_of("default-ipc-mode", &f.default_ipc_mode, &["private", "shareable"])? == "shareable",
-        default_cgroupns_host: match one_of("default-cgroupns-mode", &f.default_cgroupns_mode, &["", "host", "private"])? {
+        default_ipc_shareable: one_of("default-ipc-mode", &f.default_ipc_mode, &["private", "shareable"])?
+            == "shareable",
+        default_cgroupns_host: match one_of(
+            "default-cgroupns-mode",
+            &f.default_cgroupns_mode,
+            &["", "host", "private"],
+        )? {
             "host" => Some(true),
             "private" => Some(false),
             _ => None,
@@ -138,7 +147,11 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         dns: addresses("dns", &f.dns)?,
         dns_options: f.dns_opt.clone(),
         dns_search: f.dns_search.clone(),
-        host_gateway: f.host_gateway_ip.iter().map(|a| parse::<IpAddr>("host-gateway-ip", a)).collect::<Result<_, _>>()?,
+        host_gateway: f
+            .host_gateway_ip
+            .iter()
+            .map(|a| parse::<IpAddr>("host-gateway-ip", a))
+            .collect::<Result<_, _>>()?,
         labels: pairs("label", &f.label)?,
         shutdown_timeout: f.shutdown_timeout,
         stop_survivors: !live_restore,
@@ -155,7 +168,11 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         engine,
         hosts,
         group: f.group.clone().unwrap_or_else(|| persona.group().to_owned()),
-        pidfile: f.pidfile.clone().or((persona == Persona::Dockerd).then(|| "/var/run/docker.pid".to_owned())).map(PathBuf::from),
+        pidfile: f
+            .pidfile
+            .clone()
+            .or((persona == Persona::Dockerd).then(|| "/var/run/docker.pid".to_owned()))
+            .map(PathBuf::from),
         log_level: if f.debug { "debug".into() } else { f.log_level.clone() },
         stop_containers: f.stop_containers_on_exit || !live_restore,
         shutdown_timeout: f.shutdown_timeout,
@@ -172,11 +189,23 @@ fn refuse(given: &Given) -> Result<(), String> {
         (!f.userns_remap.is_empty(), "--userns-remap is not supported yet"),
         (f.rootless, "--rootless is not supported"),
         (f.selinux_enabled, "--selinux-enabled is not supported"),
-        (!f.authorization_plugin.is_empty(), "--authorization-plugin is not supported: plugins are not supported"),
+        (
+            !f.authorization_plugin.is_empty(),
+            "--authorization-plugin is not supported: plugins are not supported",
+        ),
         (!f.metrics_addr.is_empty(), "--metrics-addr is not supported yet"),
-        (f.cpu_rt_period != 0 || f.cpu_rt_runtime != 0, "--cpu-rt-period and --cpu-rt-runtime are not supported"),
-        (!f.default_network_opt.is_empty(), "--default-network-opt is not supported: give options to each network"),
-        (!f.default_gateway.is_empty() || !f.default_gateway_v6.is_empty(), "--default-gateway is not supported: the bridge's own address is the gateway (--bip)"),
+        (
+            f.cpu_rt_period != 0 || f.cpu_rt_runtime != 0,
+            "--cpu-rt-period and --cpu-rt-runtime are not supported",
+        ),
+        (
+            !f.default_network_opt.is_empty(),
+            "--default-network-opt is not supported: give options to each network",
+        ),
+        (
+            !f.default_gateway.is_empty() || !f.default_gateway_v6.is_empty(),
+            "--default-gateway is not supported: the bridge's own address is the gateway (--bip)",
+        ),
         (f.log_format != "text", "--log-format must be \"text\""),
     ];
     if let Some((_, why)) = refusals.iter().find(|(asked, _)| *asked) {
@@ -186,7 +215,9 @@ fn refuse(given: &Given) -> Result<(), String> {
         return Err(format!("--storage-driver {} is not supported: only overlay2 is", f.storage_driver));
     }
     if let Some(option) = f.exec_opt.iter().find(|o| *o != "native.cgroupdriver=cgroupfs") {
-        return Err(format!("--exec-opt {option} is not supported: containers' cgroups are made by the daemon itself (native.cgroupdriver=cgroupfs)"));
+        return Err(format!(
+            "--exec-opt {option} is not supported: containers' cgroups are made by the daemon itself (native.cgroupdriver=cgroupfs)"
+        ));
     }
     if let Some(option) = f.storage_opt.iter().find(|o| !o.starts_with("overlay2.override_kernel_check")) {
         return Err(format!("--storage-opt {option} is not supported"));
@@ -216,7 +247,10 @@ fn without_effect(given: &Given) -> Vec<String> {
         "userland-proxy-path",
         "base-domain",
     ];
-    IDLE.iter().filter(|name| given.names.contains(**name)).map(|name| format!("--{name} has no effect here")).collect()
+    IDLE.iter()
+        .filter(|name| given.names.contains(**name))
+        .map(|name| format!("--{name} has no effect here"))
+        .collect()
 }
 
 fn parse<T: FromStr>(flag: &str, text: &str) -> Result<T, String>
@@ -238,13 +272,19 @@ fn addresses(flag: &str, texts: &[String]) -> Result<Vec<String>, String> {
 }
 
 fn one_of<'a>(flag: &str, text: &'a str, allowed: &[&str]) -> Result<&'a str, String> {
-    if allowed.contains(&text) { Ok(text) } else { Err(format!("invalid value {text:?} for --{flag}: it must be one of {}", allowed.join(", "))) }
+    if allowed.contains(&text) {
+        Ok(text)
+    } else {
+        Err(format!("invalid value {text:?} for --{flag}: it must be one of {}", allowed.join(", ")))
+    }
 }
 
 fn pairs(flag: &str, texts: &[String]) -> Result<Labels, String> {
     let mut map = BTreeMap::new();
     for text in texts {
-        let (key, value) = text.split_once('=').ok_or_else(|| format!("invalid value {text:?} for --{flag}: it must be key=value"))?;
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| format!("invalid value {text:?} for --{flag}: it must be key=value"))?;
         map.insert(key.to_owned(), value.to_owned());
     }
     Ok(map)
@@ -261,9 +301,13 @@ fn publish_policy(text: &str, persona: Persona) -> Result<PublishPolicy, String>
 fn runtimes(texts: &[String]) -> Result<BTreeMap<String, ExternalRuntime>, String> {
     let mut map = BTreeMap::new();
     for text in texts {
-        let (name, command) = text.split_once('=').ok_or_else(|| format!("invalid value {text:?} for --add-runtime: it must be name=path"))?;
+        let (name, command) = text
+            .split_once('=')
+            .ok_or_else(|| format!("invalid value {text:?} for --add-runtime: it must be name=path"))?;
         if matches!(name, "runc" | "minke" | "io.containerd.runc.v2") {
-            return Err(format!("runtime name {name:?} is reserved: it is the built-in runtime; register yours under another name"));
+            return Err(format!(
+                "runtime name {name:?} is reserved: it is the built-in runtime; register yours under another name"
+            ));
         }
         let mut words = command.split_whitespace().map(str::to_owned);
         let path = words.next().ok_or_else(|| format!("--add-runtime {name} names no program"))?;
@@ -277,7 +321,11 @@ fn ulimit(text: &str) -> Result<Ulimit, String> {
     let bad = || format!("invalid value {text:?} for --default-ulimit: it must be name=soft[:hard]");
     let (name, limits) = text.split_once('=').ok_or_else(bad)?;
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-    Ok(Ulimit { name: name.to_owned(), soft: soft.parse().map_err(|_| bad())?, hard: hard.parse().map_err(|_| bad())? })
+    Ok(Ulimit {
+        name: name.to_owned(),
+        soft: soft.parse().map_err(|_| bad())?,
+        hard: hard.parse().map_err(|_| bad())?,
+    })
 }
 
 /// `64MiB`, `64m`, bytes.
@@ -298,7 +346,9 @@ fn seccomp(text: &str) -> Result<String, String> {
     match text {
         "" | "builtin" => Ok(String::new()),
         "unconfined" => Ok("unconfined".into()),
-        path => std::fs::read_to_string(path).map_err(|e| format!("opening seccomp profile ({path}) failed: {e}")),
+        path => {
+            std::fs::read_to_string(path).map_err(|e| format!("opening seccomp profile ({path}) failed: {e}"))
+        }
     }
 }
 
@@ -318,8 +368,12 @@ fn registries(given: &Given) -> Result<registry::RegistryConfig, String> {
             https: env(&f.https_proxy, ["HTTPS_PROXY", "https_proxy"]),
             no: env(&f.no_proxy, ["NO_PROXY", "no_proxy"]),
         },
-        max_downloads: usize::try_from(f.max_concurrent_downloads).map_err(|_| "invalid max concurrent downloads".to_owned())?,
-        max_attempts: u32::try_from(f.max_download_attempts).ok().filter(|n| *n > 0).ok_or("invalid max download attempts")?,
+        max_downloads: usize::try_from(f.max_concurrent_downloads)
+            .map_err(|_| "invalid max concurrent downloads".to_owned())?,
+        max_attempts: u32::try_from(f.max_download_attempts)
+            .ok()
+            .filter(|n| *n > 0)
+            .ok_or("invalid max download attempts")?,
         ..registry::RegistryOptions::default()
     };
     registry::RegistryConfig::new(options).map_err(|e| e.to_string())
@@ -330,9 +384,15 @@ fn tls(given: &Given) -> Result<Option<TlsFiles>, String> {
     if !(f.tls || f.tlsverify) {
         return Ok(None);
     }
-    let path = |flag: &str, given: &Option<String>| given.as_ref().map(PathBuf::from).ok_or_else(|| format!("TLS needs --{flag}"));
+    let path = |flag: &str, given: &Option<String>| {
+        given.as_ref().map(PathBuf::from).ok_or_else(|| format!("TLS needs --{flag}"))
+    };
     Ok(Some(TlsFiles {
-        ca: if f.tlsverify { Some(path("tlscacert", &f.tlscacert)?) } else { f.tlscacert.as_ref().map(PathBuf::from) },
+        ca: if f.tlsverify {
+            Some(path("tlscacert", &f.tlscacert)?)
+        } else {
+            f.tlscacert.as_ref().map(PathBuf::from)
+        },
         cert: path("tlscert", &f.tlscert)?,
         key: path("tlskey", &f.tlskey)?,
         verify: f.tlsverify,
@@ -373,7 +433,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused_with_its_flag() {
-        for (flag, value) in [("userns-remap", "default"), ("storage-driver", "zfs"), ("exec-opt", "native.cgroupdriver=systemd")] {
+        for (flag, value) in [
+            ("userns-remap", "default"),
+            ("storage-driver", "zfs"),
+            ("exec-opt", "native.cgroupdriver=systemd"),
+        ] {
             let error = settled(&[(flag, value)], Persona::Minke).err().unwrap_or_default();
             assert!(error.contains(flag), "{flag}: {error:?}");
         }

@@ -91,17 +91,17 @@ mod tests {
         std::fs::write(&file, "# no\n\n  A=1=2\nMINKE_SURELY_UNSET\nB=\n").unwrap();
         let path = file.display().to_string();
         assert_eq!(
-            environment(&[path.clone()], &["C=3".into(), "MINKE_SURELY_UNSET".into()]).unwrap(),
+            environment(std::slice::from_ref(&path), &["C=3".into(), "MINKE_SURELY_UNSET".into()]).unwrap(),
             ["A=1=2", "B=", "C=3", "MINKE_SURELY_UNSET"]
         );
         std::fs::write(&file, "A B=1\n").unwrap();
         assert_eq!(
-            environment(&[path.clone()], &[]).unwrap_err(),
+            environment(std::slice::from_ref(&path), &[]).unwrap_err(),
             "poorly formatted environment: variable 'A B' contains whitespaces"
         );
         std::fs::remove_file(file).unwrap();
         assert_eq!(
-            environment(&[path.clone()], &[]).unwrap_err(),
+            environment(std::slice::from_ref(&path), &[]).unwrap_err(),
             format!("open {path}: no such file or directory")
         );
         assert_eq!(validate("=x").unwrap_err(), "invalid environment variable: =x");

@@ -11,12 +11,12 @@ use crate::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
-use serde_json::json;
 use minke_engine::{
     Loaded, ProgressEvent, Reference,
     image::{Import, Pull, progress},
     registry::RegistryAuth,
 };
+use serde_json::json;
 use std::{future::Future, pin::Pin};
 use tokio::sync::mpsc;
 
@@ -116,7 +116,9 @@ async fn push(routes: &Routes, ask: Ask) -> Result<Answer> {
     // Dropped when the client leaves: that ends the push.
     let verb = async move {
         let pushed = images.push(reference, auth, teller).await.map_err(ApiError::from)?;
-        let aux = |p: &minke_engine::Pushed| Line::aux(json!({"Tag": p.tag, "Digest": p.digest.as_str(), "Size": p.size}));
+        let aux = |p: &minke_engine::Pushed| {
+            Line::aux(json!({"Tag": p.tag, "Digest": p.digest.as_str(), "Size": p.size}))
+        };
         Ok(pushed.iter().map(aux).collect())
     };
     Transfer::new(verb, told).answer().await

@@ -85,7 +85,9 @@ impl Routes {
             | E::ImageTag
             | E::ImageRemove
             | E::ImagePrune => image::handle(self, ask).await,
-            E::ImageCreate | E::ImagePush | E::ImageSave | E::ImageLoad => image_transfer::handle(self, ask).await,
+            E::ImageCreate | E::ImagePush | E::ImageSave | E::ImageLoad => {
+                image_transfer::handle(self, ask).await
+            }
             E::NetworkList
             | E::NetworkCreate
             | E::NetworkInspect

@@ -46,7 +46,9 @@ fn install(_: &Cli, flags: InstallFlags, _: Vec<String>) -> Outcome {
         return Ok(());
     }
     if !systemd_runs() {
-        return show("systemd does not run here, so nothing is started.\nStart the daemon by hand: minke daemon\n");
+        return show(
+            "systemd does not run here, so nothing is started.\nStart the daemon by hand: minke daemon\n",
+        );
     }
     systemctl(&["daemon-reload"])?;
     let mut sockets = vec!["enable", "--now", units::SOCKET];
@@ -111,18 +113,19 @@ fn replace(path: &Path, mode: u32, fill: impl FnOnce(&mut File) -> io::Result<()
         DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed("make", parent))?;
     }
     let beside = path.with_extension(format!("new{}", process::id()));
-    let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside).and_then(|mut file| {
-        fill(&mut file)?;
-        // Whatever the umask took away.
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    });
+    let written =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside).and_then(|mut file| {
+            fill(&mut file)?;
+            // Whatever the umask took away.
+            file.set_permissions(fs::Permissions::from_mode(mode))?;
+            file.sync_all()?;
+            fs::rename(&beside, path)
+        });
     if written.is_err() {
         // Nothing half-made stays.
         let _ = fs::remove_file(&beside);
     }
-    Ok(written.map_err(failed("write", path))?)
+    written.map_err(failed("write", path))
 }
 
 fn failed(what: &str, path: &Path) -> impl FnOnce(io::Error) -> Failure {
@@ -160,13 +163,17 @@ fn add_group(place: &Place, name: &str) -> Outcome {
         // A system without shadow's tools: the file is the database.
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let Some(number) = free_number(&groups) else {
-                return Err(Failure::new(format!("no number between 100 and 999 is free for the group {name}")));
+                return Err(Failure::new(format!(
+                    "no number between 100 and 999 is free for the group {name}"
+                )));
             };
             let ended = if groups.is_empty() || groups.ends_with('\n') { "" } else { "\n" };
             let text = format!("{groups}{ended}{name}:x:{number}:\n");
             replace(&path, 0o644, |file| file.write_all(text.as_bytes()))?;
         }
-        Ok(status) => return Err(Failure::new(format!("cannot add the group {name}: groupadd ended with {status}"))),
+        Ok(status) => {
+            return Err(Failure::new(format!("cannot add the group {name}: groupadd ended with {status}")));
+        }
         Err(e) => return Err(Failure::new(format!("cannot add the group {name}: {e}"))),
     }
     show(&format!("added the group {name}\n"))

@@ -57,7 +57,11 @@ fn uninstall(_: &Cli, flags: UninstallFlags, _: Vec<String>) -> Outcome {
 /// Removes our group; Docker's may be Docker's.
 fn remove_group(place: &Place) -> Outcome {
     let root = place.at("/").to_string_lossy().into_owned();
-    match process::Command::new("groupdel").args(["--root", &root, "minke"]).stderr(process::Stdio::null()).status() {
+    match process::Command::new("groupdel")
+        .args(["--root", &root, "minke"])
+        .stderr(process::Stdio::null())
+        .status()
+    {
         Ok(status) if status.success() => show("removed the group minke\n"),
         // Not there, or no tool for it: an empty group harms nobody.
         _ => Ok(()),
@@ -93,7 +97,8 @@ fn stop() -> Outcome {
         return show("systemd does not run here: a daemon started by hand is not stopped.\n");
     }
     let there = |unit: &&str| Path::new(units::UNITS).join(unit).exists();
-    let units: Vec<&str> = [units::DOCKER_SOCKET, units::SOCKET, units::SERVICE].into_iter().filter(there).collect();
+    let units: Vec<&str> =
+        [units::DOCKER_SOCKET, units::SOCKET, units::SERVICE].into_iter().filter(there).collect();
     if units.is_empty() {
         return Ok(());
     }

@@ -74,7 +74,9 @@ mod tests {
     #[test]
     fn the_daemon_s_end_is_no_end_for_containers() {
         let unit = service(false);
-        for line in ["Type=notify", "Delegate=yes", "KillMode=process", "TasksMax=infinity", "OOMPolicy=continue"] {
+        for line in
+            ["Type=notify", "Delegate=yes", "KillMode=process", "TasksMax=infinity", "OOMPolicy=continue"]
+        {
             assert!(unit.lines().any(|l| l == line), "{line} in\n{unit}");
         }
         assert!(!unit.contains("docker"), "{unit}");
@@ -84,7 +86,10 @@ mod tests {
     fn docker_s_socket_leads_to_the_same_daemon() {
         assert!(service(true).contains("Sockets=minke.socket minke-docker.socket\n"));
         let unit = socket("/run/docker.sock", "docker");
-        assert!(unit.contains("ListenStream=/run/docker.sock\n") && unit.contains("SocketGroup=docker\n"), "{unit}");
+        assert!(
+            unit.contains("ListenStream=/run/docker.sock\n") && unit.contains("SocketGroup=docker\n"),
+            "{unit}"
+        );
         assert!(unit.contains("Service=minke.service\n"), "{unit}");
     }
 }
