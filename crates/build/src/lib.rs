@@ -8,6 +8,9 @@
 
 pub mod dockerfile;
 pub mod error;
+pub mod glob;
+mod go;
+pub mod ignore;
 pub mod plan;
 
 pub use dockerfile::Dockerfile;

@@ -3,7 +3,7 @@
 //! Texts are as written (quotes and `$` included) until `plan` expands them. Source of the shapes: the Dockerfile
 //! reference, docker/dockerfile:1.
 
-use crate::error::Lines;
+use crate::error::{Lines, Source};
 use minke_model::health::HealthSpec;
 use std::collections::BTreeMap;
 
@@ -164,16 +164,23 @@ pub struct Copy {
 pub struct Run {
     /// What to run.
     pub line: CommandLine,
-    /// `--mount`, in order, as written; parsed once variables are known.
-    pub mounts: Vec<String>,
-    /// The `from` of each of `mounts`.
-    pub mounts_from: Vec<Option<String>>,
-    /// `--network`
-    pub network: Option<RunNetwork>,
+    /// `--mount`, in order; parsed further once variables are known.
+    pub mounts: Vec<MountFlag>,
+    /// `--network`, where given and not `default`.
+    pub network: RunNetwork,
     /// `--security=insecure`
     pub insecure: bool,
     /// `--device`, in order.
     pub devices: Vec<String>,
+}
+
+/// A `--mount`, as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountFlag {
+    /// All of it.
+    pub text: String,
+    /// Its `from`: a stage, an image, a context.
+    pub from: Option<String>,
 }
 
 /// Which network a step has.
@@ -199,8 +206,8 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
     /// Instructions that were continued over empty lines: the last line of each.
     pub empty_continuations: Vec<u32>,
-    /// The text, for messages that show a line.
-    pub text: String,
+    /// The file, for messages that show a line.
+    pub source: Source,
 }
 
 /// `# name=value` lines at the top.
