@@ -11,7 +11,7 @@ use crate::format::value::Value;
 use crate::human;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// `stats`
 pub(crate) static COMMAND: Command = command!(StatsFlags, stats, {
@@ -50,6 +50,9 @@ const LISTING: Listing = Listing {
     quiet: "{{.ID}}",
     raw: "",
 };
+
+/// News that wait to be drawn; who has more waits for the terminal.
+const NEWS: usize = 256;
 
 /// What a follower of one container tells.
 enum News {
@@ -199,7 +202,7 @@ fn once(client: &Client, names: &[String], format: &str, no_trunc: bool, named: 
 
 /// Draws the table anew with each sample that comes, until all streams have ended.
 fn live(cli: &Cli, names: Vec<String>, format: &str, flags: &StatsFlags, watch: bool) -> Outcome {
-    let (tell, news): (Sender<News>, Receiver<News>) = channel();
+    let (tell, news): (SyncSender<News>, Receiver<News>) = sync_channel(NEWS);
     let mut order: Vec<String> = Vec::new();
     let mut samples: BTreeMap<String, Option<Box<Value>>> = BTreeMap::new();
     let follow = |name: &str| -> Outcome {
@@ -258,7 +261,7 @@ fn draw(
 }
 
 /// Follows one container's samples on a thread of its own.
-fn follow(client: Client, name: String, tell: Sender<News>) -> Outcome {
+fn follow(client: Client, name: String, tell: SyncSender<News>) -> Outcome {
     std::thread::Builder::new().spawn(move || {
         let end = match client.call("GET", &path(&name, "/stats"), &[("stream", "1".into())], Payload::None) {
             Err(error) => Some(error.into()),
@@ -283,7 +286,7 @@ fn follow(client: Client, name: String, tell: Sender<News>) -> Outcome {
 }
 
 /// Tells of containers that start from now on.
-fn watch_starts(client: Client, tell: Sender<News>) {
+fn watch_starts(client: Client, tell: SyncSender<News>) {
     std::thread::spawn(move || {
         let filters = r#"{"event":{"start":true},"type":{"container":true}}"#;
         let Ok(answer) = client.call("GET", "/events", &[("filters", filters.into())], Payload::None) else {
