@@ -15,13 +15,16 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
     io::Interest,
     net::UnixStream,
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
 };
 
 /// How long a shim may take to answer a hello.
@@ -41,13 +44,19 @@ pub(crate) struct State {
 /// A connection.
 pub(crate) struct Link {
     id: ContainerId,
-    stream: UnixStream,
-    /// One request at a time goes out whole; the number of the next.
-    sending: tokio::sync::Mutex<u32>,
+    /// The socket: another one after the shim let go of the first.
+    socket: Arc<Mutex<Arc<UnixStream>>>,
+    /// Requests go out whole and in order, also when who asked went away meanwhile.
+    outbox: mpsc::Sender<Outgoing>,
+    /// The number of the next request.
+    next: AtomicU32,
     answers: Mutex<Answers>,
     exit: watch::Sender<Option<Exit>>,
     execs: Mutex<HashMap<Id, watch::Sender<Option<i32>>>>,
 }
+
+/// A request's bytes, and the descriptor that comes along.
+type Outgoing = (Vec<u8>, Option<OwnedFd>);
 
 /// Who waits for which answer.
 #[derive(Default)]
@@ -75,52 +84,53 @@ impl Link {
         files: Files,
         shim: Option<OwnedFd>,
     ) -> Result<(Arc<Link>, State), RuntimeError> {
-        let stream = UnixStream::from_std(stream).map_err(RuntimeError::io("watch a shim's socket"))?;
-        let link = Arc::new(Link {
-            id,
-            stream,
-            sending: tokio::sync::Mutex::new(1),
-            answers: Mutex::default(),
-            exit: watch::Sender::new(None),
-            execs: Mutex::default(),
-        });
-        let hello = Request { a: protocol::VERSION, id: token, ..Request::new(Op::Hello, 0) };
-        let talk = async {
-            link.write(&hello.encode(), None).await?;
-            link.read().await
-        };
-        let first = tokio::time::timeout(HELLO, talk).await;
-        let (reply, tail, mut fds) = match first {
-            Ok(Ok(message)) => message,
-            Ok(Err(_)) | Err(_) => {
+        let (stream, (reply, tail, mut fds)) = match greet(stream, token).await {
+            Ok(greeted) => greeted,
+            Err(_) => {
                 if let Some(shim) = shim {
                     tokio::spawn(reap(shim));
                 }
-                return Err(RuntimeError::ShimGone { id: link.id.clone() });
+                return Err(RuntimeError::ShimGone { id });
             }
         };
         if reply.kind != Kind::State {
-            return Err(RuntimeError::Protocol {
-                id: link.id.clone(),
-                what: format!("{:?} to a hello", reply.kind),
-            });
+            return Err(RuntimeError::Protocol { id, what: format!("{:?} to a hello", reply.kind) });
         }
-        if let Some(exit) = exit_of(&reply) {
-            link.exit.send_replace(Some(exit));
-        }
+        let socket = Arc::new(Mutex::new(Arc::new(stream)));
+        let (outbox, letters) = mpsc::channel(OUTBOX);
+        tokio::spawn(carry(letters, Arc::clone(&socket)));
+        let link = Arc::new(Link {
+            id,
+            socket,
+            outbox,
+            next: AtomicU32::new(1),
+            answers: Mutex::default(),
+            exit: watch::Sender::new(exit_of(&reply)),
+            execs: Mutex::default(),
+        });
         let fds = match (fds.pop(), fds.pop()) {
             (Some(netns), Some(pidfd)) => Some((pidfd, netns)),
             _ => None,
         };
         let pidfd = fds.as_ref().and_then(|f| f.0.try_clone().ok());
-        tokio::spawn(Arc::clone(&link).listen(files, pidfd, shim));
+        tokio::spawn(Arc::clone(&link).listen(files, token, pidfd, shim));
         Ok((link, State { reply, detail: String::from_utf8_lossy(&tail).into_owned(), fds }))
     }
 
     /// Reads until the shim is gone, whose container then is killed.
-    async fn listen(self: Arc<Self>, files: Files, pidfd: Option<OwnedFd>, shim: Option<OwnedFd>) {
-        while let Ok((reply, tail, _)) = self.read().await {
-            self.hear(reply, tail);
+    async fn listen(self: Arc<Self>, files: Files, token: Id, pidfd: Option<OwnedFd>, shim: Option<OwnedFd>) {
+        // A shim may let go of a daemon that hung: only one that cannot be met again is gone.
+        let mut silent = 0;
+        while silent < 3 {
+            let stream = current(&self.socket);
+            silent += 1;
+            while let Ok((reply, tail, _)) = read(&stream).await {
+                silent = 0;
+                self.hear(reply, tail);
+            }
+            if !self.meet_again(&files, token).await {
+                break;
+            }
         }
         {
             let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,6 +153,33 @@ impl Link {
         if let Some(shim) = shim {
             reap(shim).await;
         }
+    }
+
+    /// Connects once more to a shim that let go; what happened meanwhile is asked for. False: nobody is there.
+    async fn meet_again(self: &Arc<Self>, files: &Files, token: Id) -> bool {
+        let Ok(stream) = files.connect() else { return false };
+        let Ok((stream, (reply, ..))) = greet(stream, token).await else { return false };
+        *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(stream);
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).waiting.clear();
+        if let Some(exit) = exit_of(&reply) {
+            self.exit.send_replace(Some(exit));
+        }
+        let execs: Vec<Id> =
+            self.execs.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
+        for id in execs {
+            let link = Arc::clone(self);
+            // Answers come by the loop that called this.
+            tokio::spawn(async move {
+                let asked = link.ask(Request { id, ..Request::new(Op::ExecState, 0) }, &[], None).await;
+                if let Ok((reply, _)) = asked
+                    && reply.phase == Phase::Exited
+                {
+                    link.hear(Reply { seq: 0, ..reply }, Vec::new());
+                }
+            });
+        }
+        tracing::warn!("the shim of container {} let go of this daemon, which hung", self.id);
+        true
     }
 
     fn hear(&self, reply: Reply, tail: Vec<u8>) {
@@ -190,22 +227,24 @@ impl Link {
     ) -> Result<(Reply, Vec<u8>), RuntimeError> {
         let gone = || RuntimeError::ShimGone { id: self.id.clone() };
         let (sender, answer) = oneshot::channel();
+        // 0 is an event's.
+        request.seq = self.next.fetch_add(1, Ordering::Relaxed).max(1);
+        request.tail = tail.len() as u32;
+        let mut bytes = request.encode().to_vec();
+        bytes.extend_from_slice(tail);
+        let fd = fd
+            .map(|fd| fd.try_clone_to_owned())
+            .transpose()
+            .map_err(RuntimeError::io("copy a descriptor"))?;
+        let place = self.outbox.reserve().await.map_err(|_| gone())?;
         {
-            let mut next = self.sending.lock().await;
-            request.seq = *next;
-            request.tail = tail.len() as u32;
-            *next = next.checked_add(1).unwrap_or(1);
-            {
-                let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-                if answers.over {
-                    return Err(gone());
-                }
-                answers.waiting.insert(request.seq, sender);
+            let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            if answers.over {
+                return Err(gone());
             }
-            let mut bytes = request.encode().to_vec();
-            bytes.extend_from_slice(tail);
-            self.write(&bytes, fd).await.map_err(|_| gone())?;
+            answers.waiting.insert(request.seq, sender);
         }
+        place.send((bytes, fd));
         answer.await.map_err(|_| gone())
     }
 
@@ -256,75 +295,89 @@ impl Link {
             _ => Err(RuntimeError::ShimGone { id: self.id.clone() }),
         }
     }
+}
 
-    async fn write(&self, mut bytes: &[u8], mut fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let sent = self
-                .stream
-                .async_io(Interest::WRITABLE, || {
-                    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-                    let mut control = SendAncillaryBuffer::new(&mut space);
-                    let fds = fd.map(|fd| [fd]);
-                    if let Some(fds) = &fds {
-                        control.push(SendAncillaryMessage::ScmRights(fds));
-                    }
-                    Ok(rustix::net::sendmsg(
-                        &self.stream,
-                        &[IoSlice::new(bytes)],
-                        &mut control,
-                        SendFlags::NOSIGNAL,
-                    )?)
-                })
-                .await?;
-            // It came along with the first byte.
-            fd = None;
-            bytes = &bytes[sent..];
-        }
-        Ok(())
+/// Requests that wait to go out.
+const OUTBOX: usize = 64;
+
+fn current(socket: &Mutex<Arc<UnixStream>>) -> Arc<UnixStream> {
+    Arc::clone(&socket.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Writes requests as they come, as long as their link lives.
+async fn carry(mut letters: mpsc::Receiver<Outgoing>, socket: Arc<Mutex<Arc<UnixStream>>>) {
+    while let Some((bytes, fd)) = letters.recv().await {
+        // That the other side is gone is for who reads to find.
+        let _ = write(&current(&socket), &bytes, fd.as_ref().map(AsFd::as_fd)).await;
     }
+}
 
-    async fn read(&self) -> io::Result<Message> {
-        let mut fds = Vec::new();
-        let mut record = [0; RECORD];
-        self.read_exact(&mut record, &mut fds).await?;
-        let reply = Reply::decode(&record).ok_or(io::ErrorKind::InvalidData)?;
-        if reply.tail as usize > protocol::MAX_TAIL {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let mut tail = vec![0; reply.tail as usize];
-        self.read_exact(&mut tail, &mut fds).await?;
-        Ok((reply, tail, fds))
-    }
+/// Says hello on a new socket; what the shim answers.
+async fn greet(stream: std::os::unix::net::UnixStream, token: Id) -> io::Result<(UnixStream, Message)> {
+    let stream = UnixStream::from_std(stream)?;
+    let hello = Request { a: protocol::VERSION, id: token, ..Request::new(Op::Hello, 0) };
+    let talk = async {
+        write(&stream, &hello.encode(), None).await?;
+        read(&stream).await
+    };
+    let answer = tokio::time::timeout(HELLO, talk).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    Ok((stream, answer))
+}
 
-    async fn read_exact(&self, into: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<()> {
-        let mut at = 0;
-        while at < into.len() {
-            let got = self
-                .stream
-                .async_io(Interest::READABLE, || {
-                    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-                    let mut control = RecvAncillaryBuffer::new(&mut space);
-                    let got = rustix::net::recvmsg(
-                        &self.stream,
-                        &mut [IoSliceMut::new(&mut into[at..])],
-                        &mut control,
-                        RecvFlags::CMSG_CLOEXEC,
-                    )?;
-                    for message in control.drain() {
-                        if let RecvAncillaryMessage::ScmRights(got) = message {
-                            fds.extend(got);
-                        }
-                    }
-                    Ok(got.bytes)
-                })
-                .await?;
-            if got == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+async fn write(stream: &UnixStream, mut bytes: &[u8], mut fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let send = || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let fds = fd.map(|fd| [fd]);
+            if let Some(fds) = &fds {
+                control.push(SendAncillaryMessage::ScmRights(fds));
             }
-            at += got;
-        }
-        Ok(())
+            Ok(rustix::net::sendmsg(stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
+        };
+        let sent = stream.async_io(Interest::WRITABLE, send).await?;
+        // It came along with the first byte.
+        fd = None;
+        bytes = &bytes[sent..];
     }
+    Ok(())
+}
+
+async fn read(stream: &UnixStream) -> io::Result<Message> {
+    let mut fds = Vec::new();
+    let mut record = [0; RECORD];
+    read_exact(stream, &mut record, &mut fds).await?;
+    let reply = Reply::decode(&record).ok_or(io::ErrorKind::InvalidData)?;
+    if reply.tail as usize > protocol::MAX_TAIL {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut tail = vec![0; reply.tail as usize];
+    read_exact(stream, &mut tail, &mut fds).await?;
+    Ok((reply, tail, fds))
+}
+
+async fn read_exact(stream: &UnixStream, into: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<()> {
+    let mut at = 0;
+    while at < into.len() {
+        let receive = || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let mut parts = [IoSliceMut::new(&mut into[at..])];
+            let got = rustix::net::recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+            for message in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(got) = message {
+                    fds.extend(got);
+                }
+            }
+            Ok(got.bytes)
+        };
+        let got = stream.async_io(Interest::READABLE, receive).await?;
+        if got == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        at += got;
+    }
+    Ok(())
 }
 
 /// A refusal as an error.
@@ -351,4 +404,50 @@ pub(crate) async fn end_of(pidfd: OwnedFd) {
 /// The shim's name for an exec.
 pub(crate) fn exec_id(id: &minke_model::ExecId) -> Id {
     protocol::parse_id(id.as_str()).unwrap_or(FIRST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{Read, Write},
+        os::unix::net::UnixListener,
+    };
+
+    /// Takes a connection and its hello, answers how the container stands.
+    fn answer(listener: &UnixListener, phase: Phase) -> std::os::unix::net::UnixStream {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut record = [0; RECORD];
+        stream.read_exact(&mut record).unwrap();
+        assert_eq!(Request::decode(&record).unwrap().op, Op::Hello);
+        stream.write_all(&Reply { phase, code: 9, ..Reply::new(Kind::State, 0) }.encode()).unwrap();
+        stream
+    }
+
+    #[tokio::test]
+    async fn a_shim_that_let_go_is_met_again_and_tells_what_was_missed() {
+        let root = std::env::temp_dir().join(format!("minke-link-{}", std::process::id()));
+        let id = ContainerId::random();
+        let files = Files::of(&root, &id);
+        let (identity, listener) = files.make("/c", b"", b"").unwrap();
+        let stream = files.connect().unwrap();
+        let shim = std::thread::spawn(move || {
+            drop(answer(&listener, Phase::Running));
+            let mut stream = answer(&listener, Phase::Running);
+            let mut record = [0; RECORD];
+            stream.read_exact(&mut record).unwrap();
+            let asked = Request::decode(&record).unwrap();
+            stream.write_all(&Reply::new(Kind::Done, asked.seq).encode()).unwrap();
+            drop(stream);
+            answer(&listener, Phase::Exited)
+        });
+        let (link, _) = Link::open(id, stream, identity.token, files, None).await.unwrap();
+        // The answer comes over the second connection, or the question is lost with the first.
+        while link.ask(Request::new(Op::Kill, 0), &[], None).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(link.exit().await.code, 9);
+        drop(shim.join().unwrap());
+        std::fs::remove_dir_all(root).unwrap();
+    }
 }
