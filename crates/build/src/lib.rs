@@ -6,8 +6,11 @@
 //!
 //! Never: knows a registry's or a client's protocol, keeps a record of a container, or lets a secret into a step.
 
+mod args;
+pub mod checks;
 pub mod dockerfile;
 pub mod error;
+pub mod git;
 pub mod glob;
 mod go;
 pub mod ignore;

@@ -7,7 +7,7 @@ const NAMES: [&str; 3] = ["syntax", "escape", "check"];
 
 /// Reads directives line by line, until the first line that is none.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     marker: &'static str,
     seen: Vec<&'static str>,
     done: bool,
@@ -15,12 +15,12 @@ pub(super) struct Reader {
 
 impl Reader {
     /// For lines that begin with `marker`: `#`, or nothing once it is off.
-    pub(super) fn new(marker: &'static str) -> Self {
+    pub(crate) fn new(marker: &'static str) -> Self {
         Self { marker, seen: Vec::new(), done: false }
     }
 
     /// The directive that `line` is, if all before it were some too.
-    pub(super) fn line<'a>(&mut self, line: &'a str) -> Result<Option<(&'static str, &'a str)>, Fault> {
+    pub(crate) fn line<'a>(&mut self, line: &'a str) -> Result<Option<(&'static str, &'a str)>, Fault> {
         if self.done {
             return Ok(None);
         }

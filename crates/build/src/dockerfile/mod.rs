@@ -1,7 +1,7 @@
 //! The language of docker/dockerfile:1, pure: from bytes to stages of instructions.
 
 mod arguments;
-pub mod directive;
+pub(crate) mod directive;
 pub mod expand;
 pub mod fault;
 mod flags;
@@ -12,4 +12,5 @@ pub(crate) mod mount;
 pub(crate) mod parser;
 mod pattern;
 
+pub use directive::is_official;
 pub use instruction::{Command, Dockerfile, Instruction, Stage};
