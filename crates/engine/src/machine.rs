@@ -10,7 +10,7 @@ use crate::{
     volume::VolumeInspection,
 };
 use minke_image::registry::RegistryConfig;
-use minke_model::{ContainerSpec, ContainerState, Labels, Timestamp};
+use minke_model::{ContainerSpec, ContainerState, Labels, Timestamp, resources::Resources};
 use minke_runtime::{CgroupInfo, Runtime};
 use std::{
     collections::BTreeMap,
@@ -315,23 +315,8 @@ impl crate::container::Inner {
         }
     }
 
-    /// What was asked for but this kernel cannot do.
-    pub(crate) fn resource_warnings(&self, spec: &ContainerSpec) -> Vec<String> {
-        let cgroups = self.runtime.cgroups();
-        let resources = &spec.resources;
-        let mut warnings = Vec::new();
-        if resources.memory_swap != 0 && resources.memory > 0 && !cgroups.swap {
-            warnings.push("Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.".into());
-        }
-        if resources.oom_kill_disable == Some(true) && cgroups.version == 2 {
-            warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.".into());
-        }
-        if resources.oom_kill_disable == Some(true) && resources.memory == 0 && cgroups.version == 1 {
-            warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".into());
-        }
-        if resources.memory_swappiness.is_some_and(|s| s != -1) && cgroups.version == 2 {
-            warnings.push("Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.".into());
-        }
-        warnings
+    /// Discards what this kernel cannot do of what is asked; returns the warnings about it.
+    pub(crate) fn judge_resources(&self, resources: &mut Resources) -> Result<Vec<String>> {
+        minke_runtime::spec::judge(resources, &self.runtime.cgroups().features).map_err(Error::Invalid)
     }
 }

@@ -106,7 +106,7 @@ impl Runtime {
     /// Which cgroups this machine has, and what they can.
     pub fn cgroups(&self) -> CgroupInfo {
         let cgroups = &self.inner.machine.host.cgroups;
-        let features = cgroups.features();
+        let features = cgroups.features().clone();
         CgroupInfo {
             version: cgroups.version(),
             hybrid: cgroups.mounts().is_hybrid(),

@@ -8,7 +8,7 @@ use crate::{Error, error::Result, names};
 use minke_image::{Image, ImageError};
 use minke_model::{
     Container, ContainerId, ContainerSpec, ContainerState, ContainerStatus, Timestamp,
-    container::{IpcSharing, NetworkMode},
+    container::{IpcSharing, NetworkMode, Sharing},
     health::{Health, HealthState},
     name,
 };
@@ -45,9 +45,11 @@ impl Containers {
         }
         merge::health_defaults(&mut spec);
         let args = merge::command(&spec)?;
-        self.check(&spec, &mut warnings)?;
+        self.check(&spec)?;
+        warnings.extend(self.inner.judge_resources(&mut spec.resources)?);
         warnings.extend(self.inner.networks.port_warnings(&spec).await);
         self.fill_defaults(&mut spec);
+        self.pin_links(&mut spec)?;
 
         let id = ContainerId::random();
         let name = self.take_name(wish.name.as_deref(), &id)?;
@@ -198,7 +200,7 @@ impl Containers {
     }
 
     /// What only this machine can say of a spec.
-    fn check(&self, spec: &ContainerSpec, warnings: &mut Vec<String>) -> Result<()> {
+    fn check(&self, spec: &ContainerSpec) -> Result<()> {
         if let Some(requests) = spec.resources.device_requests.as_ref().filter(|r| !r.is_empty()) {
             let request = &requests[0];
             let wanted: Vec<String> =
@@ -223,13 +225,15 @@ impl Containers {
                 "--storage-opt is supported only for overlay over xfs with 'pquota' mount option".into(),
             ));
         }
+        if let Sharing::Container(target) = &spec.namespaces.pid {
+            self.find(target).map_err(|e| Error::Invalid(e.to_string()))?;
+        }
         for link in spec.networking.links.iter().flatten() {
             let (target, _) = super::links::parse(link);
             self.find(target)
                 .map_err(|e| Error::Invalid(format!("could not get container for {target}: {e}")))?;
         }
         self.inner.config_check_log(spec)?;
-        warnings.extend(self.inner.resource_warnings(spec));
         Ok(())
     }
 

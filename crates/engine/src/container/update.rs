@@ -25,16 +25,14 @@ impl Containers {
             return Err(Error::Conflict(format!("Cannot update container {}: {cause}", cell.id)));
         }
         if record.spec.auto_remove && wish.restart.is_some_and(|r| r != RestartPolicy::No) {
-            return Err(Error::Invalid(format!(
+            return Err(Error::Conflict(format!(
                 "Cannot update container {}: Restart policy cannot be updated because AutoRemove is enabled for the container",
                 cell.id
             )));
         }
-        let merged = merge(&record.spec.resources, &wish.resources)
+        let mut merged = merge(&record.spec.resources, &wish.resources)
             .map_err(|why| Error::Invalid(format!("Cannot update container {}: {why}", cell.id)))?;
-        let mut spec = record.spec.clone();
-        spec.resources = merged.clone();
-        let warnings = self.inner.resource_warnings(&spec);
+        let warnings = self.inner.judge_resources(&mut merged)?;
         if let Some(process) = cell.process().filter(|_| record.status.state.is_up()) {
             process.update(&merged).await?;
         }

@@ -19,7 +19,7 @@ pub use error::CgroupError;
 pub use limits::{DeviceNumber, Limits, io_weight_of_blkio, weight_of_shares};
 pub use stats::{BlkioEntry, CpuStats, MemoryStats, PidsStats, Stats, Throttling};
 
-use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
+use std::{os::fd::OwnedFd, path::PathBuf, sync::{Arc, OnceLock}, time::Duration};
 
 /// How long a frozen process may take to stop. The kernel needs milliseconds; a process stuck in the kernel may
 /// never.
@@ -30,6 +30,7 @@ const FREEZE_DEADLINE: Duration = Duration::from_secs(10);
 pub struct Cgroups {
     mounts: Arc<Mounts>,
     leftovers: Arc<removal::Leftovers>,
+    features: Arc<OnceLock<Features>>,
 }
 
 /// What this machine's cgroups can do: Docker's `/info` and its warnings.
@@ -84,7 +85,7 @@ impl Cgroups {
 
     /// With given mounts, for tests and for roots elsewhere.
     pub fn with(mounts: Mounts) -> Self {
-        Cgroups { mounts: Arc::new(mounts), leftovers: Arc::default() }
+        Cgroups { mounts: Arc::new(mounts), leftovers: Arc::default(), features: Arc::default() }
     }
 
     /// The mounted hierarchies.
@@ -166,9 +167,10 @@ impl Cgroups {
         names.into_iter().collect()
     }
 
-    /// What this machine's cgroups can do.
-    pub fn features(&self) -> Features {
-        if self.version() == 2 { v2::features(&self.mounts) } else { v1::features(&self.mounts) }
+    /// What this machine's cgroups can do, as of the first time that it is asked.
+    pub fn features(&self) -> &Features {
+        let look = || if self.version() == 2 { v2::features(&self.mounts) } else { v1::features(&self.mounts) };
+        self.features.get_or_init(look)
     }
 }
 

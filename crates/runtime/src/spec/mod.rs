@@ -12,6 +12,7 @@ mod resources;
 mod seccomp;
 mod seccomp_default;
 mod security;
+mod support;
 
 pub use devices::{DeviceLookup, HostDevices, Node};
 pub use host::Host;
@@ -19,6 +20,7 @@ pub use resources::{limits, rlimits};
 pub use seccomp::{Filters, check_profile};
 pub(crate) use security::apparmor;
 pub use security::capabilities;
+pub use support::judge;
 
 use crate::request::{CreateRequest, ExecRequest, NetJoin};
 use minke_linux::cgroup::{Cgroup, Limits};
@@ -70,7 +72,7 @@ pub enum SpecError {
         cause: io::Error,
     },
     /// A throttled device of the host is missing or none.
-    #[error("error gathering device information while adding custom device \"{path}\": {}", reason(cause))]
+    #[error("stat {path}: {}", reason(cause))]
     BlockDevice {
         /// As asked.
         path: String,
@@ -90,7 +92,7 @@ pub enum SpecError {
         rule: String,
     },
     /// tmpfs knows no such option.
-    #[error("invalid tmpfs option: [\"{option}\"]")]
+    #[error("invalid tmpfs option \"{option}\"")]
     TmpfsOption {
         /// As asked.
         option: String,
