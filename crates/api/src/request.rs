@@ -159,7 +159,10 @@ impl Ask {
         let mut value = match values.next() {
             None => return Err(ApiError::invalid("invalid JSON: got EOF while reading request body")),
             Some(Err(e)) if e.is_eof() => return Err(ApiError::invalid("invalid JSON: unexpected EOF")),
-            Some(Err(e)) => return Err(ApiError::invalid(format!("invalid JSON: {e}"))),
+            Some(Err(e)) => {
+                let why = crate::wire::syntax::fault(&bytes).unwrap_or_else(|| e.to_string());
+                return Err(ApiError::invalid(format!("invalid JSON: {why}")));
+            }
             Some(Ok(value)) => value,
         };
         if values.next().is_some() {

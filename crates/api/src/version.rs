@@ -220,6 +220,13 @@ fn raise_create(version: &Version, body: &mut Value) -> Result<()> {
             host["IpcMode"] = json!("shareable");
         }
     }
+    // The default was the host's then, where there is cgroup v1.
+    if version.before(41)
+        && !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+        && host.get("CgroupnsMode").and_then(Value::as_str).unwrap_or_default().is_empty()
+    {
+        host["CgroupnsMode"] = json!("host");
+    }
     if version.before(42) {
         raise_mounts_before_42(host);
         host.as_object_mut().map(|h| h.remove("ConsoleSize"));

@@ -174,7 +174,7 @@ fn lock_root(root: &std::path::Path) -> Result<OwnedFd> {
 
 /// The daemon's own identity, kept beside its data; in the form of a UUID, as Docker's.
 fn machine_id(root: &std::path::Path) -> Result<String> {
-    let path = root.join("id");
+    let path = root.join("engine-id");
     if let Ok(text) = std::fs::read_to_string(&path)
         && text.trim().len() == 36
     {

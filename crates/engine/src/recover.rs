@@ -7,7 +7,7 @@ use crate::{
     error::Result,
     records::ExecRecord,
 };
-use minke_model::{Container, ContainerId, ContainerState, ExecId, Timestamp, restart::RestartPolicy};
+use minke_model::{Container, ContainerId, ContainerState, ExecId, Timestamp, health::HealthState, restart::RestartPolicy};
 use minke_runtime::{Exit, Found, restart};
 use minke_store::Durability;
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -49,6 +49,10 @@ impl Containers {
         let running: Vec<Arc<Container>> =
             adopted.iter().map(|c| c.record()).filter(|r| r.status.state.is_up()).collect();
         self.inner.networks.sync(&running).await?;
+        // Before the API is served: nobody shall see what is not to be.
+        if self.inner.config.stop_survivors {
+            self.stop_survivors(&adopted).await;
+        }
         self.start_all(adopted, ends);
         Ok(())
     }
@@ -105,6 +109,12 @@ impl Containers {
                 tracing::error!("cannot write down that container {} runs: {e}", record.id);
             }
         }
+        // Probes begin again: what was known is of before.
+        cell.change(|c| {
+            if let Some(health) = &mut c.status.health {
+                (health.state, health.failing_streak) = (HealthState::Starting, 0);
+            }
+        });
         for mount in record.mounts.iter().filter(|m| m.kind == minke_model::mount::MountKind::Volume) {
             if let Err(e) = self.inner.volumes.mount(&mount.name, &record.id) {
                 tracing::warn!("volume {} of container {}: {e}", mount.name, record.name);
@@ -129,11 +139,7 @@ impl Containers {
     /// Takes note of exits, and starts what shall run, behind those that it shares namespaces with.
     fn start_all(&self, cells: Vec<Arc<Cell>>, ends: Vec<(Arc<Cell>, Exit)>) {
         let containers = self.clone();
-        let stop_survivors = self.inner.config.stop_survivors;
         tokio::spawn(async move {
-            if stop_survivors {
-                containers.stop_survivors(&cells).await;
-            }
             for (cell, exit) in ends {
                 containers.ended_unseen(&cell, exit).await;
             }

@@ -40,7 +40,7 @@ async fn list(routes: &Routes, ask: &Ask) -> Result<Answer> {
     let rows = routes.engine.containers.list(&filters.into(), options).await?;
     let now = Timestamp::now();
     let rows: Vec<Summary> =
-        rows.iter().map(|row| Summary::new(&row.container, &row.image_name, row.size, now)).collect();
+        rows.iter().map(|row| Summary::new(row, now)).collect();
     lowered(&ask.version, ask.endpoint, StatusCode::OK, &rows)
 }
 

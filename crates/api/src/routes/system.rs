@@ -115,7 +115,7 @@ async fn disk_usage(routes: &Routes, ask: &Ask) -> Result<Answer> {
             usage.images.iter().map(row).collect()
         }),
         containers: containers.then(|| {
-            usage.containers.iter().map(|c| Summary::new(&c.container, &c.image_name, c.size, now)).collect()
+            usage.containers.iter().map(|c| Summary::new(c, now)).collect()
         }),
         volumes: volumes.then(|| {
             usage

@@ -27,6 +27,7 @@ pub(crate) mod settings;
 pub(crate) mod stats;
 pub(crate) mod summary;
 pub(crate) mod system;
+pub(crate) mod syntax;
 pub(crate) mod time;
 pub(crate) mod update;
 pub(crate) mod volume;

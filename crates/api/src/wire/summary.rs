@@ -118,8 +118,9 @@ fn command(args: &[String]) -> String {
 }
 
 impl Summary {
-    /// As dockerd 28.5 lists it. `image` is the name that still leads to its image, or the id.
-    pub(crate) fn new(container: &Container, image: &str, size: Option<(u64, u64)>, now: Timestamp) -> Self {
+    /// As dockerd 28.5 lists it.
+    pub(crate) fn new(row: &minke_engine::container::Summary, now: Timestamp) -> Self {
+        let (container, size) = (&row.container, row.size);
         let status = &container.status;
         let networking = &container.spec.networking;
         let published: BTreeSet<_> =
@@ -142,8 +143,8 @@ impl Summary {
         });
         Self {
             id: container.id.as_str().to_owned(),
-            names: vec![format!("/{}", container.name)],
-            image: image.to_owned(),
+            names: std::iter::once(format!("/{}", container.name)).chain(row.links.iter().cloned()).collect(),
+            image: row.image_name.clone(),
             image_id: container.image_id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
             command: command(&container.args),
             created: container.created.as_second(),

@@ -63,15 +63,16 @@ impl Containers {
         self.tell(&cell.record(), &told, &[("execID", id.to_string())]);
         self.tell(&cell.record(), &told.replace("exec_create", "exec_start"), &[("execID", id.to_string())]);
         let limit = health::timeout(spec);
-        let run = tokio::time::timeout(limit, probe_once(process, &id, command)).await;
+        let mut said = Vec::new();
+        let run = tokio::time::timeout(limit, probe_once(process, &id, command, &mut said)).await;
         let (exit_code, output) = match run {
-            Ok(Ok((code, output))) => (code, health::output(&output, false)),
+            Ok(Ok(code)) => (code, health::output(&said, false)),
             Ok(Err(e)) => (-1, e),
             Err(_) => {
                 if let Err(e) = process.exec_kill(&id).await {
                     tracing::debug!("a probe of container {} cannot be killed: {e}", cell.id);
                 }
-                (-1, health::timed_out(spec, ""))
+                (-1, health::timed_out(spec, &health::output(&said, false)))
             }
         };
         self.tell(
@@ -116,8 +117,13 @@ fn restarts_unhealthy(record: &minke_model::Container) -> bool {
     record.spec.restart == RestartPolicy::OnUnhealthy || labelled && record.spec.restart != RestartPolicy::No
 }
 
-/// Runs a probe to its end: exit code and what it said.
-async fn probe_once(process: &Process, id: &ExecId, command: &[String]) -> Result<(i32, Vec<u8>), String> {
+/// Runs a probe to its end: its exit code. What it says is in `output` also when nobody waits for its end.
+async fn probe_once(
+    process: &Process,
+    id: &ExecId,
+    command: &[String],
+    output: &mut Vec<u8>,
+) -> Result<i32, String> {
     let request = ExecRequest {
         id: id.clone(),
         args: command.to_vec(),
@@ -130,7 +136,6 @@ async fn probe_once(process: &Process, id: &ExecId, command: &[String]) -> Resul
         streams: Some(AttachStreams { stdin: false, stdout: true, stderr: true }),
     };
     let exec = process.exec(request).await.map_err(|e| e.to_string())?;
-    let mut output = Vec::new();
     if let Some(mut stream) = exec.stream {
         let mut head = [0u8; 8];
         while stream.read_exact(&mut head).await.is_ok() {
@@ -144,6 +149,5 @@ async fn probe_once(process: &Process, id: &ExecId, command: &[String]) -> Resul
             output.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
     }
-    let code = process.exec_wait(id).await.map_err(|e| e.to_string())?;
-    Ok((code, output))
+    process.exec_wait(id).await.map_err(|e| e.to_string())
 }

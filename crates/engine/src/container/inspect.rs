@@ -88,15 +88,23 @@ impl Containers {
                 (name.clone(), (spec, endpoint.clone()))
             })
             .collect();
+        let links = self.shown_links(&record);
+        let container = if links == record.spec.networking.links {
+            record
+        } else {
+            let mut shown = record.as_ref().clone();
+            shown.spec.networking.links = links;
+            Arc::new(shown)
+        };
         Ok(Inspection {
             exec_ids: cell.execs.running(),
-            apparmor_profile: self.inner.runtime.apparmor_profile(&record),
-            sandbox_id: if sandboxed || host { record.id.to_string() } else { String::new() },
+            apparmor_profile: self.inner.runtime.apparmor_profile(&container),
+            sandbox_id: if sandboxed || host { container.id.to_string() } else { String::new() },
             sandbox_key,
             networks,
             paths,
             size,
-            container: record,
+            container,
         })
     }
 }

@@ -1,9 +1,10 @@
 //! Links of the default bridge, Docker's oldest way to name another container: lines in /etc/hosts and variables.
 
 use super::Containers;
-use minke_model::{Container, container::NetworkMode};
+use crate::error::Result;
+use minke_model::{Container, ContainerId, ContainerSpec, container::NetworkMode};
 use minke_network::dns::hosts;
-use std::net::Ipv4Addr;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 /// What a container learns of one that it links to.
 pub(super) struct Link {
@@ -23,12 +24,56 @@ pub(super) fn parse(link: &str) -> (&str, &str) {
     }
 }
 
+/// Whether its links are those of the default bridge; elsewhere they are names in the network's own DNS.
+pub(super) fn has_links(spec: &ContainerSpec) -> bool {
+    matches!(spec.networking.mode, NetworkMode::Default | NetworkMode::Bridge)
+        && spec.networking.links.as_ref().is_some_and(|links| !links.is_empty())
+}
+
 impl Containers {
+    /// Names what a container of the default bridge links to by id: links follow a rename.
+    pub(super) fn pin_links(&self, spec: &mut ContainerSpec) -> Result<()> {
+        if !has_links(spec) {
+            return Ok(());
+        }
+        for link in spec.networking.links.iter_mut().flatten() {
+            let (target, alias) = parse(link);
+            *link = format!("{}:{alias}", self.find(target)?.id);
+        }
+        Ok(())
+    }
+
+    /// Links as `inspect` shows them: `/target:/self/alias`, for those targets that are still there.
+    pub(super) fn shown_links(&self, record: &Container) -> Option<Vec<String>> {
+        if !has_links(&record.spec) {
+            return record.spec.networking.links.clone();
+        }
+        let links = record.spec.networking.links.iter().flatten();
+        let shown = links.filter_map(|link| {
+            let (target, alias) = parse(link);
+            let other = self.get(target).ok()?;
+            Some(format!("/{}:/{}/{alias}", other.name, record.name))
+        });
+        Some(shown.collect())
+    }
+
+    /// Whom each linked container is known to by which name: `/parent/alias`.
+    pub(super) fn link_names(&self) -> BTreeMap<ContainerId, Vec<String>> {
+        let mut names: BTreeMap<ContainerId, Vec<String>> = BTreeMap::new();
+        for record in self.all().iter().filter(|r| has_links(&r.spec)) {
+            for link in record.spec.networking.links.iter().flatten() {
+                let (target, alias) = parse(link);
+                if let Some(id) = ContainerId::parse(target) {
+                    names.entry(id).or_default().push(format!("/{}/{alias}", record.name));
+                }
+            }
+        }
+        names
+    }
+
     /// The links of a container of the default bridge to those that run.
     pub(super) fn links(&self, record: &Container) -> Vec<Link> {
-        let default_bridge =
-            matches!(record.spec.networking.mode, NetworkMode::Default | NetworkMode::Bridge);
-        if !default_bridge {
+        if !has_links(&record.spec) {
             return Vec::new();
         }
         let links = record.spec.networking.links.iter().flatten();

@@ -30,6 +30,8 @@ pub struct Summary {
     pub image_name: String,
     /// Bytes written, and bytes in all.
     pub size: Option<(u64, u64)>,
+    /// By which names others are linked to it: `/parent/alias`.
+    pub links: Vec<String>,
 }
 
 /// Filters that `ps` knows.
@@ -81,10 +83,12 @@ impl Containers {
         if options.limit > 0 {
             records.truncate(options.limit);
         }
+        let mut linked = self.link_names();
         let mut list = Vec::with_capacity(records.len());
         for container in records {
             let size = if options.size { Some(self.sizes(&container).await?) } else { None };
-            list.push(Summary { image_name: self.image_name(&container), container, size });
+            let links = linked.remove(&container.id).unwrap_or_default();
+            list.push(Summary { image_name: self.image_name(&container), container, size, links });
         }
         Ok(list)
     }

@@ -111,6 +111,8 @@ pub(crate) struct Cell {
     pub(crate) cancel_restart: tokio::sync::Notify,
     /// A user stopped it: the next exit is not followed by a restart.
     pub(crate) no_restart: AtomicBool,
+    /// A user restarts it: its end between is none.
+    pub(crate) begins_again: AtomicBool,
     /// Set while probes run; dropping it ends them.
     pub(crate) prober: Mutex<Option<health::Prober>>,
     /// How long it waited before its last restart.
@@ -143,6 +145,7 @@ impl Cell {
             execs: Execs::default(),
             cancel_restart: tokio::sync::Notify::new(),
             no_restart: AtomicBool::new(false),
+            begins_again: AtomicBool::new(false),
             prober: Mutex::new(None),
             last_delay: Mutex::new(None),
         }
@@ -259,6 +262,14 @@ impl Containers {
         let plain = name.strip_prefix('/').unwrap_or(name);
         if let Some(cell) = table.names.get(plain).and_then(|id| table.cells.get(id)) {
             return Ok(cell.clone());
+        }
+        // A link's name: `parent/alias`.
+        if let Some((parent, alias)) = plain.rsplit_once('/') {
+            let parent = table.names.get(parent).and_then(|id| table.cells.get(id)).ok_or_else(missing)?.record();
+            let links = parent.spec.networking.links.iter().flatten().filter(|_| links::has_links(&parent.spec));
+            let linked = links.map(|link| links::parse(link)).find(|(_, of)| *of == alias);
+            let id = linked.and_then(|(target, _)| ContainerId::parse(target));
+            return id.and_then(|id| table.cells.get(&id)).cloned().ok_or_else(missing);
         }
         if !name.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(missing());

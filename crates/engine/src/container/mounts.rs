@@ -101,7 +101,8 @@ fn of_bind(containers: &Containers, spec: &ContainerSpec, bind: &BindSpec) -> Re
         return Ok(Planned { point, volume: Some(volume) });
     }
     let source = PathBuf::from(clean(&bind.source));
-    refuse_own_root(containers, &source)?;
+    let asked = flags.iter().find_map(|f| Propagation::parse(f));
+    let propagation = propagation_of(&containers.inner.config.data_root, &source, asked)?;
     if !source.exists() {
         // Docker's habit for `-v`: the missing directory is made.
         std::fs::create_dir_all(&source).map_err(|e| {
@@ -112,7 +113,6 @@ fn of_bind(containers: &Containers, spec: &ContainerSpec, bind: &BindSpec) -> Re
             ))
         })?;
     }
-    let propagation = flags.iter().find_map(|f| Propagation::parse(f)).unwrap_or_default();
     let point = MountPoint {
         kind: MountKind::Bind,
         name: String::new(),
@@ -147,7 +147,7 @@ fn of_mount(containers: &Containers, mount: &MountSpec) -> Result<Planned> {
 fn mounted_bind(containers: &Containers, mount: &MountSpec, target: &str) -> Result<Planned> {
     let options = mount.bind.clone().unwrap_or_default();
     let source = PathBuf::from(clean(&mount.source));
-    refuse_own_root(containers, &source)?;
+    let propagation = propagation_of(&containers.inner.config.data_root, &source, options.propagation)?;
     if !source.exists() {
         if !options.create_mountpoint {
             return Err(Error::Invalid(format!(
@@ -171,7 +171,7 @@ fn mounted_bind(containers: &Containers, mount: &MountSpec, target: &str) -> Res
         driver: String::new(),
         mode: String::new(),
         writable: !mount.read_only,
-        propagation: Some(options.propagation.unwrap_or_default()),
+        propagation: Some(propagation),
         non_recursive: options.non_recursive,
         read_only_recursion: recursion,
         copy_up: false,
@@ -281,16 +281,22 @@ fn volume_point(target: &str, name: &str, writable: bool) -> MountPoint {
     }
 }
 
-/// The daemon's own tree inside a container would let it rewrite every other one.
-fn refuse_own_root(containers: &Containers, source: &Path) -> Result<()> {
-    let root = &containers.inner.config.data_root;
-    if source == root {
-        return Err(Error::Invalid(format!(
-            "invalid mount: source {} is the daemon's data root",
-            source.display()
-        )));
+/// How a bind mount travels. One that shows the daemon's own tree must let go what the daemon unmounts: it follows the
+/// host where nothing is asked for, and what would keep mounts back is refused (moby `validateBindDaemonRoot`).
+fn propagation_of(root: &Path, source: &Path, asked: Option<Propagation>) -> Result<Propagation> {
+    if !source.starts_with(root) && !root.starts_with(source) {
+        return Ok(asked.unwrap_or_default());
     }
-    Ok(())
+    match asked {
+        None => Ok(Propagation::Rslave),
+        Some(fine @ (Propagation::Rslave | Propagation::Rshared)) => Ok(fine),
+        Some(other) => Err(Error::Invalid(format!(
+            "invalid mount config: must use either propagation mode \"rslave\" or \"rshared\" when mount source is within the daemon root, daemon root: \"{}\", bind mount source: \"{}\", propagation: \"{}\"",
+            root.display(),
+            source.display(),
+            other.as_str()
+        ))),
+    }
 }
 
 /// `container[:ro|rw|…]`.
@@ -463,6 +469,18 @@ mod tests {
     fn paths_are_cleaned_as_go_does() {
         for (path, want) in [("/a//b/", "/a/b"), ("/a/../..", "/"), ("/a/./b", "/a/b"), ("a", "/a")] {
             assert_eq!(clean(path), want);
+        }
+    }
+
+    #[test]
+    fn what_shows_the_daemons_own_tree_follows_the_host() {
+        let of = |source: &str, asked| propagation_of(Path::new("/var/lib/d"), Path::new(source), asked).ok();
+        assert_eq!(of("/srv", None), Some(Propagation::default()));
+        assert_eq!(of("/srv", Some(Propagation::Shared)), Some(Propagation::Shared));
+        for own in ["/var/lib/d", "/var/lib/d/volumes", "/var", "/"] {
+            assert_eq!(of(own, None), Some(Propagation::Rslave), "{own}");
+            assert_eq!(of(own, Some(Propagation::Rshared)), Some(Propagation::Rshared), "{own}");
+            assert_eq!(of(own, Some(Propagation::Rprivate)), None, "{own}");
         }
     }
 

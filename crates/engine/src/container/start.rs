@@ -212,6 +212,17 @@ impl Containers {
         });
     }
 
+    /// The process of a container whose PID namespace another one shares.
+    fn pid_donor(&self, target: &str) -> Result<i32> {
+        let failed = |why: String| Error::Internal(format!("failed to join PID namespace: {why}"));
+        let other = self.find(target).map_err(|e| failed(e.to_string()))?;
+        let process = other.running_process().map_err(|e| failed(e.to_string()))?;
+        if other.state() == ContainerState::Restarting {
+            return Err(failed(format!("Container {} is restarting, wait until the container is running", other.id)));
+        }
+        Ok(process.pid())
+    }
+
     /// The processes whose namespaces it shares.
     fn joined(&self, record: &Container) -> Result<Joined> {
         let running = |target: &str, what: &str| -> Result<i32> {
@@ -227,7 +238,7 @@ impl Containers {
             Ok(process.pid())
         };
         let pid = match &record.spec.namespaces.pid {
-            Sharing::Container(target) => Some(running(target, "PID namespace")?),
+            Sharing::Container(target) => Some(self.pid_donor(target)?),
             Sharing::Private | Sharing::Host => None,
         };
         let ipc = match &record.spec.namespaces.ipc {

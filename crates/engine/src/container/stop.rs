@@ -37,6 +37,8 @@ impl Containers {
     /// Stops it if it runs, and starts it.
     pub async fn restart(&self, name: &str, options: StopOptions) -> Result<()> {
         let cell = self.find(name)?;
+        // Set until it runs again: with `--rm`, the end between is not the end.
+        let _again = BeginsAgain::of(&cell);
         if cell.state().is_up() || cell.state() == ContainerState::Restarting {
             self.stop_cell(&cell, &options).await?;
         }
@@ -85,5 +87,21 @@ impl Containers {
         }
         self.tell(&cell.record(), "stop", &[]);
         Ok(())
+    }
+}
+
+/// Marks a container as one that a user restarts, as long as it lives.
+struct BeginsAgain(Arc<Cell>);
+
+impl BeginsAgain {
+    fn of(cell: &Arc<Cell>) -> Self {
+        cell.begins_again.store(true, Ordering::SeqCst);
+        Self(cell.clone())
+    }
+}
+
+impl Drop for BeginsAgain {
+    fn drop(&mut self) {
+        self.0.begins_again.store(false, Ordering::SeqCst);
     }
 }

@@ -25,7 +25,10 @@ impl Containers {
         drop(verb);
         match again {
             Some(delay) => self.restart_later(cell, delay).await,
-            None if cell.record().spec.auto_remove && !self.inner.closing.load(Ordering::SeqCst) => {
+            None if cell.record().spec.auto_remove
+                && !cell.begins_again.load(Ordering::SeqCst)
+                && !self.inner.closing.load(Ordering::SeqCst) =>
+            {
                 let options = RemoveOptions { force: false, volumes: true, link: false };
                 if let Err(e) = self.remove_cell(cell, &options).await {
                     tracing::warn!("cannot remove container {} after its end: {e}", cell.id);

@@ -177,7 +177,13 @@ fn sorted(mut row: serde_json::Value) -> serde_json::Value {
 #[test]
 fn a_row_of_the_list_is_dockerd_s() {
     let now = time("2026-11-24T08:52:58.5Z");
-    let row = Summary::new(&container(), "sc/box:1", Some((0, 2_065_393)), now);
+    let listed = minke_engine::container::Summary {
+        container: std::sync::Arc::new(container()),
+        image_name: "sc/box:1".into(),
+        size: Some((0, 2_065_393)),
+        links: Vec::new(),
+    };
+    let row = Summary::new(&listed, now);
     let recorded: Vec<serde_json::Value> = serde_json::from_str(include_str!("row.json")).expect("rows");
     assert_eq!(sorted(serde_json::to_value(row).expect("JSON")), sorted(recorded[0].clone()));
 }
