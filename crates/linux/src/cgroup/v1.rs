@@ -216,6 +216,7 @@ pub(super) fn features(mounts: &Mounts) -> Features {
         hierarchy.mount.join(name).exists()
             || first_child(&hierarchy.mount).is_some_and(|dir| dir.join(name).exists())
     };
+    let in_root = |controller: &str, name: &str| mounts.v1_of(controller).is_some_and(|h| h.mount.join(name).exists());
     let cpuset = mounts.v1_of("cpuset");
     let list = |name: &str| cpuset.and_then(|h| file::read(&h.mount, name).ok()).map(|s| s.trim().to_owned());
     Features {
@@ -232,8 +233,9 @@ pub(super) fn features(mounts: &Mounts) -> Features {
         cpus: list("cpuset.cpus").unwrap_or_default(),
         mems: list("cpuset.mems").unwrap_or_default(),
         pids_limit: mounts.v1_of("pids").is_some(),
-        blkio_weight: has("blkio", "blkio.weight") || has("blkio", "blkio.bfq.weight"),
-        blkio_weight_device: has("blkio", "blkio.weight_device") || has("blkio", "blkio.bfq.weight_device"),
+        // As Docker asks: the proportional policy of old, whose file the root has too. BFQ's is per disk.
+        blkio_weight: in_root("blkio", "blkio.weight"),
+        blkio_weight_device: in_root("blkio", "blkio.weight_device"),
         blkio_throttle: has("blkio", "blkio.throttle.read_bps_device"),
         devices: mounts.v1_of("devices").is_some(),
         controllers: mounts

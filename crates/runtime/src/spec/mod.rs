@@ -106,7 +106,7 @@ pub enum SpecError {
         container: String,
     },
     /// A log driver's option is unknown or wrong.
-    #[error("{0}")]
+    #[error("failed to create task for container: failed to initialize logging driver: {0}")]
     Log(String),
     /// A seccomp profile is wrong.
     #[error("{0}")]
