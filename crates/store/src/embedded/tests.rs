@@ -32,9 +32,23 @@ impl Drop for Scratch {
     }
 }
 
+/// Held while a child is made: between its fork and its exec it has our descriptors, and with them our locks.
+static FORKING: Mutex<()> = Mutex::new(());
+
+/// Opens a store, but not while a child may still hold its last owner's locks.
+fn open_with(directory: &Path, full: u64) -> Result<Embedded> {
+    drop(FORKING.lock());
+    Embedded::open_with(directory, full)
+}
+
+fn open(directory: &Path) -> Result<Embedded> {
+    drop(FORKING.lock());
+    Embedded::open(directory)
+}
+
 fn fresh() -> (Embedded, Scratch) {
     let scratch = Scratch::new();
-    (Embedded::open(&scratch.0).unwrap(), scratch)
+    (open(&scratch.0).unwrap(), scratch)
 }
 
 crate::suite::suite!(embedded, fresh());
@@ -63,7 +77,7 @@ async fn a_random_history_with_crashes_equals_that_in_memory() {
         let scratch = Scratch::new();
         let memory = Memory::new();
         // A tiny journal, so that folds happen all the time.
-        let mut store = Embedded::open_with(&scratch.0, 2000).unwrap();
+        let mut store = open_with(&scratch.0, 2000).unwrap();
         for _ in 0..200 {
             let state = random.state();
             let seen = store.snapshot().revision();
@@ -82,7 +96,7 @@ async fn a_random_history_with_crashes_equals_that_in_memory() {
         } else {
             drop(store)
         }
-        store = Embedded::open_with(&scratch.0, 2000).unwrap();
+        store = open_with(&scratch.0, 2000).unwrap();
         assert_eq!(contents(&store.snapshot()), contents(&memory.read(&Prefix::all()).await.unwrap()));
     }
 }
@@ -99,7 +113,7 @@ async fn a_torn_tail_loses_only_itself() {
     let whole = fs::read(scratch.0.join("journal-0")).unwrap();
     for cut in (0..whole.len()).rev() {
         fs::write(scratch.0.join("journal-0"), &whole[..cut]).unwrap();
-        let store = Embedded::open(&scratch.0).unwrap();
+        let store = open(&scratch.0).unwrap();
         let kept = ends.iter().filter(|end| **end > 0 && **end <= cut as u64).count();
         assert_eq!(NUMBERS.list(&store.snapshot()).unwrap().len(), kept, "cut at {cut}");
         assert_eq!(fs::metadata(scratch.0.join("journal-0")).unwrap().len(), ends[kept]);
@@ -113,11 +127,11 @@ async fn a_torn_tail_loses_only_itself() {
         .unwrap()
         .write_all_at(b"!", ends[2] + 20)
         .unwrap();
-    let store = Embedded::open(&scratch.0).unwrap();
+    let store = open(&scratch.0).unwrap();
     assert_eq!(NUMBERS.list(&store.snapshot()).unwrap().len(), 2);
     store.commit(Txn::new().put(&NUMBERS, "9", 9u64)).await.unwrap();
     drop(store);
-    let store = Embedded::open(&scratch.0).unwrap();
+    let store = open(&scratch.0).unwrap();
     assert_eq!(NUMBERS.list(&store.snapshot()).unwrap().len(), 3);
 }
 
@@ -134,14 +148,14 @@ async fn a_gap_between_the_journals_drops_what_lies_behind() {
     // As if a power cut lost the last pages of the older file, but not the newer file.
     fs::write(scratch.0.join("journal-0"), &three[..three.len() - 1]).unwrap();
     fs::write(scratch.0.join("journal-1"), &four[three.len()..]).unwrap();
-    let store = Embedded::open(&scratch.0).unwrap();
+    let store = open(&scratch.0).unwrap();
     assert_eq!(NUMBERS.list(&store.snapshot()).unwrap().len(), 2);
     assert_eq!(store.snapshot().revision().number, 2);
     crash(store);
     // With both whole, both count, and the fold that was cut short is finished.
     fs::write(scratch.0.join("journal-0"), &four[three.len()..]).unwrap();
     fs::write(scratch.0.join("journal-1"), &three).unwrap();
-    let store = Embedded::open(&scratch.0).unwrap();
+    let store = open(&scratch.0).unwrap();
     assert_eq!(NUMBERS.list(&store.snapshot()).unwrap().len(), 4);
     assert_eq!(store.owner.shared.lock().journal.length(), 0);
 }
@@ -155,7 +169,7 @@ async fn an_old_journal_beside_its_fold_is_not_replayed() {
     drop(store);
     // As if a power cut undid the emptying of the journal.
     fs::write(scratch.0.join("journal-0"), before).unwrap();
-    let store = Embedded::open(&scratch.0).unwrap();
+    let store = open(&scratch.0).unwrap();
     assert!(NUMBERS.list(&store.snapshot()).unwrap().is_empty());
     assert_eq!(store.snapshot().revision().number, 2);
 }
@@ -164,20 +178,20 @@ async fn an_old_journal_beside_its_fold_is_not_replayed() {
 async fn closing_folds_everything_and_a_second_opener_is_refused() {
     let (store, scratch) = fresh();
     store.commit(Txn::relaxed().put(&NUMBERS, "1", 1u64)).await.unwrap();
-    let error = Embedded::open(&scratch.0).err().unwrap();
+    let error = open(&scratch.0).err().unwrap();
     assert!(error.to_string().contains("another process has it open"), "{error}");
     let mut watch = store.watch(&Prefix::all(), store.snapshot().revision());
     drop(store);
     assert!(matches!(watch.next().await, Err(StoreError::Closed)));
     assert_eq!(fs::metadata(scratch.0.join("journal-0")).unwrap().len(), 0);
-    let store = Embedded::open(&scratch.0).unwrap();
+    let store = open(&scratch.0).unwrap();
     assert_eq!(*NUMBERS.get(&store.snapshot(), "1").unwrap().unwrap().value, 1);
 }
 
 #[tokio::test]
 async fn a_fold_that_fails_holds_up_nobody_until_there_is_far_too_much() {
     let scratch = Scratch::new();
-    let store = Embedded::open_with(&scratch.0, 1000).unwrap();
+    let store = open_with(&scratch.0, 1000).unwrap();
     // The database's name is taken by a directory.
     fs::create_dir(scratch.0.join("records.redb")).unwrap();
     let mut committed = 0u64;
@@ -191,7 +205,7 @@ async fn a_fold_that_fails_holds_up_nobody_until_there_is_far_too_much() {
     assert!(matches!(error, StoreError::Database { tried: "write", .. }), "{error}");
     fs::remove_dir(scratch.0.join("records.redb")).unwrap();
     drop(store);
-    let store = Embedded::open_with(&scratch.0, 1000).unwrap();
+    let store = open_with(&scratch.0, 1000).unwrap();
     assert_eq!(NUMBERS.list(&store.snapshot()).unwrap().len() as u64, committed);
     for n in 0..100 {
         store.commit(Txn::relaxed().put(&NUMBERS, &(committed + n).to_string(), n)).await.unwrap();
@@ -216,13 +230,13 @@ async fn a_damaged_or_newer_database_is_named() {
             .unwrap();
         transaction.commit().unwrap();
     }
-    let error = Embedded::open(&scratch.0).err().unwrap();
+    let error = open(&scratch.0).err().unwrap();
     assert!(matches!(error, StoreError::NewerFormat { found: 2, known: 1, .. }), "{error}");
     fs::write(&path, vec![7; good.len()]).unwrap();
-    let error = Embedded::open(&scratch.0).err().unwrap();
+    let error = open(&scratch.0).err().unwrap();
     assert!(error.to_string().contains("records.redb"), "{error}");
     fs::write(&path, good).unwrap();
-    assert!(Embedded::open(&scratch.0).is_ok());
+    assert!(open(&scratch.0).is_ok());
 }
 
 /// Not a test by itself: the child that the next one kills.
@@ -231,7 +245,7 @@ fn child_that_writes_until_it_is_killed() {
     let Ok(directory) = std::env::var("MINKE_STORE_VICTIM") else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let store = Embedded::open_with(Path::new(&directory), 3000).unwrap();
+        let store = open_with(Path::new(&directory), 3000).unwrap();
         let start = store.snapshot().revision().number;
         let mut out = std::io::stdout();
         for n in start + 1.. {
@@ -249,6 +263,7 @@ fn what_was_answered_survives_kill_9() {
     let mut random = Random::seeded();
     let mut last = 0;
     for _ in 0..8 {
+        let forking = FORKING.lock();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "embedded::tests::child_that_writes_until_it_is_killed", "--nocapture"])
             .env("MINKE_STORE_VICTIM", &scratch.0)
@@ -256,6 +271,7 @@ fn what_was_answered_survives_kill_9() {
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
+        drop(forking);
         let until = last + 50 + random.below(400);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let number = |line: String| line.strip_prefix("committed ").and_then(|n| n.parse::<u64>().ok());
@@ -266,7 +282,7 @@ fn what_was_answered_survives_kill_9() {
         // What it still told before it died counts too.
         last = lines.map_while(|l| l.ok()).filter_map(number).last().unwrap_or(last);
         child.wait().unwrap();
-        let store = Embedded::open_with(&scratch.0, 3000).unwrap();
+        let store = open_with(&scratch.0, 3000).unwrap();
         let snapshot = store.snapshot();
         let reached = snapshot.revision().number;
         assert!(reached == last || reached == last + 1, "told {last}, found {reached}");
