@@ -1,6 +1,6 @@
 //! `start`: addresses, files, mounts, then the process in two phases with its network in between.
 
-use super::{Cell, Containers, lock, supervise};
+use super::{Cell, Containers, endpoints, lock, supervise};
 use crate::{Error, error::Result};
 use minke_model::{
     Container, ContainerState, Timestamp,
@@ -121,12 +121,17 @@ impl Containers {
         let mut order: Vec<&String> = endpoints.keys().collect();
         order.sort_by_key(|n| (gateway.as_ref() != Some(n), (*n).clone()));
         let order: Vec<String> = order.into_iter().cloned().collect();
-        let mut number = 0;
+        let wishes = &record.spec.networking.endpoints;
+        let asked = |name: &String| wishes.get(name).and_then(endpoints::asked_interface).cloned();
+        let mut taken: Vec<String> = order.iter().filter_map(&asked).collect();
         for name in order {
             if let Some(endpoint) = endpoints.get_mut(&name).filter(|e| e.ipv4.is_some() || e.ipv6.is_some())
             {
-                endpoint.interface = format!("eth{number}");
-                number += 1;
+                endpoint.interface = asked(&name).unwrap_or_else(|| {
+                    let free = endpoints::free_interface(&taken);
+                    taken.push(free.clone());
+                    free
+                });
             }
         }
         Ok(cell.change(|c| c.status.endpoints = endpoints))
@@ -296,7 +301,16 @@ fn to_runtime(rootfs: minke_image::Rootfs) -> minke_runtime::Rootfs {
 
 /// dockerd's sentence around what the process said: clients look for its inner part.
 fn start_error(e: RuntimeError) -> Error {
-    let RuntimeError::Start(e) = e else { return Error::Runtime(e) };
+    let e = match e {
+        RuntimeError::Start(e) => e,
+        RuntimeError::Cgroup { cause, .. } => {
+            let message = format!(
+                "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: unable to apply cgroup configuration: {cause}"
+            );
+            return Error::Start { exit: 128, message };
+        }
+        other => return Error::Runtime(other),
+    };
     match e.stage {
         Stage::User => Error::Start { exit: 128, message: e.detail },
         Stage::Cwd if e.errno == NOT_A_DIRECTORY => {
