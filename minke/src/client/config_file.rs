@@ -1,6 +1,6 @@
 //! The user's `~/.docker/config.json`: credentials, proxies, formats, the current context.
 //!
-//! Only read here, except by `context use`. A missing file is an empty one.
+//! Read here, and written by `login` and `logout` (and by `context use`). A missing file is an empty one.
 
 use crate::format::value::Value;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The key of Docker Hub's credentials.
-const HUB: &str = "https://index.docker.io/v1/";
+pub(crate) const HUB: &str = "https://index.docker.io/v1/";
 
 /// What a credential helper names a user of an identity token.
 const TOKEN_USER: &str = "<token>";
@@ -122,13 +122,85 @@ impl ConfigFile {
         ))
     }
 
+    /// Keeps credentials: with the helper for that registry, or in the file, whose path is then returned.
+    pub(crate) fn store(&self, credentials: &Credentials) -> Result<Option<String>, String> {
+        let key = &credentials.server;
+        if let Some(helper) = self.helper(key) {
+            let (user, secret) = match credentials.identity_token.as_str() {
+                "" => (credentials.username.as_str(), credentials.password.as_str()),
+                token => (TOKEN_USER, token),
+            };
+            let entry = serde_json::json!({ "ServerURL": key, "Username": user, "Secret": secret });
+            return tell_helper(helper, "store", &entry.to_string()).map(|()| None);
+        }
+        let pair = format!("{}:{}", credentials.username, credentials.password);
+        let auth = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
+        let mut entry = serde_json::json!({ "auth": auth });
+        if !credentials.identity_token.is_empty() {
+            entry["identitytoken"] = credentials.identity_token.clone().into();
+        }
+        self.change(|file| file["auths"][key] = entry)?;
+        Ok(Some(self.directory.join("config.json").display().to_string()))
+    }
+
+    /// Forgets the credentials of a registry; whether there were any.
+    pub(crate) fn forget(&self, key: &str) -> Result<bool, String> {
+        let known = self.value.at("auths").entries().iter().any(|(name, _)| name == key);
+        if let Some(helper) = self.helper(key) {
+            let had = ask_helper(helper, key)? != Credentials::default();
+            tell_helper(helper, "erase", key)?;
+            return Ok(had || known);
+        }
+        if known {
+            self.change(|file| {
+                if let Some(auths) = file["auths"].as_object_mut() {
+                    auths.remove(key);
+                }
+            })?;
+        }
+        Ok(known)
+    }
+
+    /// The helper that keeps a registry's credentials.
+    fn helper(&self, key: &str) -> Option<&str> {
+        let own = self.value.at("credHelpers").text(key);
+        let helper = if own.is_empty() { self.value.text("credsStore") } else { own };
+        (!helper.is_empty()).then_some(helper)
+    }
+
+    /// Changes the file as a whole; what this program does not know stays. Only its owner may read it.
+    fn change(&self, change: impl FnOnce(&mut serde_json::Value)) -> Result<(), String> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = self.directory.join("config.json");
+        let failed = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
+        let mut file = match std::fs::read(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()))?
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => serde_json::json!({}),
+            Err(error) => return Err(failed(error)),
+        };
+        if !file.is_object() {
+            return Err(format!("{}: it must be a map", path.display()));
+        }
+        change(&mut file);
+        std::fs::create_dir_all(&self.directory).map_err(failed)?;
+        let fresh = path.with_extension(format!("new{}", std::process::id()));
+        let text = serde_json::to_string_pretty(&file).map_err(|error| error.to_string())?;
+        let written = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&fresh)
+            .and_then(|mut out| out.write_all(text.as_bytes()))
+            .and_then(|()| std::fs::rename(&fresh, &path));
+        written.map_err(failed)
+    }
+
     /// Asks the helper for that registry, the general one, or the file itself.
     fn credentials(&self, key: &str) -> Result<Credentials, String> {
-        let helper = match self.value.at("credHelpers").text(key) {
-            "" => self.value.text("credsStore"),
-            helper => helper,
-        };
-        if !helper.is_empty() {
+        if let Some(helper) = self.helper(key) {
             return ask_helper(helper, key);
         }
         let auths = self.value.at("auths");
@@ -155,6 +227,27 @@ impl ConfigFile {
 fn hostname(key: &str) -> &str {
     let bare = key.split_once("://").map_or(key, |(_, rest)| rest);
     bare.split('/').next().unwrap_or(bare)
+}
+
+/// Gives a helper something to keep or to forget.
+fn tell_helper(helper: &str, verb: &str, text: &str) -> Result<(), String> {
+    let name = format!("docker-credential-{helper}");
+    let failed = |cause: std::io::Error| format!("error storing credentials with {name}: {cause}");
+    let mut child = Command::new(&name)
+        .arg(verb)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(text.as_bytes()).map_err(failed)?;
+    }
+    let output = child.wait_with_output().map_err(failed)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("error storing credentials with {name}: {}", String::from_utf8_lossy(&output.stdout).trim()))
 }
 
 /// Speaks the protocol of `docker-credential-*`: the server's name on stdin, JSON on stdout.

@@ -7,6 +7,7 @@ pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod man;
 pub(crate) mod network;
+pub(crate) mod registry;
 pub(crate) mod system;
 pub(crate) mod volume;
 
@@ -18,6 +19,9 @@ pub(crate) static TREE: &[Entry] = &[
     Entry::Command(&container::exec::COMMAND),
     Entry::Alias("ps", &container::ls::COMMAND),
     Entry::Command(&image::pull::COMMAND),
+    Entry::Command(&image::push::COMMAND),
+    Entry::Command(&registry::login::COMMAND),
+    Entry::Command(&registry::logout::COMMAND),
     Entry::Alias("images", &image::ls::COMMAND),
     Entry::Command(&system::version::COMMAND),
     Entry::Command(&system::info::COMMAND),
@@ -69,13 +73,9 @@ const LATER: &[&str] = &[
     "compose",
     "config",
     "image build",
-    "image push",
-    "login",
-    "logout",
     "manifest",
     "node",
     "plugin",
-    "push",
     "search",
     "secret",
     "service",

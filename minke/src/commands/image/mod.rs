@@ -7,6 +7,7 @@ pub(crate) mod load;
 pub(crate) mod ls;
 pub(crate) mod prune;
 pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod rm;
 pub(crate) mod save;
 pub(crate) mod tag;
@@ -25,6 +26,7 @@ pub(crate) static GROUP: Group = Group {
         Entry::Command(&ls::COMMAND),
         Entry::Command(&prune::COMMAND),
         Entry::Command(&pull::COMMAND),
+        Entry::Command(&push::COMMAND),
         Entry::Command(&rm::COMMAND),
         Entry::Command(&save::COMMAND),
         Entry::Command(&tag::COMMAND),
