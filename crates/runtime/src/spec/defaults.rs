@@ -72,20 +72,20 @@ pub const DEFAULT_CAPABILITIES: [&str; 14] = [
     "AUDIT_WRITE",
 ];
 
-/// Paths hidden from containers, where they exist.
+/// Paths hidden from containers, where they exist, in Docker's order.
 const MASKED_PATHS: [&str; 12] = [
-    "/proc/acpi",
     "/proc/asound",
+    "/proc/acpi",
     "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
+    "/proc/sched_debug",
+    "/proc/scsi",
     "/sys/firmware",
+    "/sys/devices/virtual/powercap",
 ];
 
 /// Paths that containers may only read.
