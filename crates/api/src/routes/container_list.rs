@@ -39,8 +39,7 @@ async fn list(routes: &Routes, ask: &Ask) -> Result<Answer> {
     let options = ListOptions { all: query.flag("all"), limit: usize::try_from(limit).unwrap_or(0), size };
     let rows = routes.engine.containers.list(&filters.into(), options).await?;
     let now = Timestamp::now();
-    let rows: Vec<Summary> =
-        rows.iter().map(|row| Summary::new(row, now)).collect();
+    let rows: Vec<Summary> = rows.iter().map(|row| Summary::new(row, now)).collect();
     lowered(&ask.version, ask.endpoint, StatusCode::OK, &rows)
 }
 

@@ -114,9 +114,7 @@ async fn disk_usage(routes: &Routes, ask: &Ask) -> Result<Answer> {
             };
             usage.images.iter().map(row).collect()
         }),
-        containers: containers.then(|| {
-            usage.containers.iter().map(|c| Summary::new(c, now)).collect()
-        }),
+        containers: containers.then(|| usage.containers.iter().map(|c| Summary::new(c, now)).collect()),
         volumes: volumes.then(|| {
             usage
                 .volumes

@@ -9,7 +9,7 @@ use super::{
     endpoint::EndpointSettings,
     folded,
     host::{HostConfig, RestartPolicy},
-    mounts, ports, quoted, wire,
+    mounts, ports, quoted, security, wire,
 };
 use crate::error::ApiError;
 use minke_model::{
@@ -22,7 +22,6 @@ use minke_model::{
     network::EndpointSpec,
     resources::Resources,
     restart::RestartPolicy as Policy,
-    security::{SeccompChoice, SecurityOption, SecuritySpec},
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -226,8 +225,8 @@ fn convert(
     }
     let port_bindings = ports::parse_bindings(host.port_bindings.as_ref().unwrap_or(&super::Map::default()))?;
     let restart = parse_restart(&host.restart_policy)?;
-    check_capabilities("CapAdd", &host.cap_add)?;
-    check_capabilities("CapDrop", &host.cap_drop)?;
+    security::check_capabilities("CapAdd", &host.cap_add)?;
+    security::check_capabilities("CapDrop", &host.cap_drop)?;
     if host.annotations.0.contains_key("") {
         return Err(ApiError::invalid(
             "invalid Annotations: the empty string is not permitted as an annotation key",
@@ -246,7 +245,7 @@ fn convert(
         return Err(ApiError::invalid(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode)));
     }
     warn_of_volume_driver(host, &mounts, warnings);
-    let options = parse_security(host)?;
+    let security = security::parse(host)?;
     for from in host.volumes_from.iter().flatten() {
         mounts::check_volumes_from(from)?;
     }
@@ -295,16 +294,7 @@ fn convert(
         volumes_from: host.volumes_from.clone(),
         volume_driver: host.volume_driver.clone(),
         namespaces,
-        security: SecuritySpec {
-            privileged: host.privileged,
-            cap_add: words(&host.cap_add),
-            cap_drop: words(&host.cap_drop),
-            options,
-            readonly_rootfs: host.readonly_rootfs,
-            masked_paths: host.masked_paths.clone(),
-            readonly_paths: host.readonly_paths.clone(),
-            group_add: host.group_add.clone(),
-        },
+        security,
         resources,
         networking: NetworkingSpec {
             mode: match NetworkMode::parse(&host.network_mode) {
@@ -405,63 +395,6 @@ pub(crate) fn parse_restart(policy: &RestartPolicy) -> Result<Policy, ApiError> 
     }
 }
 
-/// The capabilities of Linux 6.x (include/uapi/linux/capability.h), without their prefix.
-const CAPABILITIES: [&str; 41] = [
-    "AUDIT_CONTROL",
-    "AUDIT_READ",
-    "AUDIT_WRITE",
-    "BLOCK_SUSPEND",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "KILL",
-    "LEASE",
-    "LINUX_IMMUTABLE",
-    "MAC_ADMIN",
-    "MAC_OVERRIDE",
-    "MKNOD",
-    "NET_ADMIN",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_RAW",
-    "PERFMON",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYSLOG",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_CHROOT",
-    "SYS_MODULE",
-    "SYS_NICE",
-    "SYS_PACCT",
-    "SYS_PTRACE",
-    "SYS_RAWIO",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "WAKE_ALARM",
-];
-
-fn check_capabilities(field: &str, names: &Option<Words>) -> Result<(), ApiError> {
-    for name in names.iter().flat_map(|w| &w.0) {
-        let upper = name.to_ascii_uppercase();
-        let plain = upper.strip_prefix("CAP_").unwrap_or(&upper);
-        if upper != "ALL" && !CAPABILITIES.contains(&plain) {
-            let full = quoted(&format!("CAP_{plain}"));
-            return Err(ApiError::invalid(format!("invalid {field}: unknown capability: {full}")));
-        }
-    }
-    Ok(())
-}
-
 fn parse_namespaces(host: &HostConfig) -> Result<NamespaceSpec, ApiError> {
     let ipc = match host.ipc_mode.as_str() {
         "" => IpcSharing::Default,
@@ -515,52 +448,6 @@ fn warn_of_volume_driver(host: &HostConfig, mounts: &[MountSpec], warnings: &mut
     if !host.volume_driver.is_empty() && mounts.iter().any(undecided) {
         warnings.push("WARNING: the container-wide volume-driver configuration is ignored for volumes specified via 'mount'. Use '--mount type=volume,volume-driver=...' instead".to_owned());
     }
-}
-
-/// Go's `strconv.ParseBool`.
-fn go_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
-}
-
-fn parse_security(host: &HostConfig) -> Result<Option<Vec<SecurityOption>>, ApiError> {
-    let mut options = Vec::new();
-    for text in host.security_opt.iter().flatten() {
-        options.push(parse_security_option(text)?);
-    }
-    let labelled = options.iter().any(|o| matches!(o, SecurityOption::Label(_)));
-    // Such containers get no SELinux confinement in dockerd, and it shows that it decided so.
-    let unconfined = host.privileged || host.ipc_mode == "host" || host.pid_mode == "host";
-    if unconfined && !labelled {
-        options.push(SecurityOption::Label("disable".to_owned()));
-    }
-    Ok((host.security_opt.is_some() || !options.is_empty()).then_some(options))
-}
-
-fn parse_security_option(text: &str) -> Result<SecurityOption, ApiError> {
-    match text {
-        "no-new-privileges" => return Ok(SecurityOption::NoNewPrivileges(true)),
-        "writable-cgroups" => return Ok(SecurityOption::WritableCgroups(true)),
-        "disable" => return Ok(SecurityOption::Label("disable".to_owned())),
-        _ => {}
-    }
-    let refuse = |which: u8| ApiError::internal(format!("invalid --security-opt {which}: {}", quoted(text)));
-    let (key, value) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(|| refuse(1))?;
-    Ok(match key {
-        "label" => SecurityOption::Label(value.to_owned()),
-        "apparmor" => SecurityOption::AppArmor(value.to_owned()),
-        "seccomp" => SecurityOption::Seccomp(match value {
-            "unconfined" => SeccompChoice::Unconfined,
-            "builtin" | "" => SeccompChoice::Builtin,
-            profile => SeccompChoice::Profile(profile.to_owned()),
-        }),
-        "no-new-privileges" => SecurityOption::NoNewPrivileges(go_bool(value).ok_or_else(|| refuse(2))?),
-        "writable-cgroups" => SecurityOption::WritableCgroups(go_bool(value).ok_or_else(|| refuse(2))?),
-        _ => return Err(refuse(2)),
-    })
 }
 
 fn parse_binds(host: &HostConfig) -> Result<Option<Vec<BindSpec>>, ApiError> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use minke_model::port::Port;
+use minke_model::security::SecurityOption;
 use serde::Deserialize;
 use serde_json::json;
 
