@@ -16,6 +16,7 @@ mod names;
 pub mod network;
 mod records;
 mod recover;
+mod root;
 mod signal;
 pub mod volume;
 
@@ -65,9 +66,9 @@ impl Engine {
     /// Opens the data root, brings networks up, finds what still runs.
     pub async fn open(config: EngineConfig) -> Result<Engine> {
         let config = Arc::new(config);
-        let lock = Arc::new(lock_root(&config.data_root)?);
-        let daemon_id = volume::daemon_id(&config.data_root);
-        let id = machine_id(&config.data_root)?;
+        let lock = Arc::new(root::lock(&config.data_root)?);
+        let daemon_id = root::daemon_id(&config.data_root);
+        let id = root::machine_id(&config.data_root)?;
         let events = Events::new();
         let records = Records::open(&config.data_root.join("store"))?;
         let store = {
@@ -148,44 +149,6 @@ impl Engine {
             self.machine.describe(),
         );
     }
-}
-
-/// One daemon a data root, and none of Docker's.
-fn lock_root(root: &std::path::Path) -> Result<OwnedFd> {
-    use rustix::fs::{FlockOperation, Mode, OFlags};
-    std::fs::create_dir_all(root)
-        .map_err(Error::io(format!("cannot make the data root {}", root.display())))?;
-    if root.join("engine-id").is_file() || root.join("image").join("overlay2").is_dir() {
-        return Err(Error::Invalid(format!(
-            "the data root {} was written by Docker: choose another, or take its images, volumes and containers over by `minke system import-docker`",
-            root.display()
-        )));
-    }
-    let path = root.join("lock");
-    let open =
-        rustix::fs::open(&path, OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
-    let lock =
-        open.map_err(|e| Error::Io { what: format!("cannot open {}", path.display()), source: e.into() })?;
-    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        Error::Conflict(format!("the data root {} is in use by another daemon", root.display()))
-    })?;
-    Ok(lock)
-}
-
-/// The daemon's own identity, kept beside its data; in the form of a UUID, as Docker's.
-fn machine_id(root: &std::path::Path) -> Result<String> {
-    let path = root.join("engine-id");
-    if let Ok(text) = std::fs::read_to_string(&path)
-        && text.trim().len() == 36
-    {
-        return Ok(text.trim().to_owned());
-    }
-    let hex = minke_model::ContainerId::random();
-    let h = hex.as_str();
-    let id = format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..32]);
-    std::fs::write(&path, format!("{id}\n"))
-        .map_err(Error::io(format!("cannot write {}", path.display())))?;
-    Ok(id)
 }
 
 /// Runs blocking work on a thread that may block.

@@ -3,7 +3,7 @@
 //! A volume with driver options (`type`, `device`, `o`) is mounted on the host while a container that runs uses it.
 
 use crate::{Error, Events, error::Result, filter::Filters, records::Records};
-use minke_model::{ContainerId, Labels, Timestamp, event::Noun, id::hex, name, volume::Volume};
+use minke_model::{ContainerId, Labels, Timestamp, event::Noun, name, volume::Volume};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
@@ -392,14 +392,4 @@ pub(crate) fn tree_size(path: &Path) -> u64 {
         }
     }
     total
-}
-
-/// Eight hex digits that tell this daemon's things from others': of the data root's path.
-pub(crate) fn daemon_id(root: &Path) -> String {
-    // FNV-1a (64 bits): stable over releases, and no secret depends on it.
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for byte in root.as_os_str().as_encoded_bytes() {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hex(&((hash >> 32) as u32 ^ hash as u32).to_be_bytes())
 }
