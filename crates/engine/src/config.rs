@@ -39,6 +39,8 @@ pub struct EngineConfig {
     pub mtu: u32,
     /// Pools that networks are cut from; empty is Docker's.
     pub address_pools: Vec<AddressPool>,
+    /// Options that networks get where they have none of that name, by driver.
+    pub network_options: BTreeMap<String, Labels>,
     /// How published ports and the host's firewall meet.
     pub publish_policy: PublishPolicy,
     /// The log of containers that ask for none.

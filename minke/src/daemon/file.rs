@@ -31,13 +31,13 @@ pub(super) fn read(path: &Path, may_miss: bool, given: &mut Given) -> Result<(),
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && may_miss => return Ok(()),
-        Err(e) => return Err(format!("unable to configure the daemon with file {}: {e}", path.display())),
+        Err(e) => return Err(format!("unable to configure the Docker daemon with file {}: {e}", path.display())),
     };
     // dockerd reads JSON from files of any name.
     let json = path.extension().is_none_or(|e| e != "toml")
         && (text.trim_start().starts_with('{') || path.extension().is_some_and(|e| e == "json"));
     apply(&text, json, given)
-        .map_err(|e| format!("unable to configure the daemon with file {}: {e}", path.display()))
+        .map_err(|e| format!("unable to configure the Docker daemon with file {}: {e}", path.display()))
 }
 
 fn apply(text: &str, json: bool, given: &mut Given) -> Result<(), String> {
@@ -108,6 +108,16 @@ fn texts(flag: &str, value: &Value) -> Result<Vec<String>, String> {
             let nested: Result<Vec<Vec<String>>, String> =
                 list.iter().map(|entry| entry_texts(flag, entry)).collect();
             Ok(nested?.concat())
+        }
+        Value::Object(drivers) if flag == "default-network-opt" => {
+            let options = |entry: &Value| entry.as_object().cloned().ok_or("options of networks must be a map");
+            let mut all = Vec::new();
+            for (driver, entry) in drivers {
+                for (name, value) in options(entry)? {
+                    all.push(format!("{driver}={}", named_text(flag, &name, &value)?));
+                }
+            }
+            Ok(all)
         }
         Value::Object(map) => map.iter().map(|(name, entry)| named_text(flag, name, entry)).collect(),
     }

@@ -27,7 +27,7 @@ flags! {
         default_gateway: String ["default-gateway"], "Gateway of the default bridge";
         default_gateway_v6: String ["default-gateway-v6"], "IPv6 gateway of the default bridge";
         default_ipc_mode: String ["default-ipc-mode"] = "private", "Default IPC of containers (\"shareable\" or \"private\")";
-        default_network_opt: Vec<String> ["default-network-opt"], "Not supported";
+        default_network_opt: Vec<String> ["default-network-opt"], "Default options of networks (bridge=option=value)";
         default_runtime: String ["default-runtime"], "Runtime of containers that name none";
         default_shm_size: String ["default-shm-size"] = "64MiB", "Default shm size of containers";
         default_ulimit: Vec<String> ["default-ulimit"], "Default limits of containers (nofile=1024:2048)";

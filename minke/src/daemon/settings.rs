@@ -123,6 +123,7 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
             .iter()
             .map(|p| parse("default-address-pool", p))
             .collect::<Result<_, _>>()?,
+        network_options: network_options(&f.default_network_opt)?,
         publish_policy: publish_policy(&f.publish_policy, persona)?,
         log: LogSpec { driver: f.log_driver.clone(), options: pairs("log-opt", &f.log_opt)? },
         cgroup_parent: f.cgroup_parent.clone(),
@@ -197,10 +198,6 @@ fn refuse(given: &Given) -> Result<(), String> {
         (
             f.cpu_rt_period != 0 || f.cpu_rt_runtime != 0,
             "--cpu-rt-period and --cpu-rt-runtime are not supported",
-        ),
-        (
-            !f.default_network_opt.is_empty(),
-            "--default-network-opt is not supported: give options to each network",
         ),
         (
             !f.default_gateway.is_empty() || !f.default_gateway_v6.is_empty(),
@@ -288,6 +285,19 @@ fn pairs(flag: &str, texts: &[String]) -> Result<Labels, String> {
         map.insert(key.to_owned(), value.to_owned());
     }
     Ok(map)
+}
+
+/// `bridge=com.docker.network.driver.mtu=1234`.
+fn network_options(texts: &[String]) -> Result<BTreeMap<String, Labels>, String> {
+    let mut all: BTreeMap<String, Labels> = BTreeMap::new();
+    for text in texts {
+        let (driver, option) = text
+            .split_once('=')
+            .filter(|(_, option)| option.contains('='))
+            .ok_or_else(|| format!("invalid value {text:?} for --default-network-opt: it must be driver=option=value"))?;
+        all.entry(driver.to_owned()).or_default().extend(pairs("default-network-opt", &[option.to_owned()])?);
+    }
+    Ok(all)
 }
 
 fn publish_policy(text: &str, persona: Persona) -> Result<PublishPolicy, String> {

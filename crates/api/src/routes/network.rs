@@ -29,7 +29,8 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
             ok(&show(&networks.inspect(&ask.name)?, true))
         }
         E::NetworkCreate => {
-            let body: CreateBody = ask.json().await?;
+            let mut body: CreateBody = ask.json().await?;
+            body.take_defaults(&networks.default_options(body.driver()))?;
             let spec = body.parse()?;
             let network = to_its_end(async move { networks.create(spec).await }).await?;
             response::json(StatusCode::CREATED, &json!({ "Id": network.id.as_str(), "Warning": "" }))

@@ -176,10 +176,46 @@ impl Inspect {
     }
 }
 
+const ENABLE_IPV4: &str = "com.docker.network.enable_ipv4";
+const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
+
+/// A truth value as Go reads it.
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 /// What swarm networks are answered here.
 const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 
 impl CreateBody {
+    /// Its driver's name.
+    pub(crate) fn driver(&self) -> &str {
+        if self.driver.is_empty() { "bridge" } else { &self.driver }
+    }
+
+    /// Takes the daemon's options for what it does not say (`--default-network-opt`). What it says itself of IPv4 and
+    /// IPv6 needs no option.
+    pub(crate) fn take_defaults(&mut self, defaults: &BTreeMap<String, String>) -> Result<(), ApiError> {
+        if self.config_from.as_ref().is_none_or(|from| from.network.is_empty()) {
+            for (name, value) in defaults {
+                self.options.0.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        for (name, enabled) in [(ENABLE_IPV4, &mut self.enable_ipv4), (ENABLE_IPV6, &mut self.enable_ipv6)] {
+            if enabled.is_some() {
+                self.options.0.remove(name);
+            } else if let Some(text) = self.options.0.get(name) {
+                let bad = || ApiError::invalid(format!("driver-opt {} is not a valid bool", quoted(name)));
+                *enabled = Some(boolean(text).ok_or_else(bad)?);
+            }
+        }
+        Ok(())
+    }
+
     /// As our model has it, or why not.
     pub(crate) fn parse(&self) -> Result<NetworkSpec, ApiError> {
         let forbidden = |sentence: &str| Err(ApiError::new(StatusCode::FORBIDDEN, sentence));

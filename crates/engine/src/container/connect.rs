@@ -1,9 +1,12 @@
 //! `network connect` and `network disconnect`, also while the container runs.
 
-use super::{Containers, endpoints::check};
+use super::{
+    Containers,
+    endpoints::{asked_interface, check, free_interface},
+};
 use crate::{Error, error::Result, network::check_addresses};
 use minke_model::{
-    ContainerState,
+    Container, ContainerState,
     container::NetworkMode,
     network::{Endpoint, EndpointSpec, NetworkDriver},
 };
@@ -57,8 +60,9 @@ impl Containers {
         });
         if let Some(process) = cell.process().filter(|_| record.status.state.is_up()) {
             let connected = async {
+                let interface = interface(&record, &wish)?;
                 let mut endpoint = self.inner.networks.reserve(&cell.id, &name, &wish, names)?;
-                endpoint.interface = free_interface(&record.status.endpoints);
+                endpoint.interface = interface;
                 let record = cell.record();
                 let resolver = self.resolver(&record);
                 self.inner.networks.attach_one(&record, process.netns()?, &name, endpoint, resolver).await
@@ -152,8 +156,14 @@ impl Containers {
     }
 }
 
-/// The first `ethN` that no endpoint has.
-fn free_interface(endpoints: &std::collections::BTreeMap<String, Endpoint>) -> String {
-    let taken = |name: &String| endpoints.values().any(|e| e.interface == *name);
-    (0..=endpoints.len()).map(|n| format!("eth{n}")).find(|name| !taken(name)).unwrap_or_default()
+/// The name of one more interface: what is asked for, or the first `ethN` that no endpoint has.
+fn interface(record: &Container, wish: &EndpointSpec) -> Result<String> {
+    let taken: Vec<String> = record.status.endpoints.values().map(|e| e.interface.clone()).collect();
+    let Some(name) = asked_interface(wish) else { return Ok(free_interface(&taken)) };
+    if taken.contains(name) {
+        return Err(Error::Internal(format!(
+            "failed to add interface to sandbox: error renaming interface to \"{name}\": file exists"
+        )));
+    }
+    Ok(name.clone())
 }

@@ -35,7 +35,8 @@ impl Containers {
             check(&name, &endpoint)?;
             asked.insert(name, endpoint);
         }
-        if asked.is_empty() || !asked.contains_key(&first) {
+        // Who names networks names all of them.
+        if asked.is_empty() {
             asked.insert(first.clone(), EndpointSpec::default());
         }
         if !networking.mac.is_empty()
@@ -102,4 +103,30 @@ pub(super) fn check(network: &str, endpoint: &EndpointSpec) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// What an endpoint's interface shall be called, if its options say.
+const INTERFACE: &str = "com.docker.network.endpoint.ifname";
+
+/// The name that is asked for.
+pub(super) fn asked_interface(wish: &EndpointSpec) -> Option<&String> {
+    wish.driver_options.get(INTERFACE).filter(|name| !name.is_empty())
+}
+
+/// The first `ethN` that is not taken.
+pub(super) fn free_interface(taken: &[String]) -> String {
+    (0..=taken.len()).map(|n| format!("eth{n}")).find(|name| !taken.contains(name)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_fill_gaps_beside_asked_names() {
+        let taken = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        assert_eq!(free_interface(&taken(&[])), "eth0");
+        assert_eq!(free_interface(&taken(&["eth1"])), "eth0");
+        assert_eq!(free_interface(&taken(&["eth0", "eth1", "foobar"])), "eth2");
+    }
 }

@@ -223,7 +223,10 @@ impl Containers {
         let other = self.find(target).map_err(|e| failed(e.to_string()))?;
         let process = other.running_process().map_err(|e| failed(e.to_string()))?;
         if other.state() == ContainerState::Restarting {
-            return Err(failed(format!("Container {} is restarting, wait until the container is running", other.id)));
+            return Err(failed(format!(
+                "Container {} is restarting, wait until the container is running",
+                other.id
+            )));
         }
         Ok(process.pid())
     }

@@ -3,13 +3,18 @@
 use super::Networks;
 use crate::{Error, error::Result};
 use minke_model::{
-    NetworkId, Timestamp,
+    Labels, NetworkId, Timestamp,
     network::{Network, NetworkDriver, NetworkSpec},
 };
 use minke_network::ipam::Leases;
 use std::sync::Arc;
 
 impl Networks {
+    /// Options that networks of a driver get where they have none of that name.
+    pub fn default_options(&self, driver: &str) -> Labels {
+        self.inner.config.network_options.get(driver).cloned().unwrap_or_default()
+    }
+
     /// Makes a network.
     pub async fn create(&self, mut spec: NetworkSpec) -> Result<Arc<Network>> {
         let _making = self.inner.making.lock().await;
