@@ -1,0 +1,109 @@
+"""What libraries lean on (docker-py, testcontainers): each story is a test of theirs that failed once."""
+
+import json
+
+from house import story
+
+
+def told(machine, method, path, body=None, status=200):
+    """The API's JSON."""
+    got, _, text = machine.daemon.ask(method, path, body)
+    assert got == status, (method, path, got, text)
+    return json.loads(text) if text else None
+
+
+def frame(stream, text):
+    return bytes([stream, 0, 0, 0]) + len(text).to_bytes(4, "big") + text
+
+
+@story
+def an_exec_speaks_as_its_starter_asks(machine):
+    machine.run("-d", "--name", "one", "--", "sleep 1000")
+    for own, asked, wanted in ((False, False, frame(1, b"out\n") + frame(2, b"err\n")), (False, True, b"out\n"),
+                               (True, False, frame(1, b"out\r\n") + frame(1, b"err\r\n")), (True, True, b"out\r\nerr\r\n")):
+        body = {"Cmd": ["sh", "-c", "echo out; sleep 0.1; echo err >&2"], "Tty": own, "AttachStdout": True, "AttachStderr": True}
+        exec_id = told(machine, "POST", "/containers/one/exec", body, 201)["Id"]
+        status, _, said = machine.daemon.ask("POST", f"/exec/{exec_id}/start", {"Tty": asked})
+        assert (status, said) == (200, wanted), (own, asked, said)
+        sentence = f"exec command {exec_id} has already run"
+        assert told(machine, "POST", f"/exec/{exec_id}/start", {"Detach": True}, 409)["message"] == sentence
+        _, _, said = machine.daemon.ask("POST", f"/exec/{exec_id}/start", {"Tty": True})
+        assert said.decode() == sentence + "\r\n", said
+
+
+@story
+def members_of_a_body_may_have_any_case(machine):
+    body = {"image": "busybox", "CMD": ["true"], "labels": {"Team": "a", "team": "b"}, "hostConfig": {"memory": 64 << 20}}
+    made = told(machine, "POST", "/containers/create?name=one", body, 201)["Id"]
+    seen = told(machine, "GET", f"/containers/{made}/json")
+    assert seen["Config"]["Labels"] == {"Team": "a", "team": "b"} and seen["HostConfig"]["Memory"] == 64 << 20, seen
+
+
+@story
+def who_kills_may_remove_at_once(machine):
+    for _ in range(5):
+        machine.run("-d", "--name", "one", "--restart", "always", "--", "sleep 1000")
+        machine.docker("kill", "one")
+        assert machine.see("one", "{{.State.Status}} {{.State.ExitCode}}") == "exited 137"
+        machine.docker("rm", "one")
+
+
+@story
+def a_wait_ends_with_the_exit_though_it_starts_again(machine):
+    machine.run("-d", "--name", "one", "--restart", "always", "--", "sleep 0.5; exit 3")
+    assert machine.docker("wait", "one").out == "3\n"
+
+
+@story
+def a_network_may_have_any_name(machine):
+    for name in ("my net", "a/b", "-x", "ä"):
+        made = told(machine, "POST", "/networks/create", {"Name": name}, 201)["Id"]
+        assert told(machine, "GET", f"/networks/{made}")["Name"] == name
+        machine.docker("network", "rm", made)
+    assert told(machine, "POST", "/networks/create", {"Name": " "}, 400)["message"] == "invalid name: name is empty"
+
+
+@story
+def what_is_not_in_a_network_cannot_be_taken_out(machine):
+    machine.docker("network", "create", "net")
+    machine.run("-d", "--name", "one", "--", "sleep 1000")
+    machine.docker("create", "--name", "two", "busybox", "true")
+    up, down = (machine.see(name, "{{.Id}}") for name in ("one", "two"))
+    for words, message in ((("one",), f"container {up} is not connected to network net"),
+                           (("-f", "one"), f"container {up} is not connected to network net"),
+                           (("two",), f"container {down} is not connected to the network net"),
+                           (("-f", "none"), "endpoint none not found"), (("none",), "No such container: none")):
+        flags, name = words[:-1], words[-1]
+        failed = machine.docker("network", "disconnect", *flags, "net", name, fails=True)
+        assert failed.err.strip() == f"Error response from daemon: {message}", failed
+
+
+@story
+def a_network_is_prepared_before_the_start(machine):
+    machine.docker("network", "create", "net")
+    machine.docker("create", "--name", "one", "busybox", "true")
+    wish = {"Container": "one", "EndpointConfig": {"MacAddress": "02:42:ac:11:00:02", "Aliases": ["al"]}}
+    told(machine, "POST", "/networks/net/connect", wish)
+    seen = told(machine, "GET", "/containers/one/json")
+    endpoint = seen["NetworkSettings"]["Networks"]["net"]
+    assert endpoint["MacAddress"] == "02:42:ac:11:00:02", endpoint
+    assert endpoint["DNSNames"] == ["one", "al", seen["Id"][:12]], endpoint
+    refused = machine.docker("network", "connect", "--ip", "10.97.0.9", "net", "one", fails=None)
+    assert refused.code != 0 and "invalid endpoint settings:\nuser specified IP address is supported only" in refused.err, refused
+
+
+@story
+def files_go_into_volumes_before_the_first_start(machine):
+    machine.docker("create", "--name", "one", "-v", "/not/yet/there", "busybox", "cat", "/not/yet/there/file")
+    (machine.scratch / "file").write_text("kept\n")
+    machine.docker("cp", machine.scratch / "file", "one:/not/yet/there/")
+    assert machine.docker("start", "-a", "one").out == "kept\n"
+
+
+@story
+def a_running_one_is_refused_in_its_asker_s_words(machine):
+    machine.run("-d", "--name", "one", "--", "sleep 1000")
+    short = machine.see("one", "{{.Id}}")[:12]
+    refused = machine.docker("rm", short, fails=True)
+    advice = "container is running: stop the container before removing or force remove"
+    assert refused.err.strip() == f'Error response from daemon: cannot remove container "{short}": {advice}', refused
