@@ -73,7 +73,7 @@ pub struct PidsStats {
 pub struct BlkioEntry {
     /// Which device.
     pub device: DeviceNumber,
-    /// `read`, `write`, and on v1 `sync`, `async`, `discard`, `total`.
+    /// As Docker names it: `read` and `write` on v2; on v1 as the kernel does, `Read`, `Write`, `Sync`…
     pub operation: String,
     /// The count.
     pub value: u64,
@@ -133,7 +133,7 @@ fn blkio_v1(text: &str) -> Vec<BlkioEntry> {
         let (device, operation, value) = (words.next()?, words.next()?, words.next()?);
         Some(BlkioEntry {
             device: device_number(device)?,
-            operation: operation.to_ascii_lowercase(),
+            operation: operation.to_owned(),
             value: value.parse().ok()?,
         })
     };
@@ -211,7 +211,7 @@ mod tests {
     fn v1_lines_are_read_and_the_sum_is_left_out() {
         let entries = blkio_v1("8:0 Read 4096\n8:0 Write 1\n8:0 Total 4097\nTotal 4097\n");
         let short: Vec<_> = entries.iter().map(|e| (e.device.major, e.operation.as_str(), e.value)).collect();
-        assert_eq!(short, [(8, "read", 4096), (8, "write", 1), (8, "total", 4097)]);
+        assert_eq!(short, [(8, "Read", 4096), (8, "Write", 1), (8, "Total", 4097)]);
     }
 
     #[test]
