@@ -19,7 +19,12 @@ pub use error::CgroupError;
 pub use limits::{DeviceNumber, Limits, io_weight_of_blkio, weight_of_shares};
 pub use stats::{BlkioEntry, CpuStats, MemoryStats, PidsStats, Stats, Throttling};
 
-use std::{os::fd::OwnedFd, path::PathBuf, sync::{Arc, OnceLock}, time::Duration};
+use std::{
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 /// How long a frozen process may take to stop. The kernel needs milliseconds; a process stuck in the kernel may
 /// never.
@@ -169,7 +174,8 @@ impl Cgroups {
 
     /// What this machine's cgroups can do, as of the first time that it is asked.
     pub fn features(&self) -> &Features {
-        let look = || if self.version() == 2 { v2::features(&self.mounts) } else { v1::features(&self.mounts) };
+        let look =
+            || if self.version() == 2 { v2::features(&self.mounts) } else { v1::features(&self.mounts) };
         self.features.get_or_init(look)
     }
 }

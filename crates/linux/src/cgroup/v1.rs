@@ -216,7 +216,8 @@ pub(super) fn features(mounts: &Mounts) -> Features {
         hierarchy.mount.join(name).exists()
             || first_child(&hierarchy.mount).is_some_and(|dir| dir.join(name).exists())
     };
-    let in_root = |controller: &str, name: &str| mounts.v1_of(controller).is_some_and(|h| h.mount.join(name).exists());
+    let in_root =
+        |controller: &str, name: &str| mounts.v1_of(controller).is_some_and(|h| h.mount.join(name).exists());
     let cpuset = mounts.v1_of("cpuset");
     let list = |name: &str| cpuset.and_then(|h| file::read(&h.mount, name).ok()).map(|s| s.trim().to_owned());
     Features {

@@ -48,9 +48,8 @@ pub fn rotation(driver: &str, options: &BTreeMap<String, String>) -> Result<Rota
     if let Some(text) = asked_size {
         rotation.max_size = match text.as_str() {
             "-1" => 0,
-            _ if driver == "local" => {
-                size(text, 1024).ok_or_else(|| format!("invalid value for max-size: {text}: invalid size: '{text}'"))?
-            }
+            _ if driver == "local" => size(text, 1024)
+                .ok_or_else(|| format!("invalid value for max-size: {text}: invalid size: '{text}'"))?,
             _ => size(text, 1000).ok_or_else(|| format!("invalid size: '{text}'"))?,
         };
         if rotation.max_size == 0 && text != "-1" {

@@ -54,6 +54,7 @@ pub(crate) fn container_spec() -> ContainerSpec {
         stop_signal: None,
         stop_timeout: None,
         exposed_ports: Default::default(),
+        exposed_bare: Default::default(),
         volumes: Default::default(),
         on_build: None,
         shell: None,

@@ -333,6 +333,7 @@ fn container(id: ContainerId, args: &[&str]) -> Container {
             stop_signal: None,
             stop_timeout: None,
             exposed_ports: Default::default(),
+            exposed_bare: Default::default(),
             volumes: Default::default(),
             on_build: None,
             shell: None,
