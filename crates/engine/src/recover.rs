@@ -7,7 +7,9 @@ use crate::{
     error::Result,
     records::ExecRecord,
 };
-use minke_model::{Container, ContainerId, ContainerState, ExecId, Timestamp, health::HealthState, restart::RestartPolicy};
+use minke_model::{
+    Container, ContainerId, ContainerState, ExecId, Timestamp, health::HealthState, restart::RestartPolicy,
+};
 use minke_runtime::{Exit, Found, restart};
 use minke_store::Durability;
 use std::{collections::HashSet, sync::Arc, time::Duration};

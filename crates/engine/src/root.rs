@@ -9,9 +9,11 @@ pub(crate) fn lock(root: &Path) -> Result<OwnedFd> {
     use rustix::fs::{FlockOperation, Mode, OFlags};
     std::fs::create_dir_all(root)
         .map_err(Error::io(format!("cannot make the data root {}", root.display())))?;
-    if root.join("engine-id").is_file() || root.join("image").join("overlay2").is_dir() {
+    // Both daemons keep an `engine-id`; only ours keeps a lock beside it.
+    let docker = root.join("engine-id").is_file() || root.join("image").join("overlay2").is_dir();
+    if docker && !root.join("lock").exists() {
         return Err(Error::Invalid(format!(
-            "the data root {} was written by Docker: choose another, or take its images, volumes and containers over by `minke system import-docker`",
+            "the data root {} was written by Docker: choose another with --data-root",
             root.display()
         )));
     }
@@ -65,9 +67,17 @@ mod tests {
         let second = lock(&root).map(drop).map_err(|e| e.to_string());
         assert_eq!(second, Err(format!("the data root {} is in use by another daemon", root.display())));
         drop(held);
+        lock(&root).map(drop).unwrap();
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn a_root_of_docker_is_left_alone() {
+        let root = std::env::temp_dir().join(format!("minke-root-docker-{}", std::process::id()));
         std::fs::create_dir_all(root.join("image/overlay2")).unwrap();
-        let of_docker = lock(&root).map(drop).map_err(|e| e.to_string());
-        assert!(of_docker.is_err_and(|e| e.contains("was written by Docker")));
+        let refused = lock(&root).map(drop).map_err(|e| e.to_string());
+        assert!(refused.is_err_and(|e| e.contains("was written by Docker")));
+        assert!(!root.join("lock").exists());
         std::fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -265,8 +265,10 @@ impl Containers {
         }
         // A link's name: `parent/alias`.
         if let Some((parent, alias)) = plain.rsplit_once('/') {
-            let parent = table.names.get(parent).and_then(|id| table.cells.get(id)).ok_or_else(missing)?.record();
-            let links = parent.spec.networking.links.iter().flatten().filter(|_| links::has_links(&parent.spec));
+            let parent =
+                table.names.get(parent).and_then(|id| table.cells.get(id)).ok_or_else(missing)?.record();
+            let links =
+                parent.spec.networking.links.iter().flatten().filter(|_| links::has_links(&parent.spec));
             let linked = links.map(|link| links::parse(link)).find(|(_, of)| *of == alias);
             let id = linked.and_then(|(target, _)| ContainerId::parse(target));
             return id.and_then(|id| table.cells.get(&id)).cloned().ok_or_else(missing);
