@@ -17,6 +17,8 @@ import time
 IMAGE = "busybox"
 HOST = "10.98.0.1"  # an address of this machine beyond loopback
 PATIENCE = 60  # seconds; what must happen has happened by then
+# Roots of this run alone: several runs may be at once.
+DISK, RUN = f"/var/tmp/minke-conformance-{os.getpid()}", f"/run/minke-conformance-{os.getpid()}"
 
 
 def story(tell):
@@ -54,7 +56,7 @@ class Daemon:
 
     def __init__(self, minke, name, bridge, flags=()):
         self.minke, self.name, self.bridge, self.flags = minke, name, bridge, list(flags)
-        self.data, self.run = f"/var/tmp/minke-conformance/{name}", f"/run/minke-conformance/{name}"
+        self.data, self.run = f"{DISK}/{name}", f"{RUN}/{name}"
         self.socket = f"{self.run}/minke.sock"
         self.process = None
 
@@ -120,7 +122,7 @@ class Machine:
     def __init__(self, minke, docker):
         self.minke, self.docker_path = minke, docker
         self.daemon = Daemon(minke, "first", "minkeconf0")
-        self.scratch = pathlib.Path("/var/tmp/minke-conformance/scratch")
+        self.scratch = pathlib.Path(f"{DISK}/scratch")
         self.others = []
 
     # Beginning and end.
@@ -129,8 +131,8 @@ class Machine:
         for word in ("link set lo up", f"link add wire0 type veth peer name wire1", f"addr add {HOST}/24 dev wire0",
                      "link set wire0 up", "link set wire1 up", "route add default via 10.98.0.254"):
             subprocess.run(["ip", *word.split()], check=True)
-        shutil.rmtree("/var/tmp/minke-conformance", ignore_errors=True)
-        shutil.rmtree("/run/minke-conformance", ignore_errors=True)
+        shutil.rmtree(DISK, ignore_errors=True)
+        shutil.rmtree(RUN, ignore_errors=True)
         self.scratch.mkdir(parents=True)
         self.before = self.traces()
         self.daemon.start()
@@ -198,18 +200,18 @@ class Machine:
                 daemon.process.kill()
                 daemon.process.wait()
         for pid, words in processes():
-            if words and os.path.basename(words[0]) == "minke-shim" and "/minke-conformance/" in " ".join(words):
+            if words and os.path.basename(words[0]) == "minke-shim" and f"{RUN}/" in " ".join(words):
                 end_tree(pid)
         time.sleep(0.1)
         for line in self.traces():
             if line.startswith("cgroup ") and line not in getattr(self, "before", []):
                 remove_cgroup(line.removeprefix("cgroup "))
         for line in reversed(pathlib.Path("/proc/self/mounts").read_text().splitlines()):
-            if "/minke-conformance/" in line.split()[1]:
+            if line.split()[1].startswith((DISK, RUN)):
                 subprocess.run(["umount", "-l", line.split()[1]], check=False)
         if not keep:
-            shutil.rmtree("/var/tmp/minke-conformance", ignore_errors=True)
-            shutil.rmtree("/run/minke-conformance", ignore_errors=True)
+            shutil.rmtree(DISK, ignore_errors=True)
+            shutil.rmtree(RUN, ignore_errors=True)
 
     # Commands.
 
@@ -260,10 +262,10 @@ class Machine:
         for top, dirs, _ in os.walk("/sys/fs/cgroup"):
             seen += [f"cgroup {top}/{name}" for name in dirs if "minke-" in f"{top}/{name}"]
         for pid, words in processes():
-            if words and os.path.basename(words[0]) == "minke-shim" and "/minke-conformance/" in " ".join(words):
+            if words and os.path.basename(words[0]) == "minke-shim" and f"{RUN}/" in " ".join(words):
                 seen.append(f"shim {pid} {' '.join(words)}")
         for line in pathlib.Path("/proc/self/mounts").read_text().splitlines():
-            if "/minke-conformance/" in line:
+            if line.split()[1].startswith((DISK, RUN)):
                 seen.append(f"mount {line.split()[1]}")
         return seen
 

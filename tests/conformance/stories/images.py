@@ -3,7 +3,7 @@
 import pathlib
 import tarfile
 
-from house import IMAGE, busybox_root, story, tar_of
+from house import DISK, IMAGE, busybox_root, story, tar_of
 
 
 def id_of(machine, name):
@@ -52,7 +52,7 @@ def history_and_layers_are_told(machine):
 
 @story
 def a_hostile_tar_writes_nothing_outside(machine):
-    victim = pathlib.Path("/var/tmp/minke-conformance/victim")
+    victim = pathlib.Path(f"{DISK}/victim")
     victim.unlink(missing_ok=True)
     def link(name, target, kind=tarfile.SYMTYPE):
         entry = tarfile.TarInfo(name)
