@@ -4,7 +4,7 @@
 //! found to be a regular file by a descriptor that opens nothing, and a tar never lands outside.
 
 use crate::{
-    ImageError, Result, disk, path,
+    ImageError, Result, decompress, disk, path,
     tarball::{Entry, EntryKind, NoTap, TarWriter},
     unpack::{self, Limits, Options},
     whiteout,
@@ -103,10 +103,15 @@ pub(crate) fn write_layer(upper: BorrowedFd<'_>, out: &mut dyn Write) -> Result<
     write_tar(upper, "/", out, &options)
 }
 
-/// Extracts a tar below the directory `dir` inside of `root`.
+/// Extracts a tar, compressed or not, below the directory `dir` inside of `root`.
 ///
 /// Links in the tar and below `dir` are followed only inside of `root`; names that climb above `dir` are refused.
-pub fn extract(root: BorrowedFd<'_>, dir: &str, tar: impl Read, options: &ExtractOptions) -> Result<()> {
+pub fn extract(
+    root: BorrowedFd<'_>,
+    dir: &str,
+    tar: impl Read + Send,
+    options: &ExtractOptions,
+) -> Result<()> {
     let at = find(root, &format!("{dir}/."))?;
     let place = path::place_of(root, at.as_fd()).map_err(|e| lost(dir, e))?;
     let place = place.ok_or_else(|| ImageError::NoSuchPath { path: dir.to_owned() })?;
@@ -119,7 +124,8 @@ pub fn extract(root: BorrowedFd<'_>, dir: &str, tar: impl Read, options: &Extrac
     };
     // A container's own file system and quota are its limits.
     let limits = Limits { bytes: u64::MAX, entries: u64::MAX };
-    unpack::unpack(root, tar, &mut NoTap, options, limits).map(drop)
+    let (compression, head) = decompress::sniff(tar)?;
+    unpack::unpack(root, compression.inflate(head)?, &mut NoTap, options, limits).map(drop)
 }
 
 /// Copies the content of the directory `path` inside of `root`, with the directory's own owner and mode, to the

@@ -42,6 +42,9 @@ pub struct ContainerSpec {
     pub stop_timeout: Option<i64>,
     /// Ports that its service listens on.
     pub exposed_ports: BTreeSet<Port>,
+    /// Those of them that were said without a protocol, and are shown so.
+    #[serde(default)]
+    pub exposed_bare: BTreeSet<Port>,
     /// Paths that get an anonymous volume.
     pub volumes: BTreeSet<String>,
     /// Kept for inspect.

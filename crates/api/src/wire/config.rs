@@ -123,6 +123,15 @@ pub(crate) fn set<'a, T: ToString + 'a>(members: impl IntoIterator<Item = &'a T>
     Map(members.into_iter().map(|m| (m.to_string(), Empty {})).collect())
 }
 
+/// Exposed ports as they were said.
+fn exposed(spec: &ContainerSpec) -> Map<Empty> {
+    let say = |port: &Port| match spec.exposed_bare.contains(port) {
+        true => port.number.to_string(),
+        false => port.to_string(),
+    };
+    Map(spec.exposed_ports.iter().map(|port| (say(port), Empty {})).collect())
+}
+
 impl From<&ContainerSpec> for Config {
     fn from(spec: &ContainerSpec) -> Self {
         let process = &spec.process;
@@ -133,7 +142,7 @@ impl From<&ContainerSpec> for Config {
             attach_stdin: process.attach_stdin,
             attach_stdout: process.attach_stdout,
             attach_stderr: process.attach_stderr,
-            exposed_ports: set(&spec.exposed_ports),
+            exposed_ports: exposed(spec),
             tty: process.tty,
             open_stdin: process.open_stdin,
             stdin_once: process.stdin_once,

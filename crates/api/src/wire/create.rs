@@ -259,6 +259,8 @@ fn convert(
     resources.pids_limit = resources.pids_limit.filter(|limit| *limit > 0);
     let exposed =
         config.exposed_ports.0.keys().map(|p| ports::parse_exposed(p)).collect::<Result<Vec<_>, _>>()?;
+    let bare = config.exposed_ports.0.keys().filter(|p| !p.contains(['/', '-']));
+    let exposed_bare = bare.filter_map(|p| p.parse().ok()).collect();
     let words = |w: &Option<Words>| w.clone().map(|w| w.0);
     Ok(ContainerSpec {
         image: config.image.clone(),
@@ -285,6 +287,7 @@ fn convert(
         stop_signal: (!config.stop_signal.is_empty()).then(|| config.stop_signal.clone()),
         stop_timeout: config.stop_timeout,
         exposed_ports: exposed.into_iter().flatten().collect(),
+        exposed_bare,
         volumes: config.volumes.iter().flat_map(|v| v.0.keys().cloned()).collect(),
         on_build: config.on_build.clone(),
         shell: words(&config.shell),

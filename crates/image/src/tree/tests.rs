@@ -172,3 +172,12 @@ fn deep_trees_fit_on_a_small_stack_or_are_refused() {
     worker.unwrap().join().unwrap();
     assert_eq!(crate::layer::tree_size(&temp.path("many")).unwrap(), 0);
 }
+
+#[test]
+fn a_compressed_tar_is_extracted_too() {
+    let (temp, root) = root();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(&Tar::new().file("readme", "hello").end()).unwrap();
+    extract(root.as_fd(), "/srv", &packed.finish().unwrap()[..], &ExtractOptions::default()).unwrap();
+    assert_eq!(fs::read_to_string(temp.path("root/srv/readme")).unwrap(), "hello");
+}

@@ -145,3 +145,11 @@ fn a_privileged_container_is_not_confined_by_selinux() {
     assert_eq!(options(json!({"PidMode": "host"})), Some(vec![SecurityOption::Label("disable".into())]));
     assert_eq!(options(json!({})), None);
 }
+
+#[test]
+fn a_port_said_without_a_protocol_is_shown_without_it() {
+    let spec = spec(json!({"Image": "x", "ExposedPorts": {"8080": {}, "80/tcp": {}, "53/udp": {}}}));
+    assert_eq!(spec.exposed_ports.len(), 3);
+    let shown = serde_json::to_value(Config::from(&spec)).expect("JSON");
+    assert_eq!(shown["ExposedPorts"], json!({"53/udp": {}, "80/tcp": {}, "8080": {}}));
+}
