@@ -31,6 +31,8 @@ pub struct EngineConfig {
     pub ip_masq: bool,
     /// Host forwarding is turned on when needed.
     pub ip_forward: bool,
+    /// Bridges stay when the daemon ends and nothing runs, as dockerd's do: others may use them.
+    pub keep_bridges: bool,
     /// There are firewall rules; without them published ports are copied, and nothing is kept apart.
     pub firewall: bool,
     /// Where ports without a host address appear; unspecified is everywhere.

@@ -8,6 +8,7 @@ flags! {
     struct DaemonFlags {
         add_runtime: Vec<String> ["add-runtime"], "Register an additional OCI runtime (name=path)";
         allow_nondistributable: Vec<String> ["allow-nondistributable-artifacts"], "Accepted; such artifacts are pushed as others";
+        allow_direct_routing: bool ["allow-direct-routing"], "Accepted; what is published is reached by the host's address";
         authorization_plugin: Vec<String> ["authorization-plugin"], "Not supported";
         base_domain: Option<String> ["base-domain"], "";
         bip: String ["bip"], "Address and prefix of the default bridge (192.168.1.5/24)";
@@ -38,6 +39,7 @@ flags! {
         exec_root: Option<String> ["exec-root"], "Directory of state that a reboot ends";
         experimental: bool ["experimental"], "Accepted; without effect";
         feature: Vec<String> ["feature"], "Accepted; without effect";
+        firewall_backend: String ["firewall-backend"], "Accepted; the firewall is nftables (\"nftables\", \"iptables\")";
         fixed_cidr: String ["fixed-cidr"], "Range of addresses on the default bridge";
         fixed_cidr_v6: String ["fixed-cidr-v6"], "IPv6 range of the default bridge";
         group: Option<String> ["group" 'G'], "Group of the unix socket";

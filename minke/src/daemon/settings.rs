@@ -116,6 +116,7 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         ip_masq: f.ip_masq.unwrap_or(true),
         ip_forward: f.ip_forward.unwrap_or(true),
         firewall: f.iptables.unwrap_or(true),
+        keep_bridges: persona == Persona::Dockerd,
         default_host_ip: parse("ip", &f.ip)?,
         mtu: u32::try_from(f.mtu).map_err(|_| format!("invalid --mtu {}", f.mtu))?,
         address_pools: f
@@ -227,6 +228,7 @@ fn refuse(given: &Given) -> Result<(), String> {
 
 fn without_effect(given: &Given) -> Vec<String> {
     const IDLE: &[&str] = &[
+        "allow-direct-routing",
         "allow-nondistributable-artifacts",
         "containerd",
         "containerd-namespace",
@@ -291,10 +293,10 @@ fn pairs(flag: &str, texts: &[String]) -> Result<Labels, String> {
 fn network_options(texts: &[String]) -> Result<BTreeMap<String, Labels>, String> {
     let mut all: BTreeMap<String, Labels> = BTreeMap::new();
     for text in texts {
-        let (driver, option) = text
-            .split_once('=')
-            .filter(|(_, option)| option.contains('='))
-            .ok_or_else(|| format!("invalid value {text:?} for --default-network-opt: it must be driver=option=value"))?;
+        let (driver, option) =
+            text.split_once('=').filter(|(_, option)| option.contains('=')).ok_or_else(|| {
+                format!("invalid value {text:?} for --default-network-opt: it must be driver=option=value")
+            })?;
         all.entry(driver.to_owned()).or_default().extend(pairs("default-network-opt", &[option.to_owned()])?);
     }
     Ok(all)

@@ -187,6 +187,22 @@ pub(crate) struct Info {
     warnings: Option<Vec<String>>,
 }
 
+/// How registries are spoken to, as `info` tells it.
+fn registry_config(registries: &minke_engine::registry::RegistryConfig) -> Value {
+    let mirrors = registries.mirrors();
+    let hub = json!({ "Mirrors": mirrors, "Name": "docker.io", "Official": true, "Secure": true });
+    let mut indexes = serde_json::Map::from_iter([("docker.io".to_owned(), hub)]);
+    for host in registries.insecure_hosts() {
+        let index = json!({ "Mirrors": [], "Name": host, "Official": false, "Secure": false });
+        indexes.insert(host.to_owned(), index);
+    }
+    json!({
+        "IndexConfigs": indexes,
+        "InsecureRegistryCIDRs": registries.insecure_cidrs().collect::<Vec<_>>(),
+        "Mirrors": if mirrors.is_empty() { Value::Null } else { json!(mirrors) },
+    })
+}
+
 /// Our own runtime under the names that clients look for, and those that the configuration adds.
 fn runtimes(facts: &Facts) -> BTreeMap<String, Runtime> {
     let shown = |r: &minke_engine::ExternalRuntime| Runtime { path: r.path.clone(), args: r.args.clone() };
@@ -255,11 +271,7 @@ impl Info {
             os_type: "linux",
             architecture: facts.architecture.clone(),
             index_server_address: "https://index.docker.io/v1/",
-            registry_config: json!({
-                "IndexConfigs": { "docker.io": { "Mirrors": [], "Name": "docker.io", "Official": true, "Secure": true } },
-                "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
-                "Mirrors": null,
-            }),
+            registry_config: registry_config(&facts.registries),
             cpus: facts.cpus,
             mem_total: facts.memory,
             generic_resources: None,

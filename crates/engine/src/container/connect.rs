@@ -61,7 +61,7 @@ impl Containers {
         if let Some(process) = cell.process().filter(|_| record.status.state.is_up()) {
             let connected = async {
                 let interface = interface(&record, &wish)?;
-                let mut endpoint = self.inner.networks.reserve(&cell.id, &name, &wish, names)?;
+                let mut endpoint = self.inner.networks.reserve(&record, &name, &wish, names)?;
                 endpoint.interface = interface;
                 let record = cell.record();
                 let resolver = self.resolver(&record);

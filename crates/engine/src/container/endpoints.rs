@@ -19,6 +19,11 @@ impl Containers {
             networking.endpoints.clear();
             return Ok(Endpoints::new());
         }
+        let by_default = matches!(networking.mode, NetworkMode::Default | NetworkMode::Bridge);
+        // `--bridge none`: the default is no network, whatever its name.
+        if by_default && networking.endpoints.is_empty() && self.inner.config.bridge == "none" {
+            return Ok(Endpoints::new());
+        }
         let first = match &networking.mode {
             NetworkMode::Default | NetworkMode::Bridge => "bridge".to_owned(),
             NetworkMode::None => "none".to_owned(),

@@ -106,7 +106,7 @@ impl Containers {
         for name in names {
             let wish = record.spec.networking.endpoints.get(&name).cloned().unwrap_or_default();
             let reserved =
-                self.inner.networks.reserve(&record.id, &name, &wish, Containers::dns_names(&record, &name));
+                self.inner.networks.reserve(&record, &name, &wish, Containers::dns_names(&record, &name));
             match reserved {
                 Ok(endpoint) => {
                     endpoints.insert(name, endpoint);

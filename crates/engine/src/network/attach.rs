@@ -44,11 +44,12 @@ impl Networks {
     /// Takes addresses in the network called `name`.
     pub(crate) fn reserve(
         &self,
-        container: &ContainerId,
+        record: &Container,
         name: &str,
         wish: &EndpointSpec,
         dns_names: Vec<String>,
     ) -> Result<Endpoint> {
+        let (container, ipv6) = (&record.id, allows_ipv6(record));
         let network = self.find(name)?;
         if network.spec.config_only {
             return Err(Error::Forbidden(format!(
@@ -68,7 +69,7 @@ impl Networks {
         }
         check_addresses(&network, wish)
             .map_err(|e| Error::Invalid(format!("invalid config for network {name}: {e}")))?;
-        self.reserve_addresses(&network, wish, &mut endpoint)?;
+        self.reserve_addresses(&network, wish, ipv6, &mut endpoint)?;
         if endpoint.mac.is_empty() {
             let address =
                 endpoint.ipv4.map(|(a, _)| IpAddr::V4(a)).or(endpoint.ipv6.map(|(a, _)| IpAddr::V6(a)));
@@ -82,6 +83,7 @@ impl Networks {
         &self,
         network: &Network,
         wish: &EndpointSpec,
+        ipv6: bool,
         endpoint: &mut Endpoint,
     ) -> Result<()> {
         let mut state = self.state();
@@ -98,7 +100,7 @@ impl Networks {
                 endpoint.gateway4 = Some(gateway);
             }
         }
-        if network.spec.ipv6 {
+        if network.spec.ipv6 && ipv6 {
             let leased = match leases.reserve(true, wish.ipv6.map(IpAddr::V6)) {
                 Ok(leased) => leased,
                 Err(e) => {
@@ -454,6 +456,11 @@ impl Networks {
                 .unwrap_or_default(),
         })
     }
+}
+
+/// Whether a container's interfaces may have IPv6 addresses: a sysctl of its own can forbid them.
+fn allows_ipv6(record: &Container) -> bool {
+    record.spec.sysctls.get("net.ipv6.conf.all.disable_ipv6").is_none_or(|value| value != "1")
 }
 
 fn target(endpoint: &Endpoint) -> Target {
