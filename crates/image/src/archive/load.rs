@@ -5,8 +5,8 @@
 //! layers of what. The others are dropped; a layer that could not be unpacked is an error only if the list names it.
 
 use super::{
-    ANNOTATION_NAME, ANNOTATION_REF, Descriptor, INDEX, Index, Item, MANIFEST, Manifest, TYPE_INDEX,
-    blob_path,
+    ANNOTATION_NAME, ANNOTATION_REF, Descriptor, INDEX, Index, Item, MANIFEST, Manifest, REPOSITORIES,
+    TYPE_INDEX, blob_path, legacy,
 };
 use crate::{
     ImageError, Images, Progress, ProgressEvent, Reference, Result,
@@ -59,12 +59,12 @@ enum Part {
 }
 
 /// An image that the list tells of.
-struct Wanted {
-    config: ImageConfig,
+pub(super) struct Wanted {
+    pub(super) config: ImageConfig,
     /// Paths in the archive, from the bottom.
-    layers: Vec<Vec<u8>>,
-    names: Vec<Reference>,
-    parent: Option<String>,
+    pub(super) layers: Vec<Vec<u8>>,
+    pub(super) names: Vec<Reference>,
+    pub(super) parent: Option<String>,
 }
 
 impl Images {
@@ -308,12 +308,12 @@ fn feed<R: Read>(reader: &mut TarReader<R>, to: &mut PipeWriter) -> Result<()> {
     Ok(())
 }
 
-fn missing(path: &[u8]) -> ImageError {
+pub(super) fn missing(path: &[u8]) -> ImageError {
     ImageError::Archive { detail: format!("it has no {}", String::from_utf8_lossy(path)) }
 }
 
 /// The files of an archive by their clean paths.
-struct Parts(HashMap<Vec<u8>, Part>);
+pub(super) struct Parts(HashMap<Vec<u8>, Part>);
 
 impl Parts {
     /// Where a path leads, through the archive's own links.
@@ -328,10 +328,22 @@ impl Parts {
         path
     }
 
-    fn json(&self, path: &str) -> Result<&[u8]> {
+    pub(super) fn json(&self, path: &str) -> Result<&[u8]> {
         match self.0.get(&self.follow(path.as_bytes())) {
             Some(Part::Json(bytes)) => Ok(bytes),
             _ => Err(missing(path.as_bytes())),
+        }
+    }
+
+    /// The digest of a layer's tar.
+    pub(super) fn diff_id(&self, path: &[u8]) -> Result<Digest> {
+        match self.0.get(&self.follow(path)) {
+            Some(Part::Known(lease)) => Ok(lease.diff_id().clone()),
+            Some(Part::Layer(Ok(pending))) => Ok(pending.diff_id.clone()),
+            Some(Part::Layer(Err(e))) => Err(ImageError::Archive {
+                detail: format!("{} cannot be unpacked: {e}", String::from_utf8_lossy(path)),
+            }),
+            _ => Err(missing(path)),
         }
     }
 
@@ -341,6 +353,8 @@ impl Parts {
             self.docker_images()?
         } else if self.json(INDEX).is_ok() {
             self.oci_images(wanted)?
+        } else if self.json(REPOSITORIES).is_ok() {
+            legacy::images(self)?
         } else {
             return Err(ImageError::Archive { detail: format!("it has neither {MANIFEST} nor {INDEX}") });
         };
@@ -485,7 +499,7 @@ fn names(descriptor: &Descriptor) -> Vec<Reference> {
     reference.filter(|r| r.digest().is_none()).map(Reference::or_latest).into_iter().collect()
 }
 
-fn parse<T: for<'de> serde::Deserialize<'de>>(what: &str, raw: &[u8]) -> Result<T> {
+pub(super) fn parse<T: for<'de> serde::Deserialize<'de>>(what: &str, raw: &[u8]) -> Result<T> {
     serde_json::from_slice(raw)
         .map_err(|e| ImageError::Archive { detail: format!("cannot read {what}: {e}") })
 }

@@ -1,9 +1,10 @@
 //! Archives of images: what `docker save` writes and `docker load` reads, and the OCI image layout.
 //!
-//! What is read: Docker's `manifest.json` with layers anywhere in the tar (also as links to each other, as old
+//! What is read: what Docker wrote before 1.10, its `manifest.json` with layers anywhere in the tar (also as links to each other, as old
 //! versions and skopeo write them), and OCI's `index.json`, nested too; each whole and each layer compressed or not.
 //! What is written is both in one, as Docker 25 and later do.
 
+mod legacy;
 mod load;
 mod save;
 

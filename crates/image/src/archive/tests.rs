@@ -347,3 +347,30 @@ fn a_layer_that_is_here_is_not_unpacked_again() {
     assert_eq!(std::fs::read_dir(temp.path("image/l")).unwrap().count(), 2);
     assert_eq!(images.resolve("x").unwrap(), id);
 }
+
+#[test]
+fn an_archive_from_before_manifests_is_taken() {
+    let (_temp, images) = images();
+    let (base, top) = (Tar::new().file("hello", "1").end(), Tar::new().file("more", "2").end());
+    let about = |parent: &str, cmd: &str| {
+        json!({"id": "x", "parent": parent, "created": "2015-10-13T23:47:48Z", "os": "linux", "architecture": "amd64",
+            "container_config": {"Cmd": ["/bin/sh", "-c", cmd]}, "config": {"Cmd": [cmd]}, "Size": 9})
+        .to_string()
+    };
+    let tar = Tar::new()
+        .file("aa/VERSION", "1.0")
+        .file("aa/json", &about("", "one"))
+        .add(entry("aa/layer.tar", EntryKind::File), &base)
+        .file("bb/json", &about("aa", "two"))
+        .add(entry("bb/layer.tar", EntryKind::File), &top)
+        .file("repositories", &json!({"old": {"1": "bb", "2": "aa"}}).to_string())
+        .end();
+    assert_eq!(names(&take(&images, &tar).unwrap()).iter().filter(|n| n.starts_with("old:")).count(), 2);
+    let image = images.get(&images.resolve("old:1").unwrap()).unwrap();
+    assert_eq!(image.config.diff_ids, [digest(&base), digest(&top)]);
+    assert_eq!(image.config.defaults.cmd.as_deref(), Some(&["two".to_owned()][..]));
+    assert_eq!(image.config.history.len(), 2);
+    assert_eq!(image.parent, Some(images.resolve("old:2").unwrap()));
+    let orphan = Tar::new().file("repositories", r#"{"old": {"1": "cc"}}"#).end();
+    assert!(refusal(&orphan).contains("it has no cc/json"));
+}
