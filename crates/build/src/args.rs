@@ -9,32 +9,38 @@ use crate::dockerfile::{
 };
 use minke_image::platform;
 use minke_model::image::Platform;
+use std::collections::BTreeMap;
 
 /// Names and values, the latest last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Scope(Vec<(String, String)>);
+pub(crate) struct Scope {
+    values: BTreeMap<String, (u64, String)>,
+    latest: u64,
+}
 
 impl Scope {
     /// Sets one; it becomes the latest.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        self.0.retain(|(n, _)| n != name);
-        self.0.push((name.to_owned(), value.to_owned()));
+        self.latest += 1;
+        self.values.insert(name.to_owned(), (self.latest, value.to_owned()));
     }
 
     /// The names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.values.keys().map(String::as_str)
     }
 
-    /// `NAME=value` of each.
+    /// `NAME=value` of each, the latest last.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.0.iter().map(|(name, value)| format!("{name}={value}")).collect()
+        let mut all: Vec<_> = self.values.iter().collect();
+        all.sort_by_key(|(_, (at, _))| *at);
+        all.into_iter().map(|(name, (_, value))| format!("{name}={value}")).collect()
     }
 }
 
 impl Variables for Scope {
     fn value(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.values.get(name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -95,7 +101,11 @@ pub(crate) fn add_global(
 }
 
 /// `text` expanded; the fault names it.
-pub(crate) fn word(expander: &Expander, text: &str, scope: &dyn Variables) -> Result<Expanded, (Fault, String)> {
+pub(crate) fn word(
+    expander: &Expander,
+    text: &str,
+    scope: &dyn Variables,
+) -> Result<Expanded, (Fault, String)> {
     expander.word(text, scope).map_err(|reason| failed(text, reason))
 }
 
@@ -131,8 +141,14 @@ mod tests {
             description: String::new(),
         };
         let mut scope = Scope::default();
-        let all = [argument("a", Some("1")), argument("b", Some("$a-${c:-2}")), argument("d", None), argument("e", Some("x"))];
-        add_global(&mut scope, &all, &Pairs::from([("e".into(), "$a".into())]), &Expander::new('\\')).unwrap();
+        let all = [
+            argument("a", Some("1")),
+            argument("b", Some("$a-${c:-2}")),
+            argument("d", None),
+            argument("e", Some("x")),
+        ];
+        add_global(&mut scope, &all, &Pairs::from([("e".into(), "$a".into())]), &Expander::new('\\'))
+            .unwrap();
         assert_eq!(scope.lines(), ["a=1", "b=1-2", "e=$a"]);
     }
 

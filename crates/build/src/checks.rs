@@ -107,7 +107,8 @@ impl Which {
                 "experimental" if value == "all" => which.experimental_all = true,
                 "experimental" => which.experimental = names(),
                 "error" => {
-                    let error = parse_bool(value).ok_or_else(|| Fault::CheckBool(part.into(), value.into()))?;
+                    let error =
+                        parse_bool(value).ok_or_else(|| Fault::CheckBool(part.into(), value.into()))?;
                     which.error = error;
                 }
                 other => return Err(Fault::CheckOption(other.into())),
@@ -185,9 +186,8 @@ impl Finding {
 }
 
 /// Words in a variable's name that tell of a secret.
-const SECRET: [&str; 10] = [
-    "apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token",
-];
+const SECRET: [&str; 10] =
+    ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
 
 /// Words that tell of none.
 const HARMLESS: [&str; 3] = ["public", "file", "version"];
@@ -240,7 +240,10 @@ mod tests {
         assert_eq!(checks.verdict(), Ok(()));
         checks.find(&STAGE_NAME_CASING, Lines::one(3), &[], "Stage name 'A' should be lowercase".into());
         assert_eq!(checks.verdict(), Err(Fault::Checks("StageNameCasing".into())));
-        assert_eq!(checks.findings[0].short(), "StageNameCasing: Stage name 'A' should be lowercase (line 3)");
+        assert_eq!(
+            checks.findings[0].short(),
+            "StageNameCasing: Stage name 'A' should be lowercase (line 3)"
+        );
         assert_eq!(checks.findings[0].url, "https://docs.docker.com/go/dockerfile/rule/stage-name-casing/");
     }
 
@@ -249,7 +252,8 @@ mod tests {
         for name in ["SECRET_PASSPHRASE", "SUPER_Secret", "password", "git_key", "AUTH", "apikey"] {
             assert!(secret("ENV", name).is_some(), "{name}");
         }
-        for name in ["sunflower", "PUBLIC_KEY", "password_file", "AUTH_MODULE_VERSION", "KEYBOARD", "monkey"] {
+        for name in ["sunflower", "PUBLIC_KEY", "password_file", "AUTH_MODULE_VERSION", "KEYBOARD", "monkey"]
+        {
             assert!(secret("ENV", name).is_none(), "{name}");
         }
     }

@@ -96,7 +96,10 @@ impl GitUrl {
                 // Times are no part of what a build keeps of its sources.
                 "mtime" if value == "checkout" || value == "commit" => {}
                 "mtime" => {
-                    return Err(format!("invalid mtime value: {} (must be \"checkout\" or \"commit\")", quote(&value)));
+                    return Err(format!(
+                        "invalid mtime value: {} (must be \"checkout\" or \"commit\")",
+                        quote(&value)
+                    ));
                 }
                 _ => return Err(format!("unexpected query {}", quote(&key))),
             }
@@ -104,7 +107,9 @@ impl GitUrl {
         if tag.is_some() && branch.is_some() {
             return Err("branch conflicts with tag".into());
         }
-        let full = |prefix: &str, name: String| if name.starts_with(prefix) { name } else { format!("{prefix}{name}") };
+        let full = |prefix: &str, name: String| {
+            if name.starts_with(prefix) { name } else { format!("{prefix}{name}") }
+        };
         if let Some(tag) = tag {
             agree("ref", &mut self.git.reference, full("refs/tags/", tag))?;
         }

@@ -34,6 +34,19 @@ pub(crate) fn quote(text: &str) -> String {
     out
 }
 
+/// `%q` of a number: as a letter.
+pub(crate) fn quote_rune(number: u32) -> String {
+    match char::from_u32(number) {
+        Some('\'') => "'\\''".into(),
+        Some('"') => "'\"'".into(),
+        Some(c) => {
+            let quoted = quote(c.encode_utf8(&mut [0; 4]));
+            format!("'{}'", quoted.trim_matches('"'))
+        }
+        None => "'\u{fffd}'".into(),
+    }
+}
+
 /// `%q` of several strings: `["a" "b"]`.
 pub(crate) fn quote_list(words: &[String]) -> String {
     format!("[{}]", words.iter().map(|w| quote(w)).collect::<Vec<_>>().join(" "))

@@ -3,20 +3,28 @@
 //! Pure. What lies outside (the configurations of base images) is asked for and given: [`Planner::wanted`],
 //! [`Planner::give`], until nothing is wanted; then [`Planner::finish`].
 
+mod copy;
+mod form;
+mod planner;
+mod ports;
+mod run;
+mod stage;
+mod stages;
+
+pub use planner::Planner;
+
 use crate::{
     dockerfile::instruction::{Pairs, RunNetwork},
-    error::{DockerfileError, Lines},
+    error::Lines,
 };
 use minke_image::ImageConfig;
 use minke_model::image::{ImageDefaults, Platform};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// What was asked of a build, as far as it changes the steps.
 #[derive(Clone, Debug, Default)]
 pub struct PlanOptions {
-    /// The Dockerfile's name, for messages.
-    pub file: String,
-    /// The stage to build, by name or number; the last if none.
+    /// The stage to build, by name; the last if none.
     pub target: Option<String>,
     /// `--build-arg`
     pub build_args: Pairs,
@@ -412,23 +420,4 @@ pub struct Given {
     pub digest: Option<String>,
     /// Its configuration, where it has one.
     pub config: Option<Arc<ImageConfig>>,
-}
-
-/// Plans one Dockerfile for one platform.
-#[derive(Debug)]
-pub struct Planner {
-    given: BTreeMap<usize, Given>,
-}
-
-impl Planner {
-    /// What must be known next; all of it may be looked up at once. Empty: go on to [`Planner::finish`].
-    pub fn wanted(&self) -> Vec<Wanted> {
-        Vec::new()
-    }
-
-    /// Answers one of `wanted`.
-    pub fn give(&mut self, id: usize, given: Given) -> Result<(), DockerfileError> {
-        self.given.insert(id, given);
-        Ok(())
-    }
 }

@@ -222,17 +222,13 @@ pub enum Fault {
     #[error("invalid network mode {}", quote(.0))]
     Network(String),
     /// The host's network without leave.
-    #[error(
-        "granting entitlement network.host is not allowed by build daemon configuration: --network=host needs --allow network.host"
-    )]
+    #[error("network.host is not allowed: RUN --network=host needs --allow network.host")]
     NetworkHost,
     /// No such security.
     #[error("security {} is not valid", quote(.0))]
     Security(String),
     /// `--security=insecure` without leave.
-    #[error(
-        "granting entitlement security.insecure is not allowed by build daemon configuration: --security=insecure needs --allow security.insecure"
-    )]
+    #[error("security.insecure is not allowed: RUN --security=insecure needs --allow security.insecure")]
     Insecure,
     /// `--device`.
     #[error("--device={0} is not supported: this builder gives no devices to build steps")]
@@ -257,6 +253,14 @@ pub enum Fault {
     #[error("failed to parse stage name {}: {reason}", quote(.name))]
     BaseName {
         /// The name.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A base that nobody could find.
+    #[error("{name}: {reason}")]
+    Unresolved {
+        /// As written.
         name: String,
         /// Why not.
         reason: String,
