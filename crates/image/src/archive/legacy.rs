@@ -119,7 +119,7 @@ fn image(parts: &Parts, name: &str, layer: &Layer, below: Option<&Known>) -> Res
     let raw = serde_json::to_vec(&config)
         .map_err(|e| ImageError::Archive { detail: format!("cannot write the config of {name}: {e}") })?;
     let parent = below.map(|b| b.id.to_string());
-    Ok(Wanted { config: ImageConfig::parse(&raw)?, layers, names: Vec::new(), parent })
+    Ok(Wanted { config: ImageConfig::parse(&raw)?, layers, names: Vec::new(), parent, base: true })
 }
 
 /// What was done, from the bottom; Docker calls none of these layers empty.

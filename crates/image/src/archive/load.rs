@@ -65,6 +65,8 @@ pub(super) struct Wanted {
     pub(super) layers: Vec<Vec<u8>>,
     pub(super) names: Vec<Reference>,
     pub(super) parent: Option<String>,
+    /// Nobody asked for it: it came as the parent of another.
+    pub(super) base: bool,
 }
 
 impl Images {
@@ -243,7 +245,7 @@ impl Images {
             image.parent.as_deref().and_then(Digest::parse).filter(|parent| self.get(parent).is_ok());
         self.0.add_image(image.config, ImageRecord::new(None, parent))?;
         if image.names.is_empty() {
-            return Ok(vec![Loaded::Id(id)]);
+            return Ok(if image.base { Vec::new() } else { vec![Loaded::Id(id)] });
         }
         for name in &image.names {
             if let Some(old) = self.find_name(name).filter(|old| *old != id) {
@@ -385,7 +387,7 @@ impl Parts {
             let names =
                 names.iter().map(|name| Ok(Reference::parse(name)?.or_latest())).collect::<Result<_>>()?;
             let layers = layers.into_iter().map(String::into_bytes).collect();
-            images.push(Wanted { config, layers, names, parent: item.parent });
+            images.push(Wanted { config, layers, names, parent: item.parent, base: false });
         }
         Ok(images)
     }
@@ -426,7 +428,7 @@ impl Parts {
                 });
             }
             let layers = layers.iter().map(|layer| blob_path(&layer.digest).into_bytes()).collect();
-            images.push(Wanted { config, layers, names, parent: None });
+            images.push(Wanted { config, layers, names, parent: None, base: false });
         }
         Ok(images)
     }
