@@ -88,11 +88,17 @@ impl Volumes {
         let driver = if wish.driver.is_empty() { "local".to_owned() } else { wish.driver };
         if driver != "local" {
             return Err(Error::NotFound(format!(
-                "error looking up volume plugin {driver}: plugin \"{driver}\" not found"
+                "create {}: error looking up volume plugin {driver}: plugin \"{driver}\" not found",
+                wish.name
             )));
         }
         let anonymous = wish.anonymous || wish.name.is_empty();
         let volume_name = if wish.name.is_empty() { random_name() } else { wish.name };
+        if volume_name.len() == 1 {
+            return Err(Error::Invalid(format!(
+                "create {volume_name}: volume name is too short, names should be at least two alphanumeric characters"
+            )));
+        }
         if !name::is_valid(&volume_name) {
             return Err(Error::Invalid(format!(
                 "create {volume_name}: {volume_name:?} includes invalid characters for a local volume name, only \"{}\" are allowed. If you intended to pass a host directory, use absolute path",

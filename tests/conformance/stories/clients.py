@@ -107,3 +107,28 @@ def a_running_one_is_refused_in_its_asker_s_words(machine):
     refused = machine.docker("rm", short, fails=True)
     advice = "container is running: stop the container before removing or force remove"
     assert refused.err.strip() == f'Error response from daemon: cannot remove container "{short}": {advice}', refused
+
+
+@story
+def refusals_are_docker_s_words(machine):
+    machine.run("-d", "--name", "one", "--", "sleep 1000")
+    machine.docker("create", "--name", "two", "busybox", "true")
+    taken = f'Error when allocating new name: Conflict. The container name "/one" is already in use by container "{machine.see("one", "{{.Id}}")}". You have to remove (or rename) that container to be able to reuse that name.'
+    for method, path, body, status, message in (
+        ("POST", "/containers/two/rename?name=one", None, 409, taken),
+        ("POST", "/containers/two/rename?name=a/b", None, 400, "Error when allocating new name: Invalid container name (/a/b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
+        ("POST", "/containers/one/stop?signal=FOO", None, 500, "cannot stop container: one: invalid signal: FOO"),
+        ("DELETE", "/containers/one?link=1", None, 500, "Conflict, cannot remove the default link name of the container"),
+        ("POST", "/containers/one/exec", {"Cmd": ["true"], "DetachKeys": "bad-"}, 500, "Invalid escape keys (bad-) provided"),
+        ("GET", "/containers/json?filters=%7B%22exited%22%3A%5B%22x%22%5D%7D", None, 400, "invalid filter 'exited=x': strconv.Atoi: parsing \"x\": invalid syntax"),
+        ("GET", "/containers/json?filters=%7B%22publish%22%3A%5B%22x%22%5D%7D", None, 500, "error while looking up for publish x: strconv.ParseUint: parsing \"x\": invalid syntax"),
+        ("GET", "/volumes?filters=%5B%5D", None, 400, "error reading volume filters: invalid filter"),
+        ("POST", "/volumes/create", {"Name": "x"}, 400, "create x: volume name is too short, names should be at least two alphanumeric characters"),
+        ("POST", "/volumes/create", {"Name": "v1", "Driver": "none"}, 404, 'create v1: error looking up volume plugin none: plugin "none" not found'),
+        ("GET", "/images/Bad%20Name/json", None, 400, "invalid reference format: repository name (library/Bad Name) must be lowercase"),
+        ("GET", "/images/nope/get", None, 404, "No such image: nope"),
+        ("GET", "/containers/none/logs?stdout=1&since=x", None, 404, "No such container: none"),
+    ):
+        assert told(machine, method, path, body, status)["message"] == message, path
+    status, _, _ = machine.daemon.ask("POST", "/containers/two/stop?signal=FOO")
+    assert status == 304, status

@@ -30,6 +30,8 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
     if !stdout && !stderr {
         return Err(ApiError::invalid("Bad parameters: you must choose at least one stream"));
     }
+    // Who is not there is told before what cannot be read.
+    routes.engine.containers.get(&ask.name)?;
     let options = LogOptions {
         stdout,
         stderr,

@@ -95,7 +95,12 @@ impl Containers {
                     no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir,
                     ..Default::default()
                 };
-                tree::extract(root, &resolved, tar, &rules).map_err(Error::from)
+                tree::extract(root, &resolved, tar, &rules).map_err(|e| match e {
+                    ImageError::Tar { entry, .. } if entry.is_empty() => {
+                        Error::Internal("archive/tar: invalid tar header".into())
+                    }
+                    other => other.into(),
+                })
             })
             .await;
         extracted?;

@@ -168,8 +168,10 @@ impl Containers {
         if spec.cmd.is_empty() {
             return Err(Error::Invalid("No exec command specified".into()));
         }
-        DetachKeys::parse(&spec.detach_keys)?;
         may_exec(&cell)?;
+        DetachKeys::parse(&spec.detach_keys).map_err(|_| {
+            Error::Internal(format!("Invalid escape keys ({}) provided", spec.detach_keys))
+        })?;
         if spec.user.bytes().any(|b| !b.is_ascii_digit() && b != b':') {
             let user = spec.user.clone();
             self.with_root(&cell, move |root| {

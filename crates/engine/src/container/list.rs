@@ -116,15 +116,23 @@ impl Containers {
         let states = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
         let statuses = known(values("status"), &states, |v| {
             format!(
-                "invalid value for status filter: '{v}': must be one of created, running, paused, restarting, removing, exited, dead"
+                "invalid filter 'status={v}': invalid value for state ({v}): must be one of created, running, paused, restarting, removing, exited, dead"
             )
         })?;
         let kinds = ["none", "starting", "healthy", "unhealthy"];
-        let healths =
-            known(values("health"), &kinds, |v| format!("unrecognised filter value for health: {v}"))?;
+        let healths = known(values("health"), &kinds, |v| {
+            format!(
+                "invalid filter 'health={v}': invalid value for health ({v}): must be one of none, starting, healthy, unhealthy"
+            )
+        })?;
         let exits: std::result::Result<Vec<i32>, Error> = values("exited")
             .iter()
-            .map(|v| v.parse().map_err(|_| Error::Invalid(format!("invalid filter 'exited=[{v}]'"))))
+            .map(|v| {
+                v.parse().map_err(|_| {
+                    let why = format!("strconv.Atoi: parsing {v:?}: invalid syntax");
+                    Error::Invalid(format!("invalid filter 'exited={v}': {why}"))
+                })
+            })
             .collect();
         let created = |key: &str| -> Result<Option<Timestamp>> {
             let times =
@@ -139,8 +147,8 @@ impl Containers {
             before: created("before")?,
             since: created("since")?,
             ancestors: filters.values("ancestor").map(|names| self.with_descendants(names)),
-            published: ports(values("publish"))?,
-            exposed: ports(values("expose"))?,
+            published: ports("publish", values("publish"))?,
+            exposed: ports("expose", values("expose"))?,
             is_task: filters.boolean("is-task")?,
             names: patterns(values("name")),
         })
@@ -221,7 +229,15 @@ fn known(
 }
 
 /// `80`, `80/udp`, `8000-8010/tcp`.
-fn ports(values: &BTreeSet<String>) -> Result<Vec<(u16, u16, Port)>> {
+fn ports(filter: &str, values: &BTreeSet<String>) -> Result<Vec<(u16, u16, Port)>> {
+    let wrong = |text: &String| {
+        let number = text.split(['/', '-']).next().unwrap_or_default();
+        let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        let why = if digits { "value out of range" } else { "invalid syntax" };
+        Error::Internal(format!(
+            "error while looking up for {filter} {text}: strconv.ParseUint: parsing {number:?}: {why}"
+        ))
+    };
     let parse = |text: &String| -> Option<(u16, u16, Port)> {
         let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -230,7 +246,7 @@ fn ports(values: &BTreeSet<String>) -> Result<Vec<(u16, u16, Port)>> {
     };
     values
         .iter()
-        .map(|v| parse(v).ok_or_else(|| Error::Invalid(format!("invalid port specification: {v}"))))
+        .map(|v| parse(v).ok_or_else(|| wrong(v)))
         .collect()
 }
 

@@ -13,7 +13,7 @@ impl Containers {
         match cell.state() {
             ContainerState::Running => {}
             ContainerState::Paused => {
-                return Err(Error::Conflict(format!("container {} is already paused", cell.id)));
+                return Err(Error::Conflict(format!("Container {} is already paused", cell.id)));
             }
             ContainerState::Restarting => {
                 return Err(Error::Conflict(format!(
@@ -34,12 +34,8 @@ impl Containers {
     pub async fn unpause(&self, name: &str) -> Result<()> {
         let cell = self.find(name)?;
         let _verb = cell.verb.lock().await;
-        match cell.state() {
-            ContainerState::Paused => {}
-            ContainerState::Running => {
-                return Err(Error::Conflict(format!("Container {} is not paused", cell.id)));
-            }
-            _ => return Err(Error::NotRunning(cell.id.to_string())),
+        if cell.state() != ContainerState::Paused {
+            return Err(Error::Internal(format!("Container {} is not paused", cell.id)));
         }
         cell.running_process()?.resume().await?;
         let record = cell.step(ContainerState::Running, |_| {})?;

@@ -106,7 +106,10 @@ impl Containers {
     async fn remove_link(&self, name: &str) -> Result<()> {
         let path = name.trim_start_matches('/');
         let Some((holder, alias)) = path.split_once('/') else {
-            return Err(Error::Invalid(format!("Cannot get parent / for link removal of {name}")));
+            self.find(name)?;
+            return Err(Error::Internal(
+                "Conflict, cannot remove the default link name of the container".into(),
+            ));
         };
         let cell = self.find(holder)?;
         let _verb = cell.verb.lock().await;

@@ -16,8 +16,10 @@ impl Containers {
         if plain == old {
             return Err(Error::Invalid("Renaming a container with the same name as its current name".into()));
         }
-        check_name(new)?;
-        self.reserve_name(plain, &cell.id)?;
+        check_name(&format!("/{plain}"))
+            .map_err(|e| Error::Invalid(format!("Error when allocating new name: {e}")))?;
+        self.reserve_name(plain, &cell.id)
+            .map_err(|e| Error::Conflict(format!("Error when allocating new name: {e}")))?;
         let record = cell.change(|c| c.name = plain.to_owned());
         if let Err(e) = self.inner.records.rename_container(record.clone(), &old).await {
             cell.change(|c| c.name.clone_from(&old));

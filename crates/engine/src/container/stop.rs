@@ -1,7 +1,7 @@
 //! `stop` and `restart`: the stop signal, time to obey, then SIGKILL.
 
 use super::{Cell, Containers};
-use crate::{error::Result, signal};
+use crate::{Error, error::Result, signal};
 use minke_model::ContainerState;
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -24,11 +24,12 @@ impl Containers {
     /// Stops it; `false` when it did not run.
     pub async fn stop(&self, name: &str, options: StopOptions) -> Result<bool> {
         let cell = self.find(name)?;
-        if let Some(text) = options.signal.as_deref().filter(|s| !s.is_empty()) {
-            signal::parse(text)?;
-        }
         if !cell.state().is_up() && cell.state() != ContainerState::Restarting {
             return Ok(false);
+        }
+        if let Some(text) = options.signal.as_deref().filter(|s| !s.is_empty()) {
+            signal::parse(text)
+                .map_err(|e| Error::Internal(format!("cannot stop container: {name}: {e}")))?;
         }
         self.stop_cell(&cell, &options).await?;
         Ok(true)

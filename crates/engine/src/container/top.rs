@@ -145,7 +145,8 @@ fn by_ps(pids: &[i32], arguments: &str) -> Result<Top> {
     })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::Invalid(format!("ps: {}: {}", output.status, said.trim())));
+        let first = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+        return Err(Error::Internal(format!("ps: {first}")));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines();

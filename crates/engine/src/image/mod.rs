@@ -17,6 +17,7 @@ use crate::{
 use minke_image::{
     Image, ImageError, Images as Store, Loaded, Progress, ProgressEvent, Reference,
     pull::{PullRequest, Pulled},
+    reference::is_identifier,
     push::{PushRequest, Pushed},
     registry::{LoginStatus, Looked, RegistryAuth, RegistryConfig, login, lookup},
 };
@@ -127,7 +128,13 @@ impl Images {
 
     fn resolve(&self, name: &str) -> Result<ImageId> {
         self.inner.store.resolve(name).map_err(|e| match e {
-            ImageError::NoSuchImage { .. } => Error::NotFound(no_such_image(name)),
+            ImageError::NoSuchImage { .. } => match Reference::parse(name) {
+                // What can be no name is told so; a whole id is none either.
+                Err(wrong) if !is_identifier(name) && !name.starts_with("sha256:") => {
+                    Error::Invalid(wrong.to_string())
+                }
+                _ => Error::NotFound(no_such_image(name)),
+            },
             other => other.into(),
         })
     }
@@ -215,7 +222,12 @@ impl Images {
 
     /// Gives an archive of images.
     pub async fn save(&self, names: Vec<String>, platform: Option<Platform>) -> Result<Body> {
-        let ids: Vec<ImageId> = names.iter().map(|n| self.resolve(n)).collect::<Result<_>>()?;
+        let find = |name: &String| match self.resolve(name) {
+            // As it was asked for, without a tag that was not.
+            Err(Error::NotFound(_)) => Err(Error::NotFound(format!("No such image: {name}"))),
+            other => other,
+        };
+        let ids: Vec<ImageId> = names.iter().map(find).collect::<Result<_>>()?;
         let (mut writer, body) = body::channel();
         let store = self.inner.store.clone();
         let asked = names.clone();
