@@ -301,8 +301,11 @@ pub fn mount_path(
 
 /// Makes the current directory the root and lets go of the old one, mounts and all.
 pub fn pivot_to_cwd() -> io::Result<()> {
+    let old = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::process::pivot_root(".", ".")?;
-    // The old root now lies on top of the new one: nothing of its going may travel to the host.
+    // The old root now lies on top of the new one: nothing of its going may travel to the host. Entered, since `.` would
+    // be the new root still, whose shared mounts shall stay so.
+    rustix::process::fchdir(&old)?;
     mount_path(None, ".", None, libc::MS_SLAVE | libc::MS_REC, None)?;
     rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH)?;
     Ok(rustix::process::chdir("/")?)

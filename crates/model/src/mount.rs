@@ -85,6 +85,9 @@ pub struct BindSpec {
     pub target: String,
     /// The part after the second colon, `ro,z,nocopy`; empty when none.
     pub mode: String,
+    /// `ro` leaves mounts below writable, as before API 1.44.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shallow: bool,
 }
 
 /// A mount as `--mount` asks for it.

@@ -104,6 +104,13 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
     } else {
         f.host.iter().map(|h| normal_host(h)).collect()
     };
+    // dockerd makes no bridge but its own: one that is named must be there.
+    if let (Persona::Dockerd, Some(name)) = (persona, f.bridge.as_deref())
+        && !matches!(name, "" | "none" | "docker0")
+        && !Path::new("/sys/class/net").join(name).exists()
+    {
+        return Err(format!("failed to start daemon: bridge device with non default name {name} must be created manually"));
+    }
     let live_restore = f.live_restore.unwrap_or(persona == Persona::Minke);
     let engine = EngineConfig {
         bridge: f.bridge.clone().unwrap_or_else(|| persona.bridge().to_owned()),

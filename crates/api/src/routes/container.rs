@@ -112,7 +112,10 @@ async fn create_container(containers: Containers, ask: Ask) -> Result<Answer> {
         return Err(ApiError::invalid("invalid JSON: got EOF while reading request body"));
     };
     let cpus = std::thread::available_parallelism().map_or(1, Into::into);
-    let asked = create::parse(body, platform, cpus)?;
+    let mut asked = create::parse(body, platform, cpus)?;
+    for bind in asked.spec.binds.iter_mut().flatten() {
+        bind.shallow = ask.dialect.shallow_read_only;
+    }
     let wish = CreateContainer { name, spec: asked.spec };
     let created = to_its_end(async move { containers.create(wish).await }).await?;
     let mut warnings = created.warnings;

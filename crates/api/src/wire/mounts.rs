@@ -381,6 +381,7 @@ pub(crate) fn parse_bind(text: &str) -> Result<BindSpec, ApiError> {
         source: source.to_owned(),
         target: target.to_owned(),
         mode: mode.to_owned(),
+        shallow: false,
     })
 }
 

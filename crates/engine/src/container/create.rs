@@ -172,6 +172,10 @@ impl Containers {
         }
         match self.inner.store.resolve(&spec.image) {
             Ok(id) => Ok(Some(self.inner.store.get(&id)?)),
+            // A name that cannot be one is the client's error: it need not try to pull it.
+            Err(ImageError::NoSuchImage { .. }) if cannot_be_a_name(&spec.image) => {
+                Err(Error::Invalid("invalid reference format".into()))
+            }
             Err(ImageError::NoSuchImage { .. }) => {
                 Err(Error::NotFound(crate::image::no_such_image(&spec.image)))
             }
@@ -276,6 +280,12 @@ pub(super) fn check_name(wanted: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::Invalid(format!("Invalid container name ({wanted}), only {} are allowed", name::PATTERN)))
+}
+
+/// Whether no image can have that name: it is no reference, and no id either.
+fn cannot_be_a_name(image: &str) -> bool {
+    let id = image.len() == 64 && image.bytes().all(|b| b.is_ascii_hexdigit());
+    !id && minke_image::Reference::parse(image).is_err()
 }
 
 fn check_platform(spec: &ContainerSpec, image: &Image, warnings: &mut Vec<String>) -> Result<()> {

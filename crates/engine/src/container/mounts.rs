@@ -123,7 +123,11 @@ fn of_bind(containers: &Containers, spec: &ContainerSpec, bind: &BindSpec) -> Re
         writable,
         propagation: Some(propagation),
         non_recursive: false,
-        read_only_recursion: ReadOnlyRecursion::IfPossible,
+        read_only_recursion: if bind.shallow {
+            ReadOnlyRecursion::Never
+        } else {
+            ReadOnlyRecursion::IfPossible
+        },
         copy_up: false,
         subpath: String::new(),
         tmpfs_options: String::new(),
