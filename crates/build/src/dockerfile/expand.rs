@@ -322,9 +322,7 @@ impl<'a> Run<'a> {
                 false => String::new(),
             });
         };
-        Ok(Pattern::parse(&pattern)?
-            .replace(&value, &replacement, all, MAX_BYTES)
-            .ok_or(ExpandFault::Large)?)
+        Pattern::parse(&pattern)?.replace(&value, &replacement, all, MAX_BYTES).ok_or(ExpandFault::Large)
     }
 
     fn lookup(&mut self, name: &str) -> Option<String> {

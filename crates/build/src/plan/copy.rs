@@ -2,7 +2,7 @@
 
 use super::{
     CopyOp, CopySource, Http, Mode, Op, Parents, Tree,
-    stage::{Stage, Wrong, whole},
+    stage::{Stage, Wrong},
     stages::Planned,
 };
 use crate::{
@@ -229,7 +229,7 @@ fn mode(text: &str) -> Result<Mode, Wrong> {
     if text.split(',').all(is_clause) {
         return Ok(Mode::Symbolic(text.to_owned()));
     }
-    whole(Fault::Chmod(text.to_owned())).or_else(|_: Wrong| Err(wrong()))
+    Err(wrong())
 }
 
 /// `[ugoa]…[+-=][rwxXst]…` or `[ugoa]…[+-=][ugo]`, the second part any number of times (POSIX chmod).

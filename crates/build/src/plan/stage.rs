@@ -356,9 +356,7 @@ impl Stage<'_> {
             return Some(target);
         }
         let (os, architecture, variant) = (value("TARGETOS"), value("TARGETARCH"), value("TARGETVARIANT"));
-        if os.or(architecture).or(variant).is_none() {
-            return None;
-        }
+        os.or(architecture).or(variant)?;
         let or = |value: Option<&str>, base: &str| value.filter(|v| !v.is_empty()).unwrap_or(base).to_owned();
         Some(Platform {
             os: or(os, &self.state.platform.os),
