@@ -61,6 +61,8 @@ def a_network_may_have_any_name(machine):
         assert told(machine, "GET", f"/networks/{made}")["Name"] == name
         machine.docker("network", "rm", made)
     assert told(machine, "POST", "/networks/create", {"Name": " "}, 400)["message"] == "invalid name: name is empty"
+    two = {"Name": "net", "IPAM": {"Config": [{"Subnet": "10.97.8.0/24"}, {"Subnet": "10.97.9.0/24"}]}}
+    assert told(machine, "POST", "/networks/create", two, 403)["message"] == "bridge driver doesn't support multiple subnets"
 
 
 @story

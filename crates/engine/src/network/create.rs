@@ -99,6 +99,9 @@ impl Networks {
             NetworkDriver::None => {
                 Err(Error::Forbidden("only one instance of \"null\" network is allowed".into()))
             }
+            NetworkDriver::Bridge if several_of_a_family(spec) => {
+                Err(Error::Forbidden("bridge driver doesn't support multiple subnets".into()))
+            }
             NetworkDriver::Bridge | NetworkDriver::Macvlan | NetworkDriver::Ipvlan => Ok(()),
         }
     }
@@ -123,4 +126,10 @@ impl Networks {
         }
         Ok(())
     }
+}
+
+/// Whether two pools are asked for in one address family.
+fn several_of_a_family(spec: &NetworkSpec) -> bool {
+    let count = |ipv4: bool| spec.pools.iter().filter(|p| p.subnet.address.is_ipv4() == ipv4).count();
+    count(true) > 1 || count(false) > 1
 }
