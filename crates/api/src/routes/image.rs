@@ -26,7 +26,7 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
             let options = ImageListOptions {
                 all: query.flag("all"),
                 shared_size: query.flag("shared-size"),
-                containers: false,
+                containers: true,
             };
             let found = images.list(&ask.filters()?, options)?;
             let row = |i: &minke_engine::image::ImageSummary| {

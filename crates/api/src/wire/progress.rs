@@ -95,7 +95,8 @@ impl Line {
 
     /// What programs want to know in the end.
     pub(crate) fn aux(value: Value) -> Self {
-        Self { aux: Some(value), ..Self::default() }
+        // Docker's stream formatter gives these an empty detail too.
+        Self { aux: Some(value), detail: Some(Detail::default()), ..Self::default() }
     }
 
     /// A text for the terminal.
