@@ -184,15 +184,21 @@ class Table:
         print(self.line(row), flush=True)
 
     @staticmethod
-    def line(row):
-        scale, unit = (1000, "ms") if row["unit"] == "s" and row["docker"] < 1 else (1, row["unit"])
-        figures = [f"{row[side] * scale:.{0 if row[side] * scale >= 1000 else 1}f}" for side in ("docker", "minke")]
+    def figure(value, unit):
+        """Three digits that count."""
+        if unit == "s" and value < 1:
+            value, unit = value * 1000, "ms"
+        return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f} {unit}"
+
+    @classmethod
+    def line(cls, row):
+        docker, minke = (cls.figure(row[side], row["unit"]) for side in ("docker", "minke"))
         ratio = f"1/{1 / row['ratio']:.1f}" if 0 < row["ratio"] < 1 else f"{row['ratio']:.2f}"
         mark = "" if not row["target"] else "met" if row["met"] else "MISSED"
-        return f"{row['what']:<46}{figures[0]:>10}{figures[1]:>10} {unit:<5}{ratio:>8}  {row['target']:<8} {mark}"
+        return f"{row['what']:<46}{docker:>13}{minke:>13}{ratio:>9}  {row['target']:<9} {mark}"
 
     def head(self):
-        print(f"\n{'':<46}{'Docker':>10}{'Minke':>10} {'':<5}{'ratio':>8}  target\n{'-' * 94}", flush=True)
+        print(f"\n{'':<46}{'Docker':>13}{'Minke':>13}{'ratio':>9}  target\n{'-' * 97}", flush=True)
 
 
 def alternate(sides, rounds, measure):
