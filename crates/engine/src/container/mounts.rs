@@ -196,7 +196,7 @@ fn mounted_volume(mount: &MountSpec, target: &str) -> Planned {
         anonymous: mount.source.is_empty(),
     };
     let point = MountPoint {
-        copy_up: !options.no_copy && options.subpath.is_empty(),
+        copy_up: !options.no_copy,
         subpath: options.subpath,
         mode: "z".into(),
         ..volume_point(target, &mount.source, !mount.read_only)
@@ -303,6 +303,39 @@ fn propagation_of(root: &Path, source: &Path, asked: Option<Propagation>) -> Res
     }
 }
 
+/// Refuses a part of a volume that is not there or leads out of it, in dockerd's words. What is mounted is found again
+/// below the volume's root, where no link leads out: this only says why not.
+fn check_subpath(base: &Path, subpath: &str) -> Result<()> {
+    if subpath.is_empty() {
+        return Ok(());
+    }
+    let whole = base.join(subpath);
+    let real = whole
+        .canonicalize()
+        .map_err(|e| Error::NotFound(format!("cannot access path {}: {e}", whole.display())))?;
+    let base = base.canonicalize().map_err(Error::io(format!("cannot access path {}", base.display())))?;
+    if real.starts_with(&base) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "path concatenation escapes the base directory, base: {}, subpath: {subpath}",
+        base.display()
+    )))
+}
+
+/// A directory below another one, found without leaving it.
+fn part_of(base: &Path, subpath: &str) -> std::io::Result<std::os::fd::OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(base, flags, Mode::empty())?;
+    minke_linux::mount::open_in_root(root.as_fd(), subpath, OFlags::PATH | OFlags::DIRECTORY)
+}
+
+fn fd_path(fd: &std::os::fd::OwnedFd) -> String {
+    use std::os::fd::AsRawFd;
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
 /// `container[:ro|rw|…]`.
 fn parse_volumes_from(text: &str) -> Result<(&str, &str)> {
     let (name, mode) = text.split_once(':').unwrap_or((text, ""));
@@ -374,7 +407,18 @@ impl Containers {
             let data = PathBuf::from(&point.source);
             let (store, image, target) = (self.inner.store.clone(), image.clone(), point.destination.clone());
             let what = format!("cannot fill volume {} from {} of the image", point.name, point.destination);
+            let subpath = point.subpath.clone();
             let filled = crate::blocking(move || {
+                // Held while its content comes: nobody can put a link in its place.
+                let held = match subpath.as_str() {
+                    "" => None,
+                    subpath => match part_of(&data, subpath) {
+                        Ok(part) => Some(part),
+                        // The start says what is wrong with it.
+                        Err(_) => return Ok(()),
+                    },
+                };
+                let data = held.as_ref().map_or(data, |fd| PathBuf::from(format!("{}/.", fd_path(fd))));
                 if std::fs::read_dir(&data)?.next().is_some() {
                     return Ok(());
                 }
@@ -387,13 +431,23 @@ impl Containers {
         Ok(())
     }
 
+    /// The volume's directory, once it is sure that the part asked for is there, and inside of it.
+    fn volume_source(&self, record: &Container, point: &MountPoint) -> Result<PathBuf> {
+        let base = self.inner.volumes.mount(&point.name, &record.id)?;
+        if let Err(e) = check_subpath(&base, &point.subpath) {
+            self.inner.volumes.unmount(&point.name, &record.id);
+            return Err(e);
+        }
+        Ok(base)
+    }
+
     /// Finds each mount's content on the host for a container that starts. Volumes are held mounted until
     /// `release_mounts`.
     pub(super) fn resolve_mounts(&self, record: &Container) -> Result<Vec<ResolvedMount>> {
         let mut resolved = Vec::with_capacity(record.mounts.len() + record.spec.tmpfs.len());
         for point in &record.mounts {
             let source = match point.kind {
-                MountKind::Volume => MountSource::Path(self.inner.volumes.mount(&point.name, &record.id)?),
+                MountKind::Volume => MountSource::Path(self.volume_source(record, point)?),
                 MountKind::Bind => {
                     let path = PathBuf::from(&point.source);
                     if !path.exists() {
@@ -486,6 +540,20 @@ mod tests {
             assert_eq!(of(own, Some(Propagation::Rshared)), Some(Propagation::Rshared), "{own}");
             assert_eq!(of(own, Some(Propagation::Rprivate)), None, "{own}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_volume_must_be_there_and_inside() {
+        let base = std::env::temp_dir().join(format!("minke-subpath-{}", std::process::id()));
+        std::fs::create_dir_all(base.join("sub")).unwrap();
+        std::os::unix::fs::symlink("/", base.join("out")).unwrap();
+        std::os::unix::fs::symlink("sub", base.join("in")).unwrap();
+        let said = |subpath: &str| check_subpath(&base, subpath).err().map(|e| e.to_string()).unwrap_or_default();
+        assert_eq!((said(""), said("sub"), said("in")), (String::new(), String::new(), String::new()));
+        assert!(said("none").starts_with("cannot access path "), "{}", said("none"));
+        assert!(said("out").starts_with("path concatenation escapes the base directory"), "{}", said("out"));
+        assert!(part_of(&base, "sub").is_ok() && part_of(&base, "none").is_err());
+        std::fs::remove_dir_all(&base).unwrap();
     }
 
     #[test]
