@@ -207,6 +207,6 @@ mod tests {
     async fn what_is_not_there_is_unknown() {
         let fake = Fake::start().await;
         let error = looked(&fake, "app:none").await.unwrap_err();
-        assert_eq!(error.api().map(|e| e.code.clone()), Some(Code::ManifestUnknown), "{error}");
+        assert_eq!(error.api().map(|e| e.code), Some(Code::ManifestUnknown), "{error}");
     }
 }
