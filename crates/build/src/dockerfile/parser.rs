@@ -165,7 +165,7 @@ fn is_stage_name(name: &str) -> bool {
 
 fn instruction(statement: Statement) -> Result<Instruction, Wrong> {
     let Statement { keyword, flags, arguments, source, documents, lines, comments } = statement;
-    let upper = keyword.to_uppercase();
+    let upper = keyword.to_ascii_uppercase();
     let command = match upper.as_str() {
         "ADD" => Command::Add(add(&flags, arguments, documents)?),
         "ARG" => Command::Arg(arg(&flags, arguments, &comments)?),

@@ -233,14 +233,14 @@ impl Stage<'_> {
             Command::Env(pairs) => self.env(at, pairs),
             Command::Label(pairs) => self.label(at, pairs),
             Command::Cmd(line) => {
-                let args = self.command(at, line, 0, "CMD");
+                let args = self.command(at, line, 0);
                 self.made(format!("CMD {}", quote_list(&args)));
                 self.state.defaults.cmd = Some(args);
                 self.state.defaults.args_escaped = true;
                 Ok(())
             }
             Command::Entrypoint(line) => {
-                let args = self.command(at, line, 1, "ENTRYPOINT");
+                let args = self.command(at, line, 1);
                 self.made(format!("ENTRYPOINT {}", quote_list(&args)));
                 self.state.defaults.entrypoint = Some(args).filter(|a| !a.is_empty());
                 // The base's command was for its own entrypoint.
@@ -250,7 +250,7 @@ impl Stage<'_> {
                 Ok(())
             }
             Command::Healthcheck(spec) => {
-                self.once(at, 2, "HEALTHCHECK");
+                self.once(at, 2);
                 self.made(format!("HEALTHCHECK {}", show_health(spec)));
                 self.state.defaults.healthcheck = Some(spec.clone());
                 Ok(())
@@ -505,10 +505,9 @@ impl Stage<'_> {
     }
 
     /// Tells of an earlier one in the same stage: only the last counts.
-    fn once(&mut self, at: &Instruction, which: usize, keyword: &str) {
+    fn once(&mut self, at: &Instruction, which: usize) {
         if let Some(before) = self.last[which].replace(at.lines) {
             let word = &at.keyword;
-            debug_assert!(word.eq_ignore_ascii_case(keyword));
             let says = format!(
                 "Multiple {word} instructions should not be used in the same stage because only the last one will be used"
             );
@@ -517,8 +516,8 @@ impl Stage<'_> {
     }
 
     /// `CMD` and `ENTRYPOINT`.
-    fn command(&mut self, at: &Instruction, line: &CommandLine, which: usize, keyword: &str) -> Vec<String> {
-        self.once(at, which, keyword);
+    fn command(&mut self, at: &Instruction, line: &CommandLine, which: usize) -> Vec<String> {
+        self.once(at, which);
         if !line.shell {
             return line.words.clone();
         }

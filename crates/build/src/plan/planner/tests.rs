@@ -648,3 +648,94 @@ fn long_chains_of_stages_stay_cheap() {
     let many = "FROM scratch\n".repeat(5001);
     assert_eq!(sentence(&many), "the Dockerfile asks for more than 5000 steps");
 }
+
+#[test]
+fn no_file_makes_it_panic() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seed = now.as_nanos() as u64 | 1;
+    println!("seed {seed}");
+    let mut state = seed;
+    let mut random = |most: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize % most
+    };
+    let keywords = [
+        "FROM",
+        "RUN",
+        "COPY",
+        "ADD",
+        "ENV",
+        "ARG",
+        "WORKDIR",
+        "USER",
+        "EXPOSE",
+        "VOLUME",
+        "LABEL",
+        "CMD",
+        "ENTRYPOINT",
+        "HEALTHCHECK CMD",
+        "ONBUILD RUN",
+        "ONBUILD COPY --from=a",
+        "STOPSIGNAL",
+        "SHELL",
+        "from",
+    ];
+    let words = [
+        "scratch",
+        "alpine",
+        "a",
+        "b AS a",
+        "AS b",
+        "$x",
+        "${x:-$y}",
+        "x=1",
+        "x=\"$x$x\"",
+        "/",
+        "..",
+        "./a/",
+        "80-90/UDP",
+        "--from=a",
+        "--from=0",
+        "--from=1",
+        "--chmod=u+x",
+        "--parents",
+        "--link",
+        "--mount=from=a,target=/t",
+        "--mount=type=cache,target=$x",
+        "--mount=type=secret,id=$x",
+        "[\"a\"]",
+        "<<E\n$x\nE\n",
+        "https://a/b.git#c",
+        "https://a/b",
+        "*",
+        "--platform=$TARGETPLATFORM",
+        "é",
+        "'",
+        "\\\n",
+        "TERM",
+        "a/./b",
+    ];
+    for _ in 0..5_000 {
+        let mut text = String::from("FROM scratch AS a\n");
+        for _ in 0..random(8) {
+            text.push_str(keywords[random(keywords.len())]);
+            for _ in 0..random(5) {
+                text.push(' ');
+                text.push_str(words[random(words.len())]);
+            }
+            text.push('\n');
+        }
+        let all_stages = random(2) == 0;
+        let base = r#"{"OnBuild":["COPY --from=a . /x","RUN y"]}"#;
+        match plan_on(&text, PlanOptions { all_stages, ..options() }, base) {
+            Ok(plan) => {
+                for (at, step) in plan.steps.iter().enumerate() {
+                    assert!(step.op.inputs().iter().all(|input| input.0 < at), "{text}");
+                }
+            }
+            Err(e) => drop(e.report()),
+        }
+    }
+}
