@@ -62,6 +62,7 @@ class Side:
     # Given by each.
     words: list
     socket: str
+    state: list  # directories that go with a run
 
     def is_own(self, words):
         raise NotImplementedError
@@ -140,6 +141,8 @@ class Side:
                 self.process.wait()
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
+        for path in self.state:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class Minke(Side):
@@ -151,8 +154,9 @@ class Minke(Side):
         super().__init__(number)
         self.data, self.run = HOME / "minke", "/run/minke-bench"
         self.socket = f"{self.run}/minke.sock"
-        shutil.rmtree(self.data, ignore_errors=True)
-        shutil.rmtree(self.run, ignore_errors=True)
+        self.state = [self.data, self.run]
+        for path in self.state:
+            shutil.rmtree(path, ignore_errors=True)
         self.data.mkdir(parents=True)
         pathlib.Path(self.run).mkdir(parents=True)
         (self.data / "minke.toml").touch()
@@ -172,8 +176,9 @@ class Docker(Side):
         super().__init__(number)
         self.run = "/run/minke-bench-docker"
         self.socket = f"{root}{self.run}/docker.sock"
-        shutil.rmtree(f"{root}/var/lib/minke-bench-docker", ignore_errors=True)
-        shutil.rmtree(f"{root}{self.run}", ignore_errors=True)
+        self.state = [f"{root}/var/lib/minke-bench-docker", f"{root}{self.run}"]
+        for path in self.state:
+            shutil.rmtree(path, ignore_errors=True)
         pathlib.Path(f"{root}{self.run}").mkdir(parents=True)
         dockerd = ["dockerd", "--data-root", "/var/lib/minke-bench-docker", "--exec-root", self.run, "--pidfile", f"{self.run}/docker.pid",
                    "--host", f"unix://{self.run}/docker.sock", "--live-restore", "--storage-driver", "overlay2"]
@@ -182,5 +187,5 @@ class Docker(Side):
     def is_own(self, words):
         program, line = os.path.basename(words[0]), " ".join(words)
         if program == "docker-proxy":
-            return f"-container-ip" in line
+            return "-container-ip" in line
         return program in ("dockerd", "containerd", "containerd-shim-runc-v2") and self.run in line
