@@ -63,3 +63,19 @@ def a_running_one_is_removed_by_force_only(machine):
     began = time.monotonic()
     machine.docker("rm", "-f", "one")
     assert time.monotonic() - began < 5
+
+
+@story
+def with_rm_a_restart_is_no_end(machine):
+    machine.run("-d", "--rm", "--name", "one", "--", "sleep 1000")
+    machine.docker("restart", "-t", "0", "one")
+    assert machine.see("one", "{{.State.Running}}") == "true"
+    machine.docker("stop", "-t", "0", "one")
+    until("its removal", lambda: machine.docker("ps", "-aq").out == "")
+
+
+@story
+def a_policy_and_rm_exclude_each_other_later_too(machine):
+    machine.run("-d", "--rm", "--name", "one", "--", "sleep 1000")
+    refused = machine.docker("update", "--restart", "always", "one", fails=True)
+    assert "Restart policy cannot be updated because AutoRemove is enabled" in refused.err, refused

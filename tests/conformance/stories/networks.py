@@ -124,3 +124,26 @@ def a_network_in_use_is_kept(machine):
     assert "has active endpoints" in refused.err, refused
     machine.docker("rm", "-f", "one")
     machine.docker("network", "rm", "mine")
+
+
+@story
+def a_link_follows_who_is_renamed(machine):
+    machine.run("-d", "--name", "db", "--", "sleep 1000")
+    machine.run("-d", "--name", "app", "--link", "db:store", "--", "sleep 1000")
+    assert machine.docker("ps", "--no-trunc", "--filter", "name=^/db$", "--format", "{{.Names}}").out == "db,app/store\n"
+    machine.docker("rename", "db", "old")
+    machine.docker("rename", "app", "web")
+    assert machine.see("web", "{{.HostConfig.Links}}") == "[/old:/web/store]"
+    assert machine.see("web/store", "{{.Name}}") == "/old"
+
+
+@story
+def an_interface_is_called_as_asked(machine):
+    machine.docker("network", "create", "one")
+    machine.docker("network", "create", "two")
+    option = "driver-opt=com.docker.network.endpoint.ifname=eth1"
+    machine.run("-d", "--name", "here", "--network", f"name=one,{option}", "--network", "two", "--", "sleep 1000")
+    names = machine.docker("exec", "here", "ls", "/sys/class/net").out.split()
+    assert {"eth0", "eth1", "lo"} <= set(names), names
+    refused = machine.docker("network", "connect", "--driver-opt", "com.docker.network.endpoint.ifname=eth0", "bridge", "here", fails=True)
+    assert "file exists" in refused.err, refused

@@ -1,5 +1,7 @@
 """What outlives a container, and what comes from the host."""
 
+import subprocess
+
 from house import IMAGE, story
 
 
@@ -53,3 +55,28 @@ def tmpfs_and_read_only_roots(machine):
     machine.run("--rm", "--read-only", "--tmpfs", "/t:size=1m", "--", "echo x > /t/f && ! touch /f && ! dd if=/dev/zero of=/t/g bs=1M count=2")
     machine.run("--name", "source", "-v", "shared:/s", "--", "echo x > /s/f")
     assert machine.run("--rm", "--volumes-from", "source:ro", "--", "cat /s/f; touch /s/g || echo kept").out == "x\nkept\n"
+
+
+@story
+def a_part_of_a_volume_is_mounted_and_nothing_outside(machine):
+    machine.run("--rm", "-v", "data:/d", "--", "mkdir -p /d/part /d/etc; echo kept > /d/part/f; ln -s / /d/out")
+    mount = "type=volume,src=data,dst=/p,volume-subpath="
+    assert machine.run("--rm", "--mount", mount + "part", "--", "cat /p/f").out == "kept\n"
+    assert "cannot access path" in machine.run("--rm", "--mount", mount + "none", "--", "true", fails=True).err
+    assert "escapes the base directory" in machine.run("--rm", "--mount", mount + "out", "--", "true", fails=True).err
+    machine.run("--rm", "--mount", "type=volume,src=data,dst=/etc,volume-subpath=etc", "--", "test -e /etc/group")
+    machine.run("--rm", "-v", "data:/d", "--", "test -e /d/etc/group")
+
+
+@story
+def a_shared_mount_travels_to_the_host(machine):
+    shared = machine.scratch / "shared"
+    (shared / "a").mkdir(parents=True)
+    for words in (["--bind", shared, shared], ["--make-private", shared], ["--make-shared", shared]):
+        subprocess.run(["mount", *words], check=True)
+    try:
+        machine.run("--rm", "--privileged", "-v", f"{shared}:/s:shared", "--", "mount --bind /s/a /s/a")
+        assert f" {shared}/a " in open("/proc/self/mountinfo").read()
+        subprocess.run(["umount", shared / "a"], check=True)
+    finally:
+        subprocess.run(["umount", shared], check=True)
