@@ -169,9 +169,8 @@ impl Containers {
             return Err(Error::Invalid("No exec command specified".into()));
         }
         may_exec(&cell)?;
-        DetachKeys::parse(&spec.detach_keys).map_err(|_| {
-            Error::Internal(format!("Invalid escape keys ({}) provided", spec.detach_keys))
-        })?;
+        DetachKeys::parse(&spec.detach_keys)
+            .map_err(|_| Error::Internal(format!("Invalid escape keys ({}) provided", spec.detach_keys)))?;
         if spec.user.bytes().any(|b| !b.is_ascii_digit() && b != b':') {
             let user = spec.user.clone();
             self.with_root(&cell, move |root| {

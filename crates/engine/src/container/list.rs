@@ -244,10 +244,7 @@ fn ports(filter: &str, values: &BTreeSet<String>) -> Result<Vec<(u16, u16, Port)
         let first: u16 = first.parse().ok()?;
         Some((first, last.parse().ok()?, Port { number: first, protocol: protocol.parse().ok()? }))
     };
-    values
-        .iter()
-        .map(|v| parse(v).ok_or_else(|| wrong(v)))
-        .collect()
+    values.iter().map(|v| parse(v).ok_or_else(|| wrong(v))).collect()
 }
 
 fn publishes(record: &Container, wanted: &[(u16, u16, Port)]) -> bool {
