@@ -1,7 +1,7 @@
 //! From a Dockerfile to an image.
 //!
-//! Two halves. The language is pure: bytes become instructions (`dockerfile/`), instructions and options become a
-//! graph of steps (`plan.rs`), with BuildKit's sentences when they cannot. The rest carries such a graph out.
+//! The language, and pure: bytes become instructions (`dockerfile/`), instructions and options become a graph of
+//! steps (`plan.rs`), with BuildKit's sentences when they cannot. What carries a graph out is not written yet.
 //! Start at `dockerfile/mod.rs`, then `plan.rs`.
 //!
 //! Never: knows a registry's or a client's protocol, keeps a record of a container, or lets a secret into a step.
