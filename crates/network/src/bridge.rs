@@ -185,6 +185,10 @@ pub(crate) fn ensure(socket: &mut Socket, network: &Network, options: &Options) 
         let change = LinkChange { up: Some(true), ..LinkChange::default() };
         netlink::set_link(socket, link.index, &change).tried(|| format!("switch bridge {name} on"))?;
     }
+    if !new && ipv6 {
+        // It may be left from a daemon without IPv6.
+        sysctl::try_set(&format!("ipv6/conf/{name}/disable_ipv6"), "0");
+    }
     // Answers to 127.0.0.1 come back by the bridge; see `firewall/rules.rs` on what guards it.
     sysctl::try_set(&format!("ipv4/conf/{name}/route_localnet"), "1");
     set_addresses(socket, network, options, link.index)?;
