@@ -31,7 +31,9 @@ pub(super) fn read(path: &Path, may_miss: bool, given: &mut Given) -> Result<(),
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && may_miss => return Ok(()),
-        Err(e) => return Err(format!("unable to configure the Docker daemon with file {}: {e}", path.display())),
+        Err(e) => {
+            return Err(format!("unable to configure the Docker daemon with file {}: {e}", path.display()));
+        }
     };
     // dockerd reads JSON from files of any name.
     let json = path.extension().is_none_or(|e| e != "toml")
@@ -110,7 +112,8 @@ fn texts(flag: &str, value: &Value) -> Result<Vec<String>, String> {
             Ok(nested?.concat())
         }
         Value::Object(drivers) if flag == "default-network-opt" => {
-            let options = |entry: &Value| entry.as_object().cloned().ok_or("options of networks must be a map");
+            let options =
+                |entry: &Value| entry.as_object().cloned().ok_or("options of networks must be a map");
             let mut all = Vec::new();
             for (driver, entry) in drivers {
                 for (name, value) in options(entry)? {
