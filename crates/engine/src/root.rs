@@ -32,7 +32,7 @@ pub(crate) fn lock(root: &Path) -> Result<OwnedFd> {
 pub(crate) fn machine_id(root: &Path) -> Result<String> {
     let path = root.join("engine-id");
     if let Ok(text) = std::fs::read_to_string(&path)
-        && text.trim().len() == 36
+        && !text.trim().is_empty()
     {
         return Ok(text.trim().to_owned());
     }

@@ -107,9 +107,12 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
     // dockerd makes no bridge but its own: one that is named must be there.
     if let (Persona::Dockerd, Some(name)) = (persona, f.bridge.as_deref())
         && !matches!(name, "" | "none" | "docker0")
-        && !Path::new("/sys/class/net").join(name).exists()
+        // Of this network namespace, which /sys may not be.
+        && !Path::new("/proc/sys/net/ipv4/conf").join(name).exists()
     {
-        return Err(format!("failed to start daemon: bridge device with non default name {name} must be created manually"));
+        return Err(format!(
+            "failed to start daemon: bridge device with non default name {name} must be created manually"
+        ));
     }
     let live_restore = f.live_restore.unwrap_or(persona == Persona::Minke);
     let engine = EngineConfig {
