@@ -39,8 +39,7 @@ pub(crate) fn machine_id(root: &Path) -> Result<String> {
     let hex = ContainerId::random();
     let h = hex.as_str();
     let id = format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..32]);
-    std::fs::write(&path, &id)
-        .map_err(Error::io(format!("cannot write {}", path.display())))?;
+    std::fs::write(&path, &id).map_err(Error::io(format!("cannot write {}", path.display())))?;
     Ok(id)
 }
 

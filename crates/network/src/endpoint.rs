@@ -69,7 +69,11 @@ impl EndpointPlan {
             let plain = |w: &&str| {
                 !w.is_empty() && w.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
             };
-            if *first != "net" || !interface.eq_ignore_ascii_case("IFNAME") || rest.len() != 1 || !words.iter().all(plain) {
+            if *first != "net"
+                || !interface.eq_ignore_ascii_case("IFNAME")
+                || rest.len() != 1
+                || !words.iter().all(plain)
+            {
                 return Err(bad("it must be net.X.Y.IFNAME.Z"));
             }
             sysctls.push((format!("{family}/{group}/IFNAME/{}", rest[0]), value.to_owned()));

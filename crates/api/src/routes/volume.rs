@@ -22,7 +22,8 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
     let volumes = routes.engine.volumes.clone();
     match ask.endpoint {
         E::VolumeList => {
-            let found = volumes.list(&ask.filters().map_err(|e| e.context("error reading volume filters"))?)?;
+            let found =
+                volumes.list(&ask.filters().map_err(|e| e.context("error reading volume filters"))?)?;
             ok(&List { volumes: found.iter().map(show).collect(), warnings: None })
         }
         E::VolumeInspect if ask.name.is_empty() => {

@@ -548,7 +548,8 @@ mod tests {
         std::fs::create_dir_all(base.join("sub")).unwrap();
         std::os::unix::fs::symlink("/", base.join("out")).unwrap();
         std::os::unix::fs::symlink("sub", base.join("in")).unwrap();
-        let said = |subpath: &str| check_subpath(&base, subpath).err().map(|e| e.to_string()).unwrap_or_default();
+        let said =
+            |subpath: &str| check_subpath(&base, subpath).err().map(|e| e.to_string()).unwrap_or_default();
         assert_eq!((said(""), said("sub"), said("in")), (String::new(), String::new(), String::new()));
         assert!(said("none").starts_with("cannot access path "), "{}", said("none"));
         assert!(said("out").starts_with("path concatenation escapes the base directory"), "{}", said("out"));

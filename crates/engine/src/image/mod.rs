@@ -17,8 +17,8 @@ use crate::{
 use minke_image::{
     Image, ImageError, Images as Store, Loaded, Progress, ProgressEvent, Reference,
     pull::{PullRequest, Pulled},
-    reference::is_identifier,
     push::{PushRequest, Pushed},
+    reference::is_identifier,
     registry::{LoginStatus, Looked, RegistryAuth, RegistryConfig, login, lookup},
 };
 use minke_model::{

@@ -237,8 +237,7 @@ impl Networks {
 
     /// The daemon's end. With `keep` containers run on, and their networks stay.
     pub(crate) async fn close(&self, keep: bool) -> Result<()> {
-        let mut networks: Vec<Network> =
-            self.state().networks.values().map(|n| n.as_ref().clone()).collect();
+        let mut networks: Vec<Network> = self.state().networks.values().map(|n| n.as_ref().clone()).collect();
         if self.inner.config.keep_bridges {
             networks.clear();
         }
