@@ -100,11 +100,25 @@ async fn carry(
     socket: &mut Socket,
     attachment: Attachment,
     takes_input: bool,
-    framer: Framer,
+    mut framer: Framer,
 ) -> io::Result<End> {
-    let ended = attachment.ended.clone();
-    let end = carry_bytes(socket, attachment, takes_input, framer).await?;
-    if let (End::Process, Some(mut ended)) = (&end, ended) {
+    let detach = attachment
+        .detach
+        .filter(|_| takes_input)
+        .map(|mut keys| Box::new(move |typed: &[u8]| keys.feed(typed)) as Keys);
+    let mut stream = attachment.stream;
+    let replay = framer.pass(std::mem::take(&mut stream.replay));
+    socket.write_all(&replay).await?;
+    socket.flush().await?;
+    let mut early = Early::default();
+    let opened = tokio::select! {
+        opened = stream.open() => opened,
+        () = early.read(socket) => return Ok(End::Client),
+    };
+    let Some(process) = opened else { return Ok(End::Process) };
+    let end = pump(socket, Pump::new(process, takes_input, detach, early, framer)).await?;
+    if end == End::Process {
+        let mut ended = attachment.ended;
         // An error is the follower's end: then the exit is known as well as it ever will be.
         tokio::select! {
             _ = ended.wait_for(|known| *known) => {}
@@ -124,29 +138,6 @@ async fn left(socket: &mut Socket) {
             Ok(_) => {}
         }
     }
-}
-
-async fn carry_bytes(
-    socket: &mut Socket,
-    attachment: Attachment,
-    takes_input: bool,
-    mut framer: Framer,
-) -> io::Result<End> {
-    let detach = attachment
-        .detach
-        .filter(|_| takes_input)
-        .map(|mut keys| Box::new(move |typed: &[u8]| keys.feed(typed)) as Keys);
-    let mut stream = attachment.stream;
-    let replay = framer.pass(std::mem::take(&mut stream.replay));
-    socket.write_all(&replay).await?;
-    socket.flush().await?;
-    let mut early = Early::default();
-    let opened = tokio::select! {
-        opened = stream.open() => opened,
-        () = early.read(socket) => return Ok(End::Client),
-    };
-    let Some(process) = opened else { return Ok(End::Process) };
-    pump(socket, Pump::new(process, takes_input, detach, early, framer)).await
 }
 
 /// Both directions, until one side's end.

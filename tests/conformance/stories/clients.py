@@ -134,3 +134,13 @@ def refusals_are_docker_s_words(machine):
         assert told(machine, method, path, body, status)["message"] == message, path
     status, _, _ = machine.daemon.ask("POST", "/containers/two/stop?signal=FOO")
     assert status == 304, status
+
+
+@story
+def the_code_is_known_when_the_stream_ends(machine):
+    for _ in range(5):
+        machine.run("-d", "--name", "one", "--", "sleep 0.3; echo bye; exit 3")
+        status, _, said = machine.daemon.ask("POST", "/containers/one/attach?stream=1&stdout=1")
+        assert (status, said) == (200, frame(1, b"bye\n")), (status, said)
+        assert machine.see("one", "{{.State.Status}} {{.State.ExitCode}}") == "exited 3"
+        machine.docker("rm", "one")

@@ -41,8 +41,7 @@ pub struct Attachment {
     /// Where the bytes are.
     pub stream: AttachStream,
     /// Turns true once the process' exit is known: a client that sees its stream end may ask for the code at once.
-    /// `None` where nobody asks so.
-    pub ended: Option<watch::Receiver<bool>>,
+    pub ended: watch::Receiver<bool>,
 }
 
 /// The bytes of an attachment.
@@ -127,6 +126,7 @@ impl Containers {
     pub async fn attach(&self, name: &str, options: AttachOptions) -> Result<Attachment> {
         let detach = DetachKeys::parse(&options.detach_keys)?;
         let cell = self.find(name)?;
+        let exits = cell.progress.borrow().exits;
         let record = cell.record();
         match record.status.state {
             ContainerState::Paused => {
@@ -160,7 +160,8 @@ impl Containers {
             AttachStream::ended(replay)
         };
         self.tell(&record, "attach", &[]);
-        Ok(Attachment { tty, detach: tty.then_some(detach), stream, ended: None })
+        let ended = cell.once(move |p| p.removed || p.exits > exits);
+        Ok(Attachment { tty, detach: tty.then_some(detach), stream, ended })
     }
 
     /// A client has typed its detach keys.

@@ -250,7 +250,7 @@ impl Containers {
             tty,
             detach,
             stream: AttachStream::live(Vec::new(), stream),
-            ended: Some(ended),
+            ended,
         }))
     }
 

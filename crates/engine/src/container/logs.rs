@@ -84,21 +84,7 @@ impl Containers {
 
 /// True once it does not run: then what is written is all.
 fn ended(cell: &Cell) -> watch::Receiver<bool> {
-    let mut progress = cell.progress.subscribe();
-    let runs = |p: &super::Progress| {
-        !p.removed && (p.state.is_up() || p.state == minke_model::ContainerState::Restarting)
-    };
-    let (sender, receiver) = watch::channel(!runs(&progress.borrow()));
-    tokio::spawn(async move {
-        tokio::select! {
-            // An error is the cell's end.
-            _ = progress.wait_for(|p| !runs(p)) => {}
-            () = sender.closed() => return,
-        }
-        // The follower may have left.
-        let _ = sender.send(true);
-    });
-    receiver
+    cell.once(|p| p.removed || !(p.state.is_up() || p.state == minke_model::ContainerState::Restarting))
 }
 
 /// What each line carries, as `labels`, `labels-regex`, `env`, `env-regex` and `tag` of the log options ask.

@@ -151,6 +151,25 @@ impl Cell {
         }
     }
 
+    /// Turns true once it is as far as asked, or gone.
+    pub(crate) fn once(
+        &self,
+        reached: impl Fn(&Progress) -> bool + Send + Sync + 'static,
+    ) -> watch::Receiver<bool> {
+        let mut progress = self.progress.subscribe();
+        let (sender, receiver) = watch::channel(reached(&progress.borrow()));
+        tokio::spawn(async move {
+            tokio::select! {
+                // An error is the cell's end.
+                _ = progress.wait_for(reached) => {}
+                () = sender.closed() => return,
+            }
+            // The follower may have left.
+            let _ = sender.send(true);
+        });
+        receiver
+    }
+
     /// The record as now.
     pub(crate) fn record(&self) -> Arc<Container> {
         self.record.read().unwrap_or_else(|e| e.into_inner()).clone()
