@@ -52,24 +52,28 @@ impl Containers {
         }
     }
 
-    /// Kills what runs, so that it can be removed.
+    /// Kills what runs, so that it can be removed; again when a restart that was under way came between.
     async fn end_for_removal(&self, cell: &Arc<Cell>) -> Result<()> {
-        cell.no_restart.store(true, Ordering::SeqCst);
-        cell.cancel_restart.notify_one();
         let mut progress = cell.progress.subscribe();
-        if let Some(process) = cell.process() {
-            if cell.state() == ContainerState::Paused {
-                process.resume().await?;
+        loop {
+            let now = progress.borrow_and_update().clone();
+            if now.removed || !now.state.is_up() && now.state != ContainerState::Restarting {
+                return Ok(());
             }
-            let record = cell.record();
-            self.tell(&record, "kill", &[("signal", "9".into())]);
-            process.kill().await?;
+            cell.no_restart.store(true, Ordering::SeqCst);
+            cell.cancel_restart.notify_one();
+            if let Some(process) = cell.process() {
+                if now.state == ContainerState::Paused {
+                    process.resume().await?;
+                }
+                self.tell(&cell.record(), "kill", &[("signal", "9".into())]);
+                process.kill().await?;
+            }
+            // An error is the cell's end.
+            if progress.changed().await.is_err() {
+                return Ok(());
+            }
         }
-        // An error is the cell's end.
-        let _ = progress
-            .wait_for(|p| p.removed || !p.state.is_up() && p.state != ContainerState::Restarting)
-            .await;
-        Ok(())
     }
 
     async fn take_apart(&self, cell: &Arc<Cell>, options: &RemoveOptions) -> Result<()> {
