@@ -1,7 +1,7 @@
 //! What goes wrong in a build: typed, with data and, for a Dockerfile, with the place.
 
 use crate::dockerfile::fault::Fault;
-use minke_model::Kind;
+use minke_model::{Kind, id::Digest};
 use std::{fmt, sync::Arc};
 
 /// A result of this room.
@@ -13,6 +13,66 @@ pub enum BuildError {
     /// The Dockerfile is wrong.
     #[error(transparent)]
     Dockerfile(#[from] Box<DockerfileError>),
+    /// A step failed.
+    #[error(transparent)]
+    Step(#[from] Box<StepError>),
+    /// A process ended with another code than 0. BuildKit's sentence.
+    #[error("process \"{command}\" did not complete successfully: {}", exit_text(*.code))]
+    Exit {
+        /// Its arguments, joined by blanks.
+        command: String,
+        /// Its exit code; `None` if memory ran out.
+        code: Option<i32>,
+    },
+    /// Something else went wrong; the sentence tells what was tried, on what.
+    #[error("{message}")]
+    Other {
+        /// For programs.
+        kind: Kind,
+        /// For people.
+        message: String,
+    },
+    /// The image room refused.
+    #[error(transparent)]
+    Image(#[from] minke_image::ImageError),
+    /// The kernel refused.
+    #[error("cannot {what}: {source}")]
+    Io {
+        /// What was tried, on what.
+        what: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// A step that another build runs too failed there.
+    #[error(transparent)]
+    Shared(Arc<BuildError>),
+    /// The client went away, or another step failed.
+    #[error("context canceled")]
+    Cancelled,
+}
+
+/// What BuildKit says of an exit code.
+fn exit_text(code: Option<i32>) -> String {
+    match code {
+        Some(code) => format!("exit code: {code}"),
+        None => "cannot allocate memory".into(),
+    }
+}
+
+/// A step that failed: which, where it stands, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct StepError {
+    /// The step.
+    pub vertex: Digest,
+    /// As progress shows it.
+    pub name: String,
+    /// Its Dockerfile.
+    pub source_file: Source,
+    /// Its instruction.
+    pub lines: Lines,
+    /// Why. BuildKit's clients put `failed to solve: ` before it.
+    pub cause: BuildError,
 }
 
 impl BuildError {
@@ -20,7 +80,69 @@ impl BuildError {
     pub fn kind(&self) -> Kind {
         match self {
             BuildError::Dockerfile(error) => error.kind(),
+            BuildError::Step(error) => error.cause.kind(),
+            BuildError::Shared(error) => error.kind(),
+            BuildError::Exit { .. } => Kind::Internal,
+            BuildError::Other { kind, .. } => *kind,
+            BuildError::Image(error) => error.kind(),
+            BuildError::Io { .. } => Kind::Internal,
+            BuildError::Cancelled => Kind::Cancelled,
         }
+    }
+
+    /// The step that failed.
+    pub fn vertex(&self) -> Option<&Digest> {
+        match self {
+            BuildError::Step(error) => Some(&error.vertex),
+            BuildError::Shared(error) => error.vertex(),
+            _ => None,
+        }
+    }
+
+    /// The lines of a Dockerfile that it is about.
+    pub fn place(&self) -> Option<(&Source, Lines)> {
+        match self {
+            BuildError::Dockerfile(error) => Some((&error.source, error.lines)),
+            BuildError::Step(error) => Some((&error.source_file, error.lines)),
+            BuildError::Shared(error) => error.place(),
+            _ => None,
+        }
+    }
+
+    /// The exit code of the process that failed.
+    pub fn exit_code(&self) -> Option<i32> {
+        match self {
+            BuildError::Exit { code, .. } => *code,
+            BuildError::Step(error) => error.cause.exit_code(),
+            BuildError::Shared(error) => error.exit_code(),
+            _ => None,
+        }
+    }
+
+    /// With a sentence of a kind.
+    pub fn other(kind: Kind, message: impl Into<String>) -> Self {
+        BuildError::Other { kind, message: message.into() }
+    }
+
+    /// The request is wrong.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::other(Kind::Invalid, message)
+    }
+
+    /// What the request needs is not there.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::other(Kind::NotFound, message)
+    }
+
+    /// Not done here, and why.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::other(Kind::NotImplemented, message)
+    }
+
+    /// Wraps what the kernel said with what was tried: `cannot {what}`.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BuildError {
+        let what = what.into();
+        move |source| BuildError::Io { what, source }
     }
 }
 

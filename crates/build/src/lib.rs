@@ -15,10 +15,13 @@ pub mod dockerfile;
 pub mod error;
 pub mod git;
 pub mod glob;
-mod go;
 pub mod ignore;
 pub mod plan;
 
+use minke_model::go;
+
 pub use dockerfile::Dockerfile;
 pub use error::{BuildError, DockerfileError, Lines, Result};
+pub use host::{Client, Progress};
 pub use plan::{Plan, PlanOptions, Planner};
+pub use request::{BuildRequest, Built};
