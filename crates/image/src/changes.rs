@@ -4,7 +4,7 @@
 //! of `ENV`, and a backslash before a line's end.
 
 use crate::{ImageError, Result};
-use minke_model::{health::HealthSpec, image::ImageDefaults};
+use minke_model::{go, health::HealthSpec, image::ImageDefaults};
 
 /// The defaults after the instructions, one or more lines each.
 pub fn apply(mut defaults: ImageDefaults, instructions: &[String]) -> Result<ImageDefaults> {
@@ -69,7 +69,7 @@ pub fn apply(mut defaults: ImageDefaults, instructions: &[String]) -> Result<Ima
                 }
             }
             "HEALTHCHECK" => defaults.healthcheck = Some(healthcheck(rest)?),
-            _ => return Err(bad(format!("{} is not a valid change command", name.to_ascii_lowercase()))),
+            _ => return Err(bad(format!("{name} is not a valid change command"))),
         }
     }
     Ok(defaults)
@@ -288,10 +288,10 @@ fn healthcheck(text: &str) -> Result<HealthSpec> {
             option.split_once('=').ok_or_else(|| bad(format!("Missing a value on flag: {option}")))?;
         let wrong = || bad(format!("invalid value {value:?} for flag {name}"));
         match name {
-            "interval" => spec.interval = duration(value).ok_or_else(wrong)?,
-            "timeout" => spec.timeout = duration(value).ok_or_else(wrong)?,
-            "start-period" => spec.start_period = duration(value).ok_or_else(wrong)?,
-            "start-interval" => spec.start_interval = duration(value).ok_or_else(wrong)?,
+            "interval" => spec.interval = go::parse_duration(value).map_err(|_| wrong())?,
+            "timeout" => spec.timeout = go::parse_duration(value).map_err(|_| wrong())?,
+            "start-period" => spec.start_period = go::parse_duration(value).map_err(|_| wrong())?,
+            "start-interval" => spec.start_interval = go::parse_duration(value).map_err(|_| wrong())?,
             "retries" => spec.retries = value.parse().map_err(|_| wrong())?,
             _ => return Err(bad(format!("unknown flag: {name}"))),
         }
@@ -309,33 +309,6 @@ fn healthcheck(text: &str) -> Result<HealthSpec> {
         other => return Err(bad(format!("Unknown type {other:?} in HEALTHCHECK (try CMD)"))),
     };
     Ok(spec)
-}
-
-/// Go's duration text, `1m30s`, in nanoseconds.
-fn duration(text: &str) -> Option<i64> {
-    if text == "0" {
-        return Some(0);
-    }
-    let mut total = 0f64;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        total += number
-            * match &rest[..unit] {
-                "ns" => 1.0,
-                "us" | "µs" => 1e3,
-                "ms" => 1e6,
-                "s" => 1e9,
-                "m" => 60e9,
-                "h" => 3600e9,
-                _ => return None,
-            };
-        rest = &rest[unit..];
-    }
-    (!text.is_empty() && total < i64::MAX as f64).then_some(total as i64)
 }
 
 #[cfg(test)]

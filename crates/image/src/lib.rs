@@ -36,10 +36,13 @@ mod state;
 mod tarball;
 #[cfg(test)]
 mod testing;
+mod transfer;
 mod trash;
 pub mod tree;
 mod unpack;
+mod whereabouts;
 mod whiteout;
+pub mod work;
 
 pub use archive::Loaded;
 pub use commit::CommitRequest;
@@ -52,3 +55,4 @@ pub use progress::{Progress, ProgressEvent, Quiet};
 pub use pull::{PullRequest, Pulled};
 pub use reference::Reference;
 pub use snapshot::{Change, ChangeKind, Rootfs};
+pub use work::{Chain, Work};

@@ -9,7 +9,7 @@
 mod layers;
 
 use crate::{
-    Images, Progress, ProgressEvent, Reference, Result,
+    Images, Progress, Reference, Result,
     error::ImageError,
     gc,
     ingest::Registration,
@@ -20,17 +20,16 @@ use crate::{
         blob::BlobReader,
         client::Repository,
         error::{ApiError, Code},
+        route::{Purpose, Route},
     },
+    transfer::{self, blocking},
 };
 use bytes::Bytes;
 use minke_model::{ImageId, id::Digest, image::Platform};
 use sha2::{Digest as _, Sha256};
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
 pub(crate) use layers::Transfers;
@@ -43,6 +42,9 @@ const MAX_DEPTH: usize = 4;
 
 /// Manifests of one pull that are looked at before it is given up.
 const MAX_MANIFESTS: usize = 64;
+
+/// A step of a pull.
+const VERIFYING: &str = "verifying a manifest";
 
 /// What is to be pulled.
 #[derive(Clone, Debug)]
@@ -83,39 +85,27 @@ impl Images {
             return Err(RegistryError::Reserved("scratch".into()).into());
         }
         let wanted = if request.all_tags { name.clone() } else { request.reference.clone().or_latest() };
-        let mut with_tls = BTreeSet::new();
-        let mut last: ImageError =
-            RegistryError::Settings(format!("no endpoints found for {}", wanted.familiar())).into();
-        for endpoint in registries.endpoints(name.domain(), true).await {
-            // Who has shown that it speaks TLS is not asked without.
-            if endpoint.scheme == "http" && with_tls.contains(&endpoint.host) {
-                continue;
-            }
-            let (host, mirror, tls) = (endpoint.host.clone(), endpoint.mirror, endpoint.scheme == "https");
-            let opened =
-                Repository::open(registries, endpoint, name.path(), request.auth.as_ref(), "pull").await;
-            let (error, reached) = match opened {
+        let mut route = Route::new(registries, &name, request.auth.as_ref(), Purpose::Pull).await;
+        let mut last: ImageError = route.nowhere().into();
+        while let Some(opened) = route.next().await {
+            let (error, mirror) = match opened {
                 Ok(repository) => {
+                    let mirror = repository.endpoint().mirror;
                     let sweep = Arc::new(Sweep::new(self));
                     let (progress, request) = (&*progress, &request);
                     let pull = Pull { images: self, registries, repository, progress, request, sweep };
                     match pull.run(&wanted).await {
                         Ok(pulled) => return Ok(pulled),
-                        Err(e) => (e, true),
+                        Err(e) => (e, mirror),
                     }
                 }
-                Err(e) => {
-                    let reached = e.reached();
-                    (e.into(), reached)
-                }
+                // Another endpoint may be reached.
+                Err(e) => (e.into(), true),
             };
             if !may_be_elsewhere(&error, mirror) {
                 return Err(translate(error, &wanted));
             }
-            if tls && reached {
-                with_tls.insert(host.clone());
-            }
-            tracing::info!(host, %error, "pull failed, trying the next endpoint");
+            tracing::info!(%error, "pull failed, trying the next endpoint");
             last = error;
         }
         Err(translate(last, &wanted))
@@ -124,18 +114,19 @@ impl Images {
 
 /// Whether another endpoint may do better. What a registry itself refuses is refused; a mirror may just not know.
 fn may_be_elsewhere(error: &ImageError, mirror: bool) -> bool {
-    match error {
-        ImageError::Registry(RegistryError::Api(_) | RegistryError::Config(_)) => mirror,
-        ImageError::Registry(RegistryError::MediaType(_) | RegistryError::Register(_)) => false,
-        ImageError::Registry(_) => true,
-        // This machine's own trouble: a full disk.
-        _ => false,
+    // What is not a registry's is this machine's own trouble: a full disk.
+    let ImageError::Registry(error) = error else { return false };
+    match error.bare() {
+        RegistryError::Api(_) | RegistryError::Config(_) => mirror,
+        RegistryError::MediaType(_) | RegistryError::Register(_) => false,
+        _ => true,
     }
 }
 
 /// The registry's refusal as one of this pull.
 fn translate(error: ImageError, wanted: &Reference) -> ImageError {
-    let ImageError::Registry(RegistryError::Api(errors)) = &error else { return error };
+    let ImageError::Registry(registrys) = &error else { return error };
+    let RegistryError::Api(errors) = registrys.bare() else { return error };
     // An error that is a bare code goes through as it is, as in dockerd.
     let Some(cause) = errors.first().filter(|e| !e.message.is_empty()).cloned() else { return error };
     let name = wanted.familiar_name();
@@ -247,7 +238,7 @@ impl Pull<'_> {
             Some(_) => name.full(),
             None => name.tag().unwrap_or_default().to_owned(),
         };
-        self.say(Some(shown), format!("Pulling from {}", name.path()));
+        self.say(Some(&shown), format!("Pulling from {}", name.path()));
         let found = match manifest {
             Manifest::Image(manifest) => Found { manifest, raw: top.raw, by_index: false },
             Manifest::Index(entries) => {
@@ -262,7 +253,7 @@ impl Pull<'_> {
         let config = self.config(&found.manifest).await?;
         let outline = ConfigOutline::parse(&config)?;
         if found.manifest.layers.len() != outline.diff_ids.len() {
-            return Err(RegistryError::LayersMismatch.into());
+            return Err(self.at(RegistryError::LayersMismatch, "comparing manifest and configuration"));
         }
         let id = found.manifest.config.digest.clone();
         let warning = self.mismatch(&outline.platform, name).filter(|_| !found.by_index);
@@ -300,8 +291,8 @@ impl Pull<'_> {
             (None, None) => {
                 let document = self.repository.manifest(&asked).await?;
                 let digest = digest_of(&document.raw);
-                if document.digest.as_ref().is_some_and(|said| *said != digest) {
-                    return Err(RegistryError::ManifestDigest(document.digest.unwrap_or(digest)).into());
+                if let Some(said) = document.digest.filter(|said| *said != digest) {
+                    return Err(self.at(RegistryError::ManifestDigest(said), VERIFYING));
                 }
                 Ok((digest, Verified { raw: document.raw, content_type: document.content_type }))
             }
@@ -315,7 +306,7 @@ impl Pull<'_> {
         }
         let document = self.repository.manifest(digest.as_str()).await?;
         if digest_of(&document.raw) != *digest {
-            return Err(RegistryError::ManifestDigest(digest.clone()).into());
+            return Err(self.at(RegistryError::ManifestDigest(digest.clone()), VERIFYING));
         }
         Ok(Verified { raw: document.raw, content_type: document.content_type })
     }
@@ -358,7 +349,8 @@ impl Pull<'_> {
         if let Some(raw) = self.kept(&manifest.config.digest).await? {
             return Ok(raw);
         }
-        self.fetch_config(manifest).await.map_err(|e| RegistryError::Config(Box::new(e)).into())
+        let fetched = self.fetch_config(manifest).await;
+        fetched.map_err(|e| self.at(RegistryError::Config(Box::new(e)), "fetching the image's configuration"))
     }
 
     async fn fetch_config(&self, manifest: &ImageManifest) -> std::result::Result<Bytes, RegistryError> {
@@ -401,8 +393,13 @@ impl Pull<'_> {
         })
     }
 
-    fn say(&self, id: Option<String>, status: String) {
-        self.progress.report(ProgressEvent { id, status, ..ProgressEvent::default() });
+    fn say(&self, id: Option<&str>, status: String) {
+        transfer::say(self.progress, id, status);
+    }
+
+    /// What happened, with the registry and the step that it happened in.
+    fn at(&self, cause: RegistryError, step: impl Into<String>) -> ImageError {
+        self.repository.at(step)(cause).into()
     }
 }
 
@@ -414,18 +411,6 @@ struct Verified {
 
 fn digest_of(raw: &[u8]) -> Digest {
     Digest::from_sha256(&Sha256::digest(raw))
-}
-
-/// Runs what waits for the disk on a thread that may.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
-        Err(e) => Err(ImageError::Stream {
-            what: "finish, the program ends".into(),
-            source: std::io::Error::other(e),
-        }),
-    }
 }
 
 #[cfg(test)]

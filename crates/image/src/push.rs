@@ -13,10 +13,13 @@ use crate::{
     layer::LayerLease,
     manifest::{Descriptor, Manifest},
     registry::{
-        RegistryAuth, RegistryConfig, RegistryError,
+        RegistryAuth, RegistryConfig,
         client::{Body, Repository},
-        upload::Begun,
+        route::{Purpose, Route},
+        upload::{Begun, Mount},
     },
+    transfer::{self, REPORT_EVERY, blocking, retrying},
+    whereabouts::{self, Whereabouts},
 };
 use bytes::Bytes;
 use flate2::{Compression, GzBuilder};
@@ -27,14 +30,13 @@ use minke_model::id::Digest;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
+    collections::HashMap,
     fs::File,
-    io::{self, BufWriter, Read, Write},
-    path::PathBuf,
+    io::{self, BufWriter, Write},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
 
@@ -48,12 +50,6 @@ const AT_ONCE: usize = 5;
 const PIECE: usize = 256 << 10;
 /// Pieces between the disk and the network.
 const QUEUE: usize = 4;
-/// Between two reports about one layer.
-const REPORT_EVERY: Duration = Duration::from_millis(100);
-/// Repositories that are remembered to have a layer.
-const MOST_PLACES: usize = 32;
-/// The file beside a layer that remembers its blob.
-const REMEMBERED: &str = "pushed.json";
 
 /// What is to be pushed.
 #[derive(Clone, Debug)]
@@ -73,15 +69,6 @@ pub struct Pushed {
     pub digest: Digest,
     /// Bytes of the manifest.
     pub size: u64,
-}
-
-/// The blob that a layer makes, and where it was seen.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Remembered {
-    digest: Digest,
-    size: u64,
-    /// `host/path`, the newest last.
-    places: Vec<String>,
 }
 
 /// A layer's blob, ready to be sent.
@@ -110,16 +97,10 @@ impl Images {
     ) -> Result<Vec<Pushed>> {
         let repository = request.reference.repository();
         let names = self.names_to_push(&request.reference)?;
-        let say = |id: Option<String>, status: String| {
-            progress.report(ProgressEvent { id, status, ..Default::default() })
-        };
-        say(None, format!("The push refers to repository [{}]", repository.full()));
-        let mut last: ImageError =
-            RegistryError::Settings(format!("no endpoints found for {}", repository.familiar())).into();
-        for endpoint in registries.endpoints(repository.domain(), false).await {
-            let opened =
-                Repository::open(registries, endpoint, repository.path(), request.auth.as_ref(), "pull,push")
-                    .await;
+        transfer::say(&*progress, None, format!("The push refers to repository [{}]", repository.full()));
+        let mut route = Route::new(registries, &repository, request.auth.as_ref(), Purpose::Push).await;
+        let mut last: ImageError = route.nowhere().into();
+        while let Some(opened) = route.next().await {
             let there = match opened {
                 Ok(there) => there,
                 Err(e) => {
@@ -164,107 +145,90 @@ impl Push<'_> {
         let id = self.images.resolve(&name.full())?;
         let image = self.images.get(&id)?;
         let layers = self.images.0.state().layers_of(&image)?;
-        for layer in layers.iter().rev() {
+        let (images, of) = (self.images.clone(), image.clone());
+        let original = blocking(move || original(&images, &of)).await?;
+        // From the top, as dockerd; one that an image has twice is sent once.
+        let mut wanted: Vec<(&LayerLease, Option<Descriptor>)> = Vec::new();
+        for (n, layer) in layers.iter().enumerate().rev() {
             self.tell(layer, "Preparing", None);
+            if !wanted.iter().any(|(known, _)| known.diff_id() == layer.diff_id()) {
+                wanted.push((layer, original.as_ref().map(|o| o.layers[n].clone())));
+            }
         }
-        for layer in layers.iter().skip(AT_ONCE) {
+        for (layer, _) in wanted.iter().skip(AT_ONCE) {
             self.tell(layer, "Waiting", None);
         }
-        let original = self.original(&image)?;
-        let wanted = |n: usize| original.as_ref().map(|(manifest, _)| manifest[n].clone());
         // Boxed and collected first: with closures in it, callers could not prove that the future is `Send`.
-        let sends: Vec<BoxFuture<'_, Result<Descriptor>>> = layers
-            .iter()
-            .enumerate()
-            .map(|(n, layer)| Box::pin(self.layer(layer, wanted(n))) as BoxFuture<'_, _>)
+        let sends: Vec<BoxFuture<'_, Result<(Digest, Descriptor)>>> = wanted
+            .into_iter()
+            .map(|(layer, wanted)| Box::pin(self.layer(layer, wanted)) as BoxFuture<'_, _>)
             .collect();
-        let descriptors: Vec<Descriptor> = stream::iter(sends).buffered(AT_ONCE).try_collect().await?;
+        let sent: HashMap<Digest, Descriptor> =
+            stream::iter(sends).buffer_unordered(AT_ONCE).try_collect().await?;
         self.config(&image).await?;
         let (media_type, raw) = match original {
-            Some((_, (media_type, raw))) => (media_type, raw),
-            None => (SCHEMA2.to_owned(), schema2(&image, &descriptors)?),
+            Some(original) => (original.media_type, original.raw),
+            None => (SCHEMA2.to_owned(), schema2(&image, layers.iter().filter_map(|l| sent.get(l.diff_id())))?),
         };
         let tag = name.tag().unwrap_or_default().to_owned();
         self.there.put_manifest(&tag, &media_type, &raw).await?;
         let (digest, size) = (config::digest(&raw), raw.len() as u64);
-        self.progress.report(ProgressEvent {
-            status: format!("{tag}: digest: {digest} size: {size}"),
-            ..Default::default()
-        });
-        self.remember_manifest(name, &id, &digest, &raw)?;
+        transfer::say(self.progress, None, format!("{tag}: digest: {digest} size: {size}"));
+        let (images, named) = (self.images.clone(), name.repository().with_digest(digest.clone()));
+        let (kept, of) = (digest.clone(), id.clone());
+        // The image is known by this digest from now on, as after a pull.
+        blocking(move || images.keep_blob(&kept, &raw).and_then(|()| images.tag(&of, &named))).await?;
         Ok(Pushed { tag, digest, size })
     }
 
-    /// The layers' descriptors and the bytes of the manifest that the image came by, if all its blobs are kept.
-    fn original(&self, image: &Image) -> Result<Option<(Vec<Descriptor>, (String, Vec<u8>))>> {
-        let Some(digest) = &image.manifest else { return Ok(None) };
-        let Some(raw) = self.images.read_blob(digest)? else { return Ok(None) };
-        let Ok(Manifest::Image(manifest)) = Manifest::parse(&raw, "", "") else { return Ok(None) };
-        if manifest.layers.len() != image.config.diff_ids.len() {
-            return Ok(None);
-        }
-        for layer in &manifest.layers {
-            if self.images.0.content.open_blob(&layer.digest)?.is_none() {
-                return Ok(None);
-            }
-        }
-        let media_type = media_type_of(&raw);
-        Ok(Some((manifest.layers, (media_type, raw))))
-    }
-
     /// Sees to it that the registry has a layer. `wanted` is the blob that it must be.
-    async fn layer(&self, layer: &LayerLease, wanted: Option<Descriptor>) -> Result<Descriptor> {
-        let place = format!("{}/{}", self.there.endpoint().host, self.there.path());
-        let remembered = remembered(layer);
+    async fn layer(&self, layer: &LayerLease, wanted: Option<Descriptor>) -> Result<(Digest, Descriptor)> {
+        let (host, path) = (&self.there.endpoint().host, self.there.path());
+        let done = |blob: Descriptor| {
+            whereabouts::note(layer, &blob, host, path);
+            Ok((layer.diff_id().clone(), blob))
+        };
+        let seen = Whereabouts::read(layer);
         let known = wanted.clone().or_else(|| {
-            let known = remembered.as_ref()?;
+            let known = seen.as_ref().filter(|known| known.media_type.is_empty() || is_gzip(&known.media_type))?;
             Some(Descriptor { media_type: LAYER.into(), digest: known.digest.clone(), size: known.size })
         });
-        if let Some(known) = &known {
+        let mut begun = Begun::Refused;
+        if let Some(known) = known {
             if self.there.has_blob(&known.digest).await? {
                 self.tell(layer, "Layer already exists", None);
-                remember(layer, known, &place);
-                return Ok(known.clone());
+                return done(known);
             }
-            let host = &self.there.endpoint().host;
-            let neighbour = remembered.iter().flat_map(|r| r.places.iter().rev()).find_map(|p| {
-                p.strip_prefix(host.as_str())?.strip_prefix('/').filter(|path| *path != self.there.path())
-            });
-            if let Some(from) = neighbour
-                && let Begun::Mounted = self.there.begin_upload(Some((&known.digest, from))).await?
-            {
-                self.tell(layer, &format!("Mounted from {from}"), None);
-                remember(layer, known, &place);
-                return Ok(known.clone());
+            let seen = seen.as_ref().filter(|seen| seen.digest == known.digest);
+            if let Some(from) = seen.and_then(|seen| seen.neighbours(host, path).next()) {
+                begun = self.there.mount(Mount { digest: &known.digest, from }).await;
+                if matches!(begun, Begun::Mounted) {
+                    self.tell(layer, &format!("Mounted from {from}"), None);
+                    return done(known);
+                }
             }
         }
         let blob = self.blob(layer, wanted).await?;
-        if let Source::File(file) = &blob.source {
-            self.send(layer, &blob.descriptor, file).await?;
+        match &blob.source {
+            Source::File(file) => self.send(layer, &blob.descriptor, begun, file).await?,
+            Source::There => self.tell(layer, "Layer already exists", None),
         }
-        remember(layer, &blob.descriptor, &place);
-        Ok(blob.descriptor)
+        done(blob.descriptor)
     }
 
     /// A layer's blob: as it is kept, or compressed now.
     async fn blob(&self, layer: &LayerLease, wanted: Option<Descriptor>) -> Result<Blob> {
-        let kept = match wanted {
-            Some(wanted) => Some(wanted),
-            None => layer.0.record.blobs.first().map(|b| Descriptor {
-                media_type: LAYER.into(),
-                digest: b.digest.clone(),
-                size: b.size,
-            }),
-        };
-        if let Some(descriptor) = kept.filter(|d| !d.media_type.contains("zstd"))
+        let kept = wanted.or_else(|| {
+            let kept = layer.0.record.blobs.iter().find(|blob| is_gzip(&blob.media_type))?;
+            Some(Descriptor { media_type: LAYER.into(), digest: kept.digest.clone(), size: kept.size })
+        });
+        if let Some(descriptor) = kept
             && let Some((file, _)) = self.images.0.content.open_blob(&descriptor.digest)?
         {
             return Ok(Blob { descriptor, source: Source::File(Arc::new(file)) });
         }
         let (images, layer) = (self.images.clone(), layer.clone());
-        let made = tokio::task::spawn_blocking(move || compress(&images, &layer)).await;
-        let (file, digest, size) = made
-            .map_err(|e| ImageError::Io { what: "compress a layer".into(), source: io::Error::other(e) })??;
+        let (file, digest, size) = blocking(move || compress(&images, &layer)).await?;
         let descriptor = Descriptor { media_type: LAYER.into(), digest, size };
         // Compressing is always the same: what came out may be there under this name.
         if self.there.has_blob(&descriptor.digest).await? {
@@ -273,14 +237,22 @@ impl Push<'_> {
         Ok(Blob { descriptor, source: Source::File(Arc::new(file)) })
     }
 
-    async fn send(&self, layer: &LayerLease, descriptor: &Descriptor, file: &Arc<File>) -> Result<()> {
-        let Begun::At(at) = self.there.begin_upload(None).await? else { return Ok(()) };
+    async fn send(
+        &self,
+        layer: &LayerLease,
+        descriptor: &Descriptor,
+        begun: Begun,
+        file: &Arc<File>,
+    ) -> Result<()> {
         let sent = Arc::new(AtomicU64::new(0));
         let total = descriptor.size;
-        let body = || file_body(file.clone(), total, sent.clone());
-        let sending = self.there.finish_upload(&at, &descriptor.digest, total, body);
+        let body = || {
+            sent.store(0, Ordering::Relaxed);
+            file_body(file.clone(), total, sent.clone())
+        };
+        let waits = |pause| self.tell(layer, &retrying(pause), None);
+        let sending = self.there.upload(&descriptor.digest, total, begun, body, &waits);
         tokio::pin!(sending);
-        let mut last = Instant::now();
         self.tell(layer, "Pushing", Some((0, total)));
         let mut tick = tokio::time::interval(REPORT_EVERY);
         loop {
@@ -291,10 +263,7 @@ impl Push<'_> {
                     return Ok(());
                 }
                 _ = tick.tick() => {
-                    if last.elapsed() >= REPORT_EVERY {
-                        last = Instant::now();
-                        self.tell(layer, "Pushing", Some((sent.load(Ordering::Relaxed).min(total), total)));
-                    }
+                    self.tell(layer, "Pushing", Some((sent.load(Ordering::Relaxed).min(total), total)));
                 }
             }
         }
@@ -305,22 +274,9 @@ impl Push<'_> {
         if self.there.has_blob(&image.id).await? {
             return Ok(());
         }
-        let Begun::At(at) = self.there.begin_upload(None).await? else { return Ok(()) };
         let raw = Bytes::copy_from_slice(&image.config.raw);
         let body = || http_body_util::Full::new(raw.clone()).map_err(|never| match never {}).boxed_unsync();
-        Ok(self.there.finish_upload(&at, &image.id, raw.len() as u64, body).await?)
-    }
-
-    /// The image is known by this digest from now on, as after a pull.
-    fn remember_manifest(
-        &self,
-        name: &Reference,
-        id: &minke_model::ImageId,
-        digest: &Digest,
-        raw: &[u8],
-    ) -> Result<()> {
-        self.images.keep_blob(digest, raw)?;
-        self.images.tag(id, &name.repository().with_digest(digest.clone()))
+        Ok(self.there.upload(&image.id, raw.len() as u64, Begun::Refused, body, &|_| {}).await?)
     }
 
     fn tell(&self, layer: &LayerLease, status: &str, bytes: Option<(u64, u64)>) {
@@ -331,6 +287,36 @@ impl Push<'_> {
             total: bytes.map(|(_, total)| total),
         });
     }
+}
+
+/// The manifest that an image came by.
+struct Original {
+    /// From the bottom.
+    layers: Vec<Descriptor>,
+    media_type: String,
+    /// Byte for byte.
+    raw: Vec<u8>,
+}
+
+/// The manifest that the image came by, if all its blobs are kept.
+fn original(images: &Images, image: &Image) -> Result<Option<Original>> {
+    let Some(digest) = &image.manifest else { return Ok(None) };
+    let Some(raw) = images.read_blob(digest)? else { return Ok(None) };
+    let Ok(Manifest::Image(manifest)) = Manifest::parse(&raw, "", "") else { return Ok(None) };
+    if manifest.layers.len() != image.config.diff_ids.len() {
+        return Ok(None);
+    }
+    for layer in &manifest.layers {
+        if images.0.content.open_blob(&layer.digest)?.is_none() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Original { layers: manifest.layers, media_type: media_type_of(&raw), raw }))
+}
+
+/// Whether a layer's media type is that of a gzipped tar: Docker's or OCI's.
+fn is_gzip(media_type: &str) -> bool {
+    media_type.ends_with("gzip")
 }
 
 /// What the manifest says that it is; schema 2 when it says nothing.
@@ -345,7 +331,7 @@ fn media_type_of(raw: &[u8]) -> String {
 }
 
 /// A schema 2 manifest, indented as dockerd writes it.
-fn schema2(image: &Image, layers: &[Descriptor]) -> Result<Vec<u8>> {
+fn schema2<'a>(image: &Image, layers: impl Iterator<Item = &'a Descriptor>) -> Result<Vec<u8>> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Part<'a> {
@@ -361,15 +347,12 @@ fn schema2(image: &Image, layers: &[Descriptor]) -> Result<Vec<u8>> {
         config: Part<'a>,
         layers: Vec<Part<'a>>,
     }
-    let part = |l: &'_ Descriptor| (l.size, l.digest.clone());
-    let parts: Vec<(u64, Digest)> = layers.iter().map(part).collect();
     let whole = Whole {
         schema_version: 2,
         media_type: SCHEMA2,
         config: Part { media_type: CONFIG, size: image.config.raw.len() as u64, digest: image.id.as_str() },
-        layers: parts
-            .iter()
-            .map(|(size, digest)| Part { media_type: LAYER, size: *size, digest: digest.as_str() })
+        layers: layers
+            .map(|layer| Part { media_type: LAYER, size: layer.size, digest: layer.digest.as_str() })
             .collect(),
     };
     let mut out = Vec::new();
@@ -440,34 +423,4 @@ fn file_body(file: Arc<File>, size: u64, sent: Arc<AtomicU64>) -> Body {
         Some((piece.map(Frame::data), (receiver, sent)))
     });
     StreamBody::new(pieces).boxed_unsync()
-}
-
-fn memory(layer: &LayerLease) -> PathBuf {
-    layer.0.dir.join(REMEMBERED)
-}
-
-fn remembered(layer: &LayerLease) -> Option<Remembered> {
-    let mut text = String::new();
-    File::open(memory(layer)).ok()?.take(64 << 10).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
-}
-
-/// Losing this costs a compression, nothing else: it is not synced.
-fn remember(layer: &LayerLease, blob: &Descriptor, place: &str) {
-    let before = remembered(layer).filter(|r| r.digest == blob.digest);
-    let mut places = before.map(|r| r.places).unwrap_or_default();
-    places.retain(|p| p != place);
-    places.push(place.to_owned());
-    let surplus = places.len().saturating_sub(MOST_PLACES);
-    places.drain(..surplus);
-    let record = Remembered { digest: blob.digest.clone(), size: blob.size, places };
-    let path = memory(layer);
-    let fresh = path.with_extension("new");
-    let written = serde_json::to_vec(&record)
-        .map_err(io::Error::other)
-        .and_then(|json| std::fs::write(&fresh, json))
-        .and_then(|()| std::fs::rename(&fresh, &path));
-    if let Err(e) = written {
-        tracing::debug!("what layer {} was pushed as is not remembered: {e}", layer.diff_id());
-    }
 }

@@ -1,8 +1,8 @@
 //! Registries: how to find one, speak with it, and show it who we are (OCI distribution spec 1.1, Docker's tokens).
 //!
-//! `mirror.rs` has the settings and says where to ask; `client.rs` asks; `auth.rs` answers challenges; `blob.rs` reads
+//! `mirror.rs` has the settings and says where to ask; `route.rs` goes there; `client.rs` asks; `auth.rs` answers challenges; `blob.rs` reads
 //! what is large, across cuts; `lookup.rs` tells what a name means there; `dial.rs`, `proxy.rs` and `tls.rs` are the
-//! way there; `error.rs` has dockerd's sentences.
+//! way there; `patience.rs` says how often a busy one is asked; `error.rs` has dockerd's sentences.
 //!
 //! Never: stores anything. `pull.rs` joins this with the images.
 
@@ -13,7 +13,9 @@ mod dial;
 pub mod error;
 mod lookup;
 pub(crate) mod mirror;
+mod patience;
 mod proxy;
+pub(crate) mod route;
 mod tls;
 pub(crate) mod upload;
 
@@ -96,7 +98,7 @@ async fn login_at(
     drop(greeting);
     let authorizer = Authorizer::for_login(auth.clone(), challenges);
     let named = |cause| client::request_error(&Method::GET, &url, cause);
-    let authorization = authorizer.authorization(&client).await.map_err(named)?;
+    let authorization = authorizer.authorization(&client, "").await.map_err(named)?;
     let answer = client.get(Method::GET, &url, &HeaderMap::new(), authorization.as_ref()).await?;
     if answer.status() != StatusCode::OK {
         return Err(RegistryError::Login { url, status: answer.status().as_u16() });

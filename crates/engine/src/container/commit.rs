@@ -1,7 +1,7 @@
 //! `commit`: an image of what a container has become.
 
 use super::Containers;
-use crate::{Error, error::Result, image::changes};
+use crate::{Error, error::Result, image::changed};
 use minke_image::{CommitRequest, Reference};
 use minke_model::{ContainerSpec, ContainerState, ImageId, event::Noun, image::ImageDefaults};
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ impl Containers {
         }
         let record = cell.record();
         let defaults = wish.config.clone().unwrap_or_else(|| defaults(&record.spec));
-        let config = changes::apply(defaults, &wish.changes)?;
+        let config = changed(defaults, &wish.changes)?;
         let frozen = cell.process().filter(|_| wish.pause && record.status.state == ContainerState::Running);
         if let Some(process) = &frozen {
             process.pause().await?;

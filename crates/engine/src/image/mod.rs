@@ -1,10 +1,11 @@
 //! Images, with the engine's policy: who uses one, what may go, what is told.
 
-pub(crate) mod changes;
+mod defaults;
 mod list;
 mod prune;
 mod remove;
 
+pub(crate) use defaults::changed;
 pub use list::{ImageListOptions, ImageSummary};
 pub use remove::{Removal, RemoveImage};
 
@@ -185,7 +186,7 @@ impl Images {
 
     /// Makes an image of a tar of a root file system.
     pub async fn import(&self, tar: Body, wish: Import) -> Result<ImageId> {
-        let config = changes::apply(ImageDefaults::default(), &wish.changes)?;
+        let config = changed(ImageDefaults::default(), &wish.changes)?;
         let store = self.inner.store.clone();
         let request = minke_image::ImportRequest {
             message: wish.message,

@@ -3,7 +3,7 @@
 use super::{Images, with_default_tag};
 use crate::{Error, error::Result};
 use minke_image::{Image, Reference};
-use minke_model::{Container, ImageId};
+use minke_model::{Container, ImageId, mount::MountKind};
 use std::sync::Arc;
 
 /// How to remove.
@@ -73,7 +73,8 @@ impl Images {
         removed: &mut Vec<Removal>,
     ) -> Result<()> {
         if !users.is_empty() {
-            // Layers stay pinned by the containers' snapshots; only the image's own record goes.
+            // Layers stay pinned by the containers' snapshots, or the start of one says that its mount is gone; only
+            // the image's own record goes.
             tracing::debug!(
                 "image {} goes though {} stopped containers use it",
                 image.id.short(),
@@ -159,9 +160,13 @@ impl Images {
         }
     }
 
-    /// Containers made from an image.
+    /// Containers made from an image, or with a mount of it.
     pub(super) fn users(&self, id: &ImageId) -> Vec<Arc<Container>> {
-        self.inner.containers.all().into_iter().filter(|c| c.image_id.as_ref() == Some(id)).collect()
+        let mounts = |c: &Container| {
+            c.mounts.iter().any(|point| point.kind == MountKind::Image && point.name == id.as_str())
+        };
+        let all = self.inner.containers.all().into_iter();
+        all.filter(|c| c.image_id.as_ref() == Some(id) || mounts(c)).collect()
     }
 }
 

@@ -68,7 +68,7 @@ fn a_health_check_has_its_options() {
 
 #[test]
 fn other_instructions_are_refused_in_dockers_words() {
-    assert_eq!(refusal("RUN x"), "run is not a valid change command");
+    assert_eq!(refusal("RUN x"), "RUN is not a valid change command");
     assert_eq!(refusal("ENV a"), "ENV must have two arguments");
     assert_eq!(refusal("EXPOSE x"), "invalid containerPort: x");
     assert_eq!(refusal("CMD"), "CMD requires at least one argument");

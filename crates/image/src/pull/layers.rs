@@ -10,6 +10,8 @@ use crate::{
     ingest::LayerIngest,
     manifest::{ConfigOutline, Descriptor, ImageManifest},
     registry::{RegistryError, blob::BlobReader},
+    transfer::{Pace, retrying},
+    whereabouts,
 };
 use bytes::{Buf, Bytes};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -18,15 +20,12 @@ use std::{
     collections::HashMap,
     io::{self, Read},
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 
 /// Pieces (each at most some 400 KiB) between the network and the disk, for each layer.
 const QUEUE: usize = 4;
-
-/// Between two reports about one layer.
-const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 /// Which layers are arriving, for all pulls of a store.
 #[derive(Debug, Default)]
@@ -119,14 +118,14 @@ impl Pull<'_> {
             match self.fetch(&slot, layer, turn).await {
                 Ok(lease) => return Ok(lease),
                 Err((error, resumed)) => {
-                    let wrong = matches!(error, ImageError::Registry(RegistryError::LayerDigest(_)));
+                    let wrong = matches!(&error, ImageError::Registry(e) if matches!(e.bare(), RegistryError::LayerDigest(_)));
                     if last || !wrong || !resumed {
                         return Err(error);
                     }
                 }
             }
         }
-        Err(RegistryError::LayerDigest(layer.descriptor.digest.clone()).into())
+        Err(self.at(RegistryError::LayerDigest(layer.descriptor.digest.clone()), fetching(layer)))
     }
 
     /// Waits until nobody else fetches the layer, and tells meanwhile how far they are.
@@ -179,20 +178,16 @@ impl Pull<'_> {
         });
         let attempts = self.registries.options().max_attempts;
         let mut reader = BlobReader::new(&self.repository, descriptor.digest.clone(), total, attempts);
-        let waits = |pause: Duration| {
-            let seconds = pause.as_secs().max(1);
-            tell(&format!("Retrying in {seconds} second{}", if seconds == 1 { "" } else { "s" }), None);
-        };
-        let mut told: Option<Instant> = None;
+        let waits = |pause: Duration| tell(&retrying(pause), None);
+        let mut pace = Pace::default();
         let failed = loop {
             match reader.next(&waits).await {
                 Ok(Some(piece)) => {
                     if sender.send(Some(piece)).await.is_err() {
                         break None;
                     }
-                    if told.is_none_or(|at| at.elapsed() >= REPORT_EVERY) || reader.offset() == total {
+                    if pace.is_due() || reader.offset() == total {
                         tell("Downloading", Some(reader.offset()));
-                        told = Some(Instant::now());
                     }
                 }
                 Ok(None) => {
@@ -212,9 +207,13 @@ impl Pull<'_> {
             Err(e) => Err(ImageError::Stream { what: "unpack a layer".into(), source: io::Error::other(e) }),
         };
         match (failed, unpacked) {
-            (Some(network), _) => Err((network.into(), resumed)),
-            (None, Err(e)) => Err((refine(e, layer), resumed)),
+            (Some(network), _) => Err((self.at(network, fetching(layer)), resumed)),
+            (None, Err(e)) => Err((self.at(refine(e, layer), fetching(layer)), resumed)),
             (None, Ok(lease)) => {
+                let there = self.repository.endpoint();
+                if !there.mirror {
+                    whereabouts::note(&lease, descriptor, &there.host, self.repository.path());
+                }
                 tell("Download complete", None);
                 tell("Extracting", Some(total));
                 tell("Pull complete", None);
@@ -238,14 +237,18 @@ fn short(descriptor: &Descriptor) -> String {
 }
 
 /// What a failure to take a layer in means for a pull.
-fn refine(error: ImageError, layer: &Missing<'_>) -> ImageError {
+fn refine(error: ImageError, layer: &Missing<'_>) -> RegistryError {
     match error {
         ImageError::DigestMismatch { expected, .. } if expected == layer.descriptor.digest => {
-            RegistryError::LayerDigest(expected).into()
+            RegistryError::LayerDigest(expected)
         }
-        ImageError::DigestMismatch { .. } => RegistryError::LayersMismatch.into(),
-        other => RegistryError::Register(Box::new(other)).into(),
+        ImageError::DigestMismatch { .. } => RegistryError::LayersMismatch,
+        other => RegistryError::Register(Box::new(other)),
     }
+}
+
+fn fetching(layer: &Missing<'_>) -> String {
+    format!("fetching layer {}", layer.descriptor.digest.short())
 }
 
 /// The pieces of a layer as a stream that blocks.

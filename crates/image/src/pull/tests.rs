@@ -1,9 +1,12 @@
 //! Stories of pulls: from a registry that serves what it should, and from liars.
 
 use super::*;
-use crate::registry::{
-    RegistryOptions,
-    fake::{Fake, Reply, sha},
+use crate::{
+    ProgressEvent,
+    registry::{
+        RegistryOptions,
+        fake::{Fake, Reply, sha},
+    },
 };
 use std::{
     fs,

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     time::{Duration, Instant},
 };
@@ -142,7 +142,8 @@ pub(crate) struct Authorizer {
 #[derive(Default)]
 struct State {
     challenges: Vec<Challenge>,
-    token: Option<Token>,
+    /// By the scope that each has beside the usual ones; mostly none.
+    tokens: HashMap<String, Token>,
     identity_token: Option<String>,
 }
 
@@ -168,8 +169,12 @@ impl Authorizer {
     }
 
     /// The value of `Authorization` for the next request; `None` when nothing is asked for. Requests that need a
-    /// new token wait for the first of them.
-    pub(crate) async fn authorization(&self, client: &Client) -> Result<Option<HeaderValue>, RegistryError> {
+    /// new token wait for the first of them. `beside` is a scope that this request needs more than others, or empty.
+    pub(crate) async fn authorization(
+        &self,
+        client: &Client,
+        beside: &str,
+    ) -> Result<Option<HeaderValue>, RegistryError> {
         let mut state = self.state.lock().await;
         let of = |scheme: &str| state.challenges.iter().find(|c| c.scheme == scheme).cloned();
         let Some(bearer) = of("bearer") else {
@@ -181,13 +186,14 @@ impl Authorizer {
         if !self.auth.registry_token.is_empty() {
             return bearer_value(&self.auth.registry_token).map(Some);
         }
-        if let Some(token) = state.token.as_ref().filter(|token| Instant::now() < token.until) {
+        if let Some(token) = state.tokens.get(beside).filter(|token| Instant::now() < token.until) {
             return Ok(Some(token.value.clone()));
         }
-        let answer = self.fetch(client, &bearer).await?;
+        let answer = self.fetch(client, &bearer, beside).await?;
         let life = Duration::from_secs(answer.expires_in.unwrap_or_default()).max(MIN_LIFE);
         let value = bearer_value(&answer.token)?;
-        state.token = Some(Token { value: value.clone(), until: Instant::now() + (life - MARGIN) });
+        let token = Token { value: value.clone(), until: Instant::now() + (life - MARGIN) };
+        state.tokens.insert(beside.to_owned(), token);
         if answer.refresh_token.is_some() {
             state.identity_token = answer.refresh_token;
         }
@@ -216,11 +222,9 @@ impl Authorizer {
             return false;
         }
         // Another request may have fetched a new one meanwhile.
-        let newer = state.token.as_ref().is_some_and(|token| Some(&token.value) != sent);
-        if !newer {
-            return state.token.take().is_some();
-        }
-        true
+        let before = state.tokens.len();
+        state.tokens.retain(|_, token| Some(&token.value) != sent);
+        state.tokens.len() < before || !state.tokens.is_empty()
     }
 
     /// `Basic …`, if there are a name and a password.
@@ -234,7 +238,12 @@ impl Authorizer {
     }
 
     /// Asks the token server that the challenge names.
-    async fn fetch(&self, client: &Client, challenge: &Challenge) -> Result<TokenAnswer, RegistryError> {
+    async fn fetch(
+        &self,
+        client: &Client,
+        challenge: &Challenge,
+        beside: &str,
+    ) -> Result<TokenAnswer, RegistryError> {
         let wrong = |why: &str| RegistryError::Challenge(why.to_owned());
         let realm = challenge
             .params
@@ -253,9 +262,11 @@ impl Authorizer {
             _ => return Err(wrong("invalid token auth challenge realm: it is no http or https URL")),
         }
         let service = challenge.params.get("service").map(String::as_str).unwrap_or_default();
+        let beside = Some(beside).filter(|scope| !scope.is_empty());
+        let scopes: Vec<&str> = self.scopes.iter().map(String::as_str).chain(beside).collect();
         match self.auth.identity_token.is_empty() {
-            true => self.fetch_by_password(client, realm, service).await,
-            false => self.fetch_by_identity(client, realm, service).await,
+            true => self.fetch_by_password(client, realm, service, &scopes).await,
+            false => self.fetch_by_identity(client, realm, service, &scopes).await,
         }
     }
 
@@ -265,6 +276,7 @@ impl Authorizer {
         client: &Client,
         realm: &str,
         service: &str,
+        scopes: &[&str],
     ) -> Result<TokenAnswer, RegistryError> {
         let basic = self.basic();
         let mut query: Vec<(&str, &str)> = Vec::new();
@@ -274,7 +286,7 @@ impl Authorizer {
         if self.offline {
             query.extend([("client_id", CLIENT_ID), ("offline_token", "true")]);
         }
-        query.extend(self.scopes.iter().map(|scope| ("scope", scope.as_str())));
+        query.extend(scopes.iter().map(|scope| ("scope", *scope)));
         if !service.is_empty() {
             query.push(("service", service));
         }
@@ -294,12 +306,13 @@ impl Authorizer {
         client: &Client,
         realm: &str,
         service: &str,
+        scopes: &[&str],
     ) -> Result<TokenAnswer, RegistryError> {
         let form = encode_form(&[
             ("client_id", CLIENT_ID),
             ("grant_type", "refresh_token"),
             ("refresh_token", &self.auth.identity_token),
-            ("scope", &self.scopes.join(" ")),
+            ("scope", &scopes.join(" ")),
             ("service", service),
         ]);
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");

@@ -8,6 +8,7 @@ use super::{
     dial::{Connector, Dialer, io_words},
     error::{self, RegistryError, TransportError},
     mirror::{Endpoint, RegistryConfig},
+    patience::{self, Patience},
     tls,
 };
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use hyper_util::{
 };
 use minke_model::id::Digest;
 use std::{error::Error as _, io, time::Duration};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// The largest manifest, index, list of tags or error, in bytes (OCI distribution spec: at least 4 MiB).
 pub(crate) const MAX_DOCUMENT: u64 = 4 << 20;
@@ -34,14 +35,8 @@ pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// As Go's client.
 const MAX_REDIRECTS: usize = 10;
 
-/// Further tries of a small request whose failure may pass.
-const RETRIES: u32 = 2;
-
-/// Before the first further try; doubled for the next.
+/// Before the first further try of a request whose failure may pass; doubled for the next.
 const BACK_OFF: Duration = Duration::from_millis(250);
-
-/// The longest `Retry-After` that is waited for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Pages of tags that are read at most.
 const MAX_TAG_PAGES: usize = 1000;
@@ -230,7 +225,12 @@ pub(crate) async fn refusal(answer: Response<Incoming>) -> RegistryError {
         Ok(body) => body,
         Err(e) => return e,
     };
-    error::from_answer(head.status.as_u16(), text_header(&head.headers, header::CONTENT_TYPE), &body, refused)
+    let kind = text_header(&head.headers, header::CONTENT_TYPE);
+    let cause = error::from_answer(head.status.as_u16(), kind, &body, refused);
+    match patience::asked(head.status, &head.headers).filter(|pause| *pause > patience::LONGEST) {
+        Some(pause) => RegistryError::Later { seconds: pause.as_secs(), cause: Box::new(cause) },
+        None => cause,
+    }
 }
 
 /// A header's value, if it is text.
@@ -300,8 +300,9 @@ impl Repository {
         actions: &str,
     ) -> Result<Self, RegistryError> {
         let auth = auth.filter(|_| !endpoint.mirror).cloned();
+        let host = endpoint.host.clone();
         let client = Client::new(config, endpoint)?;
-        let answer = client.ping().await?;
+        let answer = client.ping().await.map_err(|e| e.at(&host, "greeting it"))?;
         let challenges = auth::challenges(answer.status(), answer.headers());
         let scopes = vec![format!("repository:{path}:{actions}")];
         let authorizer = Authorizer::new(auth, challenges, scopes);
@@ -328,50 +329,49 @@ impl Repository {
         &self.authorizer
     }
 
+    /// What happened, with the registry and the step that it happened in.
+    pub(crate) fn at(&self, step: impl Into<String>) -> impl FnOnce(RegistryError) -> RegistryError {
+        let (host, step) = (self.client.endpoint.host.clone(), step.into());
+        move |cause| cause.at(&host, step)
+    }
+
     /// One request, with credentials, once more with new ones if they were refused. Any status may come back.
-    pub(crate) async fn once(
+    async fn once(
         &self,
         method: Method,
         url: &str,
         headers: &HeaderMap,
     ) -> Result<Response<Incoming>, RegistryError> {
         let named = |cause| request_error(&method, url, cause);
-        let authorization = self.authorizer.authorization(&self.client).await.map_err(named)?;
+        let authorization = self.authorizer.authorization(&self.client, "").await.map_err(named)?;
         let answer = self.client.get(method.clone(), url, headers, authorization.as_ref()).await?;
         if !self.authorizer.may_retry(answer.status(), answer.headers(), authorization.as_ref()).await {
             return Ok(answer);
         }
-        let authorization = self.authorizer.authorization(&self.client).await.map_err(named)?;
+        let authorization = self.authorizer.authorization(&self.client, "").await.map_err(named)?;
         self.client.get(method.clone(), url, headers, authorization.as_ref()).await
     }
 
     /// A small request, some more times if its failure may pass.
-    async fn request(
+    pub(crate) async fn request(
         &self,
         method: Method,
         url: &str,
         headers: &HeaderMap,
     ) -> Result<Response<Incoming>, RegistryError> {
-        let mut wait = BACK_OFF;
-        for _ in 0..RETRIES {
+        let mut patience = Patience::new(BACK_OFF);
+        loop {
             let answer = self.once(method.clone(), url, headers).await;
-            let pause = match &answer {
-                Ok(answer) => passing(answer, wait),
-                Err(e) => e.is_passing().then_some(wait),
-            };
-            let Some(pause) = pause else { return answer };
-            tracing::debug!(url, "the registry's failure may pass, trying again");
-            drop(answer);
-            sleep(pause).await;
-            wait *= 2;
+            if !patience.wait(&answer).await {
+                return answer;
+            }
         }
-        self.once(method, url, headers).await
     }
 
     /// What a tag is now, without fetching it (`HEAD`); `None` when the registry does not say.
     pub(crate) async fn head(&self, name: &str) -> Result<Option<Digest>, RegistryError> {
         let url = self.client.endpoint.url(&format!("{}/manifests/{name}", self.path));
-        let answer = self.request(Method::HEAD, &url, &accept()).await?;
+        let answer = self.request(Method::HEAD, &url, &accept()).await.map_err(self.at(asking_for(name)))?;
         let digest = text_header(answer.headers(), CONTENT_DIGEST).and_then(Digest::parse);
         // An error has no body here: the GET that follows will tell it.
         Ok(digest.filter(|_| answer.status().is_success()))
@@ -379,6 +379,10 @@ impl Repository {
 
     /// The manifest or index of a tag or digest. Verifies nothing.
     pub(crate) async fn manifest(&self, name: &str) -> Result<Document, RegistryError> {
+        self.fetch_manifest(name).await.map_err(self.at(asking_for(name)))
+    }
+
+    async fn fetch_manifest(&self, name: &str) -> Result<Document, RegistryError> {
         let url = self.client.endpoint.url(&format!("{}/manifests/{name}", self.path));
         let answer = self.request(Method::GET, &url, &accept()).await?;
         if !answer.status().is_success() {
@@ -393,6 +397,10 @@ impl Repository {
 
     /// All tags of the repository, in the registry's order.
     pub(crate) async fn tags(&self) -> Result<Vec<String>, RegistryError> {
+        self.fetch_tags().await.map_err(self.at("asking for its tags"))
+    }
+
+    async fn fetch_tags(&self) -> Result<Vec<String>, RegistryError> {
         #[derive(serde::Deserialize)]
         struct Page {
             tags: Option<Vec<String>>,
@@ -435,7 +443,13 @@ impl Repository {
             let range = HeaderValue::from_str(&format!("bytes={offset}-"));
             headers.insert(header::RANGE, range.unwrap_or(HeaderValue::from_static("bytes=0-")));
         }
-        let answer = self.once(Method::GET, &url, &headers).await?;
+        let mut patience = Patience::when_asked();
+        let answer = loop {
+            let answer = self.once(Method::GET, &url, &headers).await;
+            if !patience.wait(&answer).await {
+                break answer?;
+            }
+        };
         match answer.status() {
             status if status.is_success() => Ok(answer),
             StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => Ok(answer),
@@ -443,6 +457,10 @@ impl Repository {
             _ => Err(refusal(answer).await),
         }
     }
+}
+
+fn asking_for(name: &str) -> String {
+    format!("asking for manifest {}", Digest::parse(name).as_ref().map_or(name, Digest::short))
 }
 
 /// The digest of what is sent, or would be.
@@ -455,18 +473,6 @@ fn accept() -> HeaderMap {
         headers.append(header::ACCEPT, HeaderValue::from_static(kind));
     }
     headers
-}
-
-/// How long to wait before a refused request is tried again, if that may help.
-fn passing(answer: &Response<Incoming>, wait: Duration) -> Option<Duration> {
-    match answer.status().as_u16() {
-        500 | 502 | 503 | 504 => Some(wait),
-        429 => {
-            let seconds = text_header(answer.headers(), header::RETRY_AFTER)?.trim().parse().ok()?;
-            Some(Duration::from_secs(seconds)).filter(|wait| *wait <= MAX_RETRY_AFTER)
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -134,6 +134,14 @@ pub enum RegistryError {
         /// The last failure.
         cause: Box<RegistryError>,
     },
+    /// Enough was tried.
+    #[error("upload failed after attempts={attempts}: {cause}")]
+    UploadAttempts {
+        /// How often.
+        attempts: u32,
+        /// The last failure.
+        cause: Box<RegistryError>,
+    },
     /// A layer is not what its digest says.
     #[error("filesystem layer verification failed for digest {0}")]
     LayerDigest(Digest),
@@ -155,12 +163,54 @@ pub enum RegistryError {
     /// The daemon's settings for registries are wrong.
     #[error("{0}")]
     Settings(String),
+    /// Where it happened, and what may help. dockerd's sentence comes first, as it is.
+    #[error("{cause} (registry {registry}, {step}{})", advice(cause, registry))]
+    At {
+        /// `host[:port]`.
+        registry: String,
+        /// What was done: `fetching blob 0123456789ab`.
+        step: String,
+        /// What went wrong.
+        cause: Box<RegistryError>,
+    },
+    /// The registry wants to be left alone for longer than anybody waits.
+    #[error("{cause}")]
+    Later {
+        /// Seconds.
+        seconds: u64,
+        /// Its refusal.
+        cause: Box<RegistryError>,
+    },
 }
 
 impl RegistryError {
+    /// The same, with where it happened. What names its registry or comes from further within stays as it is.
+    pub(crate) fn at(self, registry: &str, step: impl Into<String>) -> Self {
+        match self {
+            RegistryError::At { .. }
+            | RegistryError::Denied { .. }
+            | RegistryError::ManifestUnknown { .. }
+            | RegistryError::NameUnknown { .. }
+            | RegistryError::Register(_)
+            | RegistryError::Settings(_) => self,
+            cause => {
+                RegistryError::At { registry: registry.to_owned(), step: step.into(), cause: Box::new(cause) }
+            }
+        }
+    }
+
+    /// Without where it happened.
+    pub(crate) fn bare(&self) -> &RegistryError {
+        match self {
+            RegistryError::At { cause, .. } | RegistryError::Later { cause, .. } => cause.bare(),
+            other => other,
+        }
+    }
+
     /// Its sort, as dockerd's answer classes it: all that is not listed is 500 there.
     pub fn kind(&self) -> Kind {
         match self {
+            RegistryError::At { cause, .. } | RegistryError::Later { cause, .. } => cause.kind(),
             RegistryError::Denied { .. }
             | RegistryError::ManifestUnknown { .. }
             | RegistryError::NameUnknown { .. } => Kind::NotFound,
@@ -183,6 +233,9 @@ impl RegistryError {
             RegistryError::Api(errors) => errors.first(),
             RegistryError::Request { cause, .. }
             | RegistryError::Config(cause)
+            | RegistryError::At { cause, .. }
+            | RegistryError::Later { cause, .. }
+            | RegistryError::UploadAttempts { cause, .. }
             | RegistryError::Attempts { cause, .. } => cause.api(),
             _ => None,
         }
@@ -191,7 +244,7 @@ impl RegistryError {
     /// Whether the same request may go well a little later.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            RegistryError::Request { cause, .. } => cause.is_passing(),
+            RegistryError::Request { cause, .. } | RegistryError::At { cause, .. } => cause.is_passing(),
             RegistryError::Status(status) => matches!(status, 500 | 502 | 503 | 504),
             RegistryError::Transport(cause) => {
                 use TransportError::*;
@@ -204,10 +257,38 @@ impl RegistryError {
     /// Whether HTTP was spoken with the other side at all.
     pub(crate) fn reached(&self) -> bool {
         match self {
-            RegistryError::Request { cause, .. } => cause.reached(),
+            RegistryError::Request { cause, .. } | RegistryError::At { cause, .. } => cause.reached(),
             RegistryError::Transport(_) => false,
             _ => true,
         }
+    }
+}
+
+/// What may help, as the end of a sentence; empty where nobody knows.
+fn advice(cause: &RegistryError, registry: &str) -> String {
+    let login = || format!("; to log in: docker login {registry}");
+    let certs = || format!("; its authority's certificate belongs in /etc/docker/certs.d/{registry}/ca.crt");
+    match cause {
+        RegistryError::Request { cause, .. }
+        | RegistryError::Config(cause)
+        | RegistryError::Attempts { cause, .. } => advice(cause, registry),
+        RegistryError::Later { seconds, .. } => format!("; it asks to be left alone for {seconds} s"),
+        RegistryError::NoBasicCredentials => login(),
+        RegistryError::Api(errors) => match errors.first().map(|e| e.code) {
+            Some(Code::Unauthorized | Code::Denied) => login(),
+            Some(Code::TooManyRequests) => "; try again later, or log in for a higher limit".into(),
+            _ => String::new(),
+        },
+        RegistryError::Transport(TransportError::PlainHttp) => {
+            "; a registry without TLS must be listed in insecure-registries".into()
+        }
+        RegistryError::Transport(TransportError::Tls(why)) if why.contains("unknown authority") => certs(),
+        RegistryError::LayerDigest(_)
+        | RegistryError::ManifestDigest(_)
+        | RegistryError::ConfigDigest(_)
+        | RegistryError::LayersMismatch => "; what it sent is damaged: push the image there anew".into(),
+        RegistryError::BlobUnknown => "; its image is not whole: push it there anew".into(),
+        _ => String::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     RegistryAuth, RegistryConfig, RegistryError,
     blob::BlobReader,
     client::{Document, Repository},
+    route::{Purpose, Route},
 };
 use crate::{Reference, manifest::Manifest};
 use minke_model::id::Digest;
@@ -60,11 +61,12 @@ pub async fn lookup(
         return Err(RegistryError::Reserved("scratch".into()));
     }
     let wanted = reference.clone().or_latest();
-    let mut last = RegistryError::Settings(format!("no endpoints found for {}", wanted.familiar()));
+    let mut route = Route::new(config, &wanted, auth, Purpose::Pull).await;
+    let mut last = route.nowhere();
     // What a registry says outweighs that another one cannot be reached.
     let mut answered = false;
-    for endpoint in config.endpoints(wanted.domain(), true).await {
-        match Repository::open(config, endpoint, wanted.path(), auth, "pull").await {
+    while let Some(opened) = route.next().await {
+        match opened {
             Ok(repository) => match look(&repository, &wanted, config).await {
                 Ok(looked) => return Ok(looked),
                 Err(e) => (last, answered) = (e, true),

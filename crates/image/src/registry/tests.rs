@@ -175,7 +175,7 @@ async fn a_token_server_without_tls_does_not_get_the_password_of_a_registry_with
     let params = [("realm".to_owned(), format!("http://{}/token", fake.host()))].into();
     let challenge = auth::Challenge { scheme: "bearer".into(), params };
     let authorizer = Authorizer::new(Some(alice()), vec![challenge], vec![]);
-    assert!(authorizer.authorization(&client).await.is_err());
+    assert!(authorizer.authorization(&client, "").await.is_err());
     assert_eq!(fake.seen().len(), 0);
 }
 
