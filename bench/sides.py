@@ -67,6 +67,9 @@ class Side:
     def is_own(self, words):
         raise NotImplementedError
 
+    def is_daemon(self, words):
+        raise NotImplementedError
+
     def set_up(self):
         ns, n = self.namespace, self.number
         for line in (f"ip netns add {ns}", f"ip link add wire{n} type veth peer name wire netns {ns}", f"ip addr add 10.97.{n}.1/24 dev wire{n}",
@@ -117,8 +120,11 @@ class Side:
 
     def memory(self):
         """PSS of all of that, in MB."""
+        own = self.processes()
+        if not any(self.is_daemon(words) for words in own.values()):
+            raise RuntimeError(f"{self.name}'s daemon is not among the processes found: {sorted(own)}")
         total = 0
-        for pid in self.processes():
+        for pid in own:
             try:
                 rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
             except OSError:
@@ -152,7 +158,7 @@ class Minke(Side):
 
     def __init__(self, number, program):
         super().__init__(number)
-        self.data, self.run = HOME / "minke", "/run/minke-bench"
+        self.data, self.run, self.program = HOME / "minke", "/run/minke-bench", os.path.basename(program)
         self.socket = f"{self.run}/minke.sock"
         self.state = [self.data, self.run]
         for path in self.state:
@@ -164,7 +170,10 @@ class Minke(Side):
                                  "--bridge", "minkebench0", "--config-file", self.data / "minke.toml")
 
     def is_own(self, words):
-        return self.run in " ".join(words) and os.path.basename(words[0]) in ("minke", "minke-shim")
+        return self.run in " ".join(words) and os.path.basename(words[0]) in (self.program, "minke-shim")
+
+    def is_daemon(self, words):
+        return "daemon" in words
 
 
 class Docker(Side):
@@ -189,3 +198,6 @@ class Docker(Side):
         if program == "docker-proxy":
             return "-container-ip" in line
         return program in ("dockerd", "containerd", "containerd-shim-runc-v2") and self.run in line
+
+    def is_daemon(self, words):
+        return os.path.basename(words[0]) == "dockerd"

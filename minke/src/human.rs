@@ -129,7 +129,7 @@ fn parse_size(text: &str, base: f64) -> Result<i64, String> {
     let at = text.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ' ').ok_or_else(invalid)?;
     let number = text[..=at].trim_end_matches(' ');
     let number: f64 = number.parse().map_err(|_| {
-        format!("strconv.ParseFloat: parsing {}: invalid syntax", crate::cli::flag::quote(number))
+        format!("strconv.ParseFloat: parsing {}: invalid syntax", minke_model::go::quote(number))
     })?;
     if number < 0.0 {
         return Err(invalid());

@@ -51,14 +51,25 @@ class Done:
         return f"$ {' '.join(self.words)}\n→ {self.code}\n{self.out[-2000:]}{self.err[-2000:]}"
 
 
+def daemon_id(root):
+    """What a daemon calls itself in the kernel: `daemon_id` of `crates/engine/src/root.rs`."""
+    hashed = 0xCBF29CE484222325
+    for byte in os.fsencode(root):
+        hashed = (hashed ^ byte) * 0x100000001B3 % 2**64
+    return f"{(hashed >> 32) ^ (hashed & 0xFFFFFFFF):08x}"
+
+
 class Daemon:
     """One daemon on roots of its own."""
+
+    ids = set()  # of this run: others on the same kernel have their cgroups beside
 
     def __init__(self, minke, name, bridge, flags=()):
         self.minke, self.name, self.bridge, self.flags = minke, name, bridge, list(flags)
         self.data, self.run = f"{DISK}/{name}", f"{RUN}/{name}"
         self.socket = f"{self.run}/minke.sock"
         self.process = None
+        Daemon.ids.add(daemon_id(self.data))
 
     def start(self):
         os.makedirs(self.data, exist_ok=True)
@@ -260,7 +271,7 @@ class Machine:
         tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
         seen += [f"nftables {line.removeprefix('table ')}" for line in tables.splitlines()]
         for top, dirs, _ in os.walk("/sys/fs/cgroup"):
-            seen += [f"cgroup {top}/{name}" for name in dirs if "minke-" in f"{top}/{name}"]
+            seen += [f"cgroup {top}/{name}" for name in dirs if any(f"minke-{one}" in f"{top}/{name}" for one in Daemon.ids)]
         for pid, words in processes():
             if words and os.path.basename(words[0]) == "minke-shim" and f"{RUN}/" in " ".join(words):
                 seen.append(f"shim {pid} {' '.join(words)}")

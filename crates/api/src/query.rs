@@ -91,8 +91,9 @@ impl Query {
         if text.is_empty() {
             return Ok(None);
         }
-        let bad =
-            |_| ApiError::internal(format!("strconv.Atoi: parsing {}: {SYNTAX}", crate::wire::quoted(text)));
+        let bad = |_| {
+            ApiError::internal(format!("strconv.Atoi: parsing {}: {SYNTAX}", minke_model::go::quote(text)))
+        };
         text.parse().map(Some).map_err(bad)
     }
 
@@ -100,7 +101,7 @@ impl Query {
     pub(crate) fn size(&self, name: &str, what: &str) -> Result<u16, ApiError> {
         let text = self.get(name);
         let refuse = |why: &str| {
-            ApiError::invalid(format!("invalid resize {what} {}: {why}", crate::wire::quoted(text)))
+            ApiError::invalid(format!("invalid resize {what} {}: {why}", minke_model::go::quote(text)))
         };
         let digits = text.strip_prefix('-').unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {

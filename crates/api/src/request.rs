@@ -102,6 +102,8 @@ pub(crate) struct Ask {
     pub(crate) body: Inbox,
     /// Takes its connection over; `None` in HTTP/2.
     pub(crate) takeover: Option<Takeover>,
+    /// This machine has cgroup v1: a default of old versions.
+    pub(crate) legacy_cgroups: bool,
 }
 
 impl Ask {
@@ -168,7 +170,7 @@ impl Ask {
         if values.next().is_some() {
             return Err(ApiError::invalid("unexpected content after JSON"));
         }
-        version::raise_body(&self.version, self.endpoint, &mut value)?;
+        version::raise_body(&self.version, self.endpoint, self.legacy_cgroups, &mut value)?;
         Ok(Some(value))
     }
 

@@ -4,6 +4,7 @@
 
 use crate::{query::decode, version::Version};
 use http::Method;
+use minke_model::go;
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -269,7 +270,7 @@ fn clean(path: &str) -> String {
     if !path.contains("//") && !path.contains("/.") && path.starts_with('/') {
         return path.to_owned();
     }
-    let mut cleaned = crate::wire::mounts::clean(&format!("/{path}"));
+    let mut cleaned = go::clean_rooted(path);
     if path.ends_with('/') && cleaned != "/" {
         cleaned.push('/');
     }

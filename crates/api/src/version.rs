@@ -182,10 +182,15 @@ fn members<'a>(value: &'a mut Value, key: &str) -> impl Iterator<Item = &'a mut 
     value.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten().filter(|v| v.is_object())
 }
 
-/// Raises a body to 1.51, or says why it cannot mean anything.
-pub(crate) fn raise_body(version: &Version, endpoint: Endpoint, body: &mut Value) -> Result<()> {
+/// Raises a body to 1.51, or says why it cannot mean anything. `legacy_cgroups`: this machine has cgroup v1.
+pub(crate) fn raise_body(
+    version: &Version,
+    endpoint: Endpoint,
+    legacy_cgroups: bool,
+    body: &mut Value,
+) -> Result<()> {
     match endpoint {
-        Endpoint::ContainerCreate => raise_create(version, body),
+        Endpoint::ContainerCreate => raise_create(version, legacy_cgroups, body),
         Endpoint::ContainerUpdate if version.before(40) => {
             body.as_object_mut().map(|o| o.remove("PidsLimit"));
             Ok(())
@@ -202,7 +207,7 @@ pub(crate) fn raise_body(version: &Version, endpoint: Endpoint, body: &mut Value
     }
 }
 
-fn raise_create(version: &Version, body: &mut Value) -> Result<()> {
+fn raise_create(version: &Version, legacy_cgroups: bool, body: &mut Value) -> Result<()> {
     if version.before(44) {
         raise_create_before_44(body)?;
     }
@@ -222,7 +227,7 @@ fn raise_create(version: &Version, body: &mut Value) -> Result<()> {
     }
     // The default was the host's then, where there is cgroup v1.
     if version.before(41)
-        && !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+        && legacy_cgroups
         && host.get("CgroupnsMode").and_then(Value::as_str).unwrap_or_default().is_empty()
     {
         host["CgroupnsMode"] = json!("host");

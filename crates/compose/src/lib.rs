@@ -40,5 +40,6 @@ pub use files::{FileError, FileKind, Files};
 pub use hash::{network_hash, service_hash, volume_hash};
 pub use load::{LoadOptions, Loaded, Model, load, load_model};
 pub use project::*;
+pub use text::normalize_name;
 pub use value::Value;
 pub use variables::{Variable, variables};

@@ -15,6 +15,8 @@ pub struct EngineConfig {
     pub exec_root: PathBuf,
     /// The default bridge's device.
     pub bridge: String,
+    /// The device is the user's, with addresses of the user's choice; else the daemon makes it and gives it its own.
+    pub bridge_is_users: bool,
     /// The default bridge's own address and prefix; `None` is chosen.
     pub bip: Option<Subnet>,
     /// Containers of the default bridge get theirs from this part.
@@ -67,6 +69,8 @@ pub struct EngineConfig {
     pub seccomp_profile: String,
     /// Containers get a reaping PID 1 unless they say otherwise.
     pub init: bool,
+    /// The host's list of resolvers; `None` is /etc/resolv.conf, or systemd's behind it.
+    pub resolv_conf: Option<PathBuf>,
     /// Resolvers of containers that ask for none.
     pub dns: Vec<String>,
     /// resolv.conf options of containers that ask for none.
@@ -91,4 +95,11 @@ pub struct EngineConfig {
     pub debug: bool,
     /// dockerd's word for it in `info`.
     pub live_restore: bool,
+}
+
+impl EngineConfig {
+    /// Where the host's resolvers stand now.
+    pub(crate) fn resolv_conf(&self) -> PathBuf {
+        self.resolv_conf.clone().unwrap_or_else(minke_network::dns::resolv_conf::host_path)
+    }
 }

@@ -1,7 +1,7 @@
 //! Filters of lists and prunes: names to sets of values.
 
 use crate::{Error, error::Result};
-use minke_model::{Labels, Timestamp};
+use minke_model::{Labels, Timestamp, go};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Deref,
@@ -90,7 +90,7 @@ pub fn label_matches(labels: &Labels, wanted: &str) -> bool {
 /// A point in time as Docker's clients give it: `1700000000[.nanos]`, RFC 3339 with and without zone, a Go duration
 /// back from `now` (`10m`, `1h30m`).
 pub fn parse_time(text: &str, now: Timestamp) -> Option<Timestamp> {
-    if let Some(back) = parse_duration(text) {
+    if let Ok(back) = go::parse_duration(text) {
         return Some(Timestamp::from_nanos(now.as_nanos().saturating_sub(back)));
     }
     if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') && !text.is_empty() {
@@ -112,36 +112,6 @@ fn parse_unix(text: &str) -> Option<Timestamp> {
         nanos = nanos * 10 + fraction.as_bytes().get(i).map_or(0, |b| (b - b'0') as i64);
     }
     seconds.checked_mul(1_000_000_000)?.checked_add(nanos).map(Timestamp::from_nanos)
-}
-
-/// A Go duration (`1h2m3.5s`, `300ms`) in nanoseconds.
-pub fn parse_duration(text: &str) -> Option<i64> {
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1.0, rest),
-        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total = 0f64;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit_end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let scale = match &rest[..unit_end] {
-            "ns" => 1.0,
-            "us" | "µs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3600e9,
-            _ => return None,
-        };
-        total += number * scale;
-        rest = &rest[unit_end..];
-    }
-    Some((sign * total) as i64)
 }
 
 #[cfg(test)]

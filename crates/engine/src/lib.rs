@@ -95,8 +95,7 @@ impl Engine {
             ip_forward: config.ip_forward,
             firewall: config.firewall,
         })?;
-        let dns =
-            minke_network::dns::Server::new(Default::default(), minke_network::dns::resolv_conf::host_path());
+        let dns = minke_network::dns::Server::new(Default::default(), config.resolv_conf());
         let networks = Networks::open(config.clone(), records.clone(), events.clone(), kernel, dns).await?;
         let volumes = Volumes::open(config.data_root.join("volumes"), records.clone(), events.clone())?;
         let containers = Containers::new(

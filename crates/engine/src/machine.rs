@@ -156,6 +156,11 @@ impl Machine {
         .into()
     }
 
+    /// Version of the cgroups that limit containers here: 1 or 2.
+    pub fn cgroup_version(&self) -> u8 {
+        self.inner.runtime.cgroup_version()
+    }
+
     /// The machine now.
     pub fn info(&self) -> Info {
         let records = self.inner.containers.all();

@@ -52,5 +52,6 @@ pub(crate) fn at_start(images: &Images) -> Result<()> {
 /// Names of layers with mount points that an image or a snapshot uses.
 pub(crate) fn used_inits(state: &State) -> HashSet<String> {
     let images = state.images.values().map(|image| crate::snapshot::init_name(&image.config.diff_ids));
-    images.chain(state.snapshots.values().map(|s| s.init.clone())).collect()
+    let snapshots = state.snapshots.values().map(|s| s.init.clone());
+    images.chain(snapshots).chain(state.work_inits.keys().cloned()).collect()
 }

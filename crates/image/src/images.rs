@@ -16,6 +16,7 @@ use crate::{
     state::{self, ImageRecord, State},
     trash::Trash,
     unpack::Limits,
+    work::Chain,
 };
 use minke_model::{ImageId, Timestamp, id::Digest};
 use std::{
@@ -78,6 +79,11 @@ impl Images {
     /// Takes away what a crash left half done. Refuses a directory that holds something else. The caller sees to it
     /// that nobody else has it open.
     pub fn open(root: &Path) -> Result<Images> {
+        Self::open_keeping(root, &BTreeSet::new()).map(|(images, _)| images)
+    }
+
+    /// As [`Images::open`], with the layers of `kept` that are here, although nothing here names them: builds do.
+    pub fn open_keeping(root: &Path, kept: &BTreeSet<Digest>) -> Result<(Images, Chain)> {
         claim(root)?;
         for dir in ["blobs", "images", "l", "snapshots", "init", "ingest", "trash"] {
             disk::make_dir(&root.join(dir))?;
@@ -94,11 +100,11 @@ impl Images {
             trash: Trash::new(root.join("trash")),
         };
         let images = Images(Arc::new(inner));
-        images.scan()?;
-        Ok(images)
+        let kept = images.scan(kept)?;
+        Ok((images, kept))
     }
 
-    fn scan(&self) -> Result<()> {
+    fn scan(&self, kept: &BTreeSet<Digest>) -> Result<Chain> {
         let root = &self.0.root;
         let mut last = 0;
         for dir in ["trash", "ingest", "l"] {
@@ -135,8 +141,11 @@ impl Images {
         names.names.retain(|_, id| images.contains_key(id));
         names.tagged.retain(|id, _| images.contains_key(id));
         snapshot::scan(&self.0, &mut state)?;
+        let here: Vec<Digest> = kept.iter().filter(|id| state.layers.contains_key(id)).cloned().collect();
         *self.0.state() = state;
-        gc::at_start(self)
+        let kept = self.chain(&here).unwrap_or_default();
+        gc::at_start(self)?;
+        Ok(kept)
     }
 
     /// The image that a name, an id or the beginning of an id means.
@@ -329,6 +338,8 @@ impl Inner {
                 return Ok(false);
             }
         }
+        // Layers that only builds had until now.
+        self.sync_layers(&config.diff_ids)?;
         self.content.put(&id, &config.raw)?;
         state::write_record(&self.root.join("images"), &id, &record)?;
         let mut state = self.state();

@@ -14,6 +14,7 @@ use crate::{
     disk, path, pipe,
     recipe::{self, RecipeWriter},
     unpack::{self, Limits, Options},
+    work::{UNSYNCED, boot_id},
 };
 use minke_model::id::Digest;
 use rustix::{
@@ -28,7 +29,7 @@ use std::{
     io::{self, BufWriter, Read, Write},
     os::fd::AsFd,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 /// Format of `layer.json`.
@@ -69,6 +70,8 @@ pub(crate) struct Layer {
     /// Its directory.
     pub(crate) dir: PathBuf,
     pub(crate) record: LayerRecord,
+    /// A power cut may take it: only builds have it so far (work.rs).
+    pub(crate) unsynced: AtomicBool,
 }
 
 impl Layer {
@@ -83,7 +86,11 @@ impl Layer {
                 format!("it has version {}, and {VERSION} is the newest that is known", record.version);
             return Err(ImageError::Record { path, detail });
         }
-        Ok(Self { dir, record })
+        let marker = std::fs::read_to_string(dir.join(UNSYNCED)).ok();
+        if marker.as_ref().is_some_and(|boot| *boot != boot_id()) {
+            return Err(ImageError::Record { path, detail: "it was not synced before the machine went down".into() });
+        }
+        Ok(Self { dir, record, unsynced: AtomicBool::new(marker.is_some()) })
     }
 
     /// The tree in overlayfs's form.
@@ -265,6 +272,18 @@ impl Pending {
             blobs,
         };
         write_record(&self.dir, &record)
+    }
+
+    /// A layer whose directory is ready: its tree, its recipe.
+    pub(crate) fn made(dir: PathBuf, diff_id: Digest, size: u64, tar_size: u64) -> Self {
+        let blob = diff_id.clone();
+        Self { dir, diff_id, size, tar_size, blob, blob_size: tar_size, media_type: None }
+    }
+
+    /// Notes that it is not synced, in this boot.
+    pub(crate) fn mark_unsynced(&self, boot: &str) -> Result<()> {
+        let path = self.dir.join(UNSYNCED);
+        std::fs::write(&path, boot).map_err(|e| ImageError::io("write", &path, e))
     }
 
     /// Moves it to its place, from which on it is here.

@@ -82,6 +82,8 @@ pub(crate) struct State {
     /// By diff id.
     pub(crate) layers: HashMap<Digest, Arc<Layer>>,
     pub(crate) snapshots: HashMap<ContainerId, Snapshot>,
+    /// Layers with mount points that processes of builds use, and how many.
+    pub(crate) work_inits: HashMap<String, usize>,
 }
 
 impl State {

@@ -92,15 +92,34 @@ pub fn write_tar(
     out: &mut dyn Write,
     options: &WriteOptions,
 ) -> Result<()> {
-    let mut walk = Walk { tar: TarWriter::new(out), links: HashMap::new(), options: *options };
+    write_told(root, path, out, options, &mut |_, _, _| Ok(()))
+}
+
+/// As [`write_tar`], telling of each entry with bytes of its own (path, kind, how many) between its header and them.
+fn write_told(
+    root: BorrowedFd<'_>,
+    path: &str,
+    out: &mut dyn Write,
+    options: &WriteOptions,
+    tell: Tell<'_>,
+) -> Result<()> {
+    let mut walk = Walk { tar: TarWriter::new(out), links: HashMap::new(), options: *options, tell };
     walk.start(root, path)?;
     walk.tar.finish().map(drop)
 }
 
+/// Who is told of entries.
+type Tell<'a> = &'a mut dyn FnMut(&[u8], EntryKind, u64) -> Result<()>;
+
 /// Writes a container's own changes as a layer: those of its upper directory.
 pub(crate) fn write_layer(upper: BorrowedFd<'_>, out: &mut dyn Write) -> Result<()> {
+    write_layer_with(upper, out, &mut |_, _, _| Ok(()))
+}
+
+/// As [`write_layer`], telling of each file and symbolic link between its header and its payload.
+pub(crate) fn write_layer_with(upper: BorrowedFd<'_>, out: &mut dyn Write, tell: Tell<'_>) -> Result<()> {
     let options = WriteOptions { whiteouts: true, ..WriteOptions::default() };
-    write_tar(upper, "/", out, &options)
+    write_told(upper, "/", out, &options, tell)
 }
 
 /// Extracts a tar, compressed or not, below the directory `dir` inside of `root`.
@@ -218,6 +237,7 @@ struct Walk<'a> {
     /// First names of files with several.
     links: HashMap<(u64, u64), Vec<u8>>,
     options: WriteOptions,
+    tell: Tell<'a>,
 }
 
 impl Walk<'_> {
@@ -341,7 +361,9 @@ impl Walk<'_> {
             EntryKind::File => {
                 let mut file = File::from(reopen(found, OFlags::RDONLY).map_err(fail)?);
                 entry.xattrs = xattrs(&disk::proc_path(file.as_fd()));
-                self.tar.append(&entry, &mut file)
+                self.tar.head(&entry)?;
+                (self.tell)(path, kind, entry.size)?;
+                self.tar.payload(&entry, &mut file)
             }
             EntryKind::Symlink => {
                 entry.link = rustix::fs::readlinkat(found, c"", Vec::new()).map_err(fail)?.into_bytes();
@@ -349,6 +371,7 @@ impl Walk<'_> {
                     let by_parent = [disk::proc_path(parent).as_bytes(), b"/", name.to_bytes()].concat();
                     entry.xattrs = link_xattrs(&by_parent);
                 }
+                (self.tell)(path, kind, entry.link.len() as u64)?;
                 self.tar.append_bytes(&entry, &[])
             }
             _ => self.tar.append_bytes(&entry, &[]),

@@ -97,6 +97,51 @@ pub struct ContainerSpec {
     pub cgroup: String,
 }
 
+impl ContainerSpec {
+    /// One of `image` with nothing asked for.
+    pub fn of(image: &str) -> Self {
+        Self {
+            image: image.to_owned(),
+            platform: None,
+            process: Default::default(),
+            hostname: String::new(),
+            domainname: String::new(),
+            labels: Default::default(),
+            annotations: BTreeMap::new(),
+            healthcheck: None,
+            stop_signal: None,
+            stop_timeout: None,
+            exposed_ports: Default::default(),
+            exposed_bare: Default::default(),
+            volumes: Default::default(),
+            on_build: None,
+            shell: None,
+            binds: None,
+            mounts: Vec::new(),
+            tmpfs: BTreeMap::new(),
+            volumes_from: None,
+            volume_driver: String::new(),
+            namespaces: Default::default(),
+            security: Default::default(),
+            resources: Default::default(),
+            networking: Default::default(),
+            log: Default::default(),
+            restart: Default::default(),
+            auto_remove: false,
+            shm_size: 0,
+            sysctls: BTreeMap::new(),
+            oom_score_adj: 0,
+            init: None,
+            runtime: String::new(),
+            container_id_file: String::new(),
+            storage_options: BTreeMap::new(),
+            console_size: (0, 0),
+            isolation: String::new(),
+            cgroup: String::new(),
+        }
+    }
+}
+
 /// A container's main process as asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessSpec {
@@ -342,6 +387,26 @@ pub struct ContainerStatus {
     pub endpoints: BTreeMap<String, Endpoint>,
     /// The boot (kernel's boot_id) of the last start; empty when never.
     pub boot_id: String,
+}
+
+impl ContainerStatus {
+    /// Of one that was made and never started.
+    pub fn created() -> Self {
+        Self {
+            state: ContainerState::Created,
+            pid: 0,
+            exit_code: 0,
+            error: String::new(),
+            oom_killed: false,
+            started: Timestamp::zero(),
+            finished: Timestamp::zero(),
+            restart_count: 0,
+            stopped_by_user: false,
+            health: None,
+            endpoints: BTreeMap::new(),
+            boot_id: String::new(),
+        }
+    }
 }
 
 /// A container of this machine: its record.

@@ -5,6 +5,7 @@
 pub mod container;
 pub mod error;
 pub mod event;
+pub mod go;
 pub mod health;
 pub mod id;
 pub mod image;

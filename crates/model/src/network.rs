@@ -122,6 +122,9 @@ pub struct IpamPool {
     pub auxiliary: BTreeMap<String, IpAddr>,
     /// Whether the user gave the subnet (else chosen by us).
     pub user_given: bool,
+    /// The gateway was chosen by us in a range that the user gave. `inspect` tells only what was asked for.
+    #[serde(default)]
+    pub gateway_chosen: bool,
 }
 
 /// A network as asked: input of create.

@@ -8,7 +8,10 @@ use crate::{
     sysctl,
 };
 use minke_linux::netlink::{self, Address, Bridge, LinkChange, Socket};
-use minke_model::network::{Network, Subnet};
+use minke_model::{
+    go,
+    network::{Network, Subnet},
+};
 use rustix::io::Errno;
 use std::{
     collections::BTreeMap,
@@ -95,6 +98,14 @@ impl Options {
         })
     }
 
+    /// Whether the host has no address in it that a container would send to (libnetwork's `GetSkipGwAlloc`).
+    pub(crate) fn without_gateway(&self, ipv6: bool, internal: bool) -> bool {
+        match ipv6 {
+            true => self.ipv6 == GatewayMode::Isolated,
+            false => self.ipv4 == GatewayMode::Isolated || (self.inhibit_ipv4 && internal),
+        }
+    }
+
     /// The name that is asked for, `bridge.name`.
     pub fn bridge_name(options: &BTreeMap<String, String>) -> Result<Option<&str>, NetworkError> {
         let name = "com.docker.network.bridge.name";
@@ -119,13 +130,9 @@ fn invalid(option: &str, value: &str, reason: &'static str) -> NetworkError {
     }
 }
 
-/// Go's `strconv.ParseBool`.
+/// A switch, as Go reads it.
 fn parse_bool(option: &str, value: &str) -> Result<bool, NetworkError> {
-    match value {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err(invalid(option, value, "it must be true or false")),
-    }
+    go::parse_bool(value).ok_or_else(|| invalid(option, value, "it must be true or false"))
 }
 
 fn parse_mode(option: &str, value: &str) -> Result<GatewayMode, NetworkError> {

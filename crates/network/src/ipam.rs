@@ -164,12 +164,14 @@ pub fn validate(spec: &NetworkSpec) -> Result<(), NetworkError> {
 /// Decides a network's pools: gives each family that is asked for a range, and each range a gateway.
 ///
 /// `networks` are the ranges of other networks: none may be shared. `host` are ranges that the host uses otherwise: none
-/// is chosen, but a user may ask for one.
+/// is chosen, but a user may ask for one. `without_gateway` says of IPv4 and of IPv6 (`true`) whether no address goes to
+/// the host: then all are the containers'.
 pub fn decide(
     spec: &mut NetworkSpec,
     pools: &Pools,
     networks: &[Subnet],
     host: &[Subnet],
+    without_gateway: impl Fn(bool) -> bool,
 ) -> Result<(), NetworkError> {
     validate(spec)?;
     let (ipv4, ipv6) = (spec.ipv4, spec.ipv6);
@@ -187,15 +189,22 @@ pub fn decide(
         }
         let taken: Vec<Subnet> = networks.iter().chain(host).copied().collect();
         let subnet = pools.choose(is_ipv6, &taken)?;
-        let pool =
-            IpamPool { subnet, range: None, gateway: None, auxiliary: Default::default(), user_given: false };
+        let pool = IpamPool {
+            subnet,
+            range: None,
+            gateway: None,
+            auxiliary: Default::default(),
+            user_given: false,
+            gateway_chosen: false,
+        };
         // IPv4 comes first, as Docker shows it.
         let at = if is_ipv6 { spec.pools.len() } else { 0 };
         spec.pools.insert(at, pool);
     }
     for pool in &mut spec.pools {
-        if pool.gateway.is_none() {
+        if pool.gateway.is_none() && !without_gateway(pool.subnet.address.is_ipv6()) {
             pool.gateway = Some(Lease::new(pool).next()?);
+            pool.gateway_chosen = pool.user_given;
         }
     }
     Ok(())

@@ -7,6 +7,7 @@
 
 mod bridge;
 mod copier;
+mod default_bridge;
 pub mod dns;
 mod endpoint;
 mod error;
@@ -20,6 +21,7 @@ mod sysctl;
 mod watch;
 
 pub use bridge::{GatewayMode, Options};
+pub use default_bridge::BridgeWish;
 pub use endpoint::EndpointPlan;
 pub use error::NetworkError;
 pub use mac::Mac;

@@ -3,6 +3,7 @@
 use crate::{
     NetworkError,
     bridge::{self, GatewayMode, Options},
+    default_bridge::{self, BridgeWish},
     endpoint::{self, Attachment, EndpointPlan},
     error::Tried,
     firewall::{
@@ -15,10 +16,10 @@ use crate::{
     ports::{PortRequest, Ports, Taken, Target},
     sysctl, watch,
 };
-use minke_linux::netlink::{self, Family, Socket};
+use minke_linux::netlink::{self, Address, Family, Socket};
 use minke_model::{
     ContainerId, EndpointId, NetworkId,
-    network::{Network, NetworkDriver, NetworkSpec, Subnet},
+    network::{IpamPool, Network, NetworkDriver, NetworkSpec, Subnet},
     port::{Protocol, PublishedPort},
 };
 use rustix::{
@@ -162,7 +163,7 @@ impl Networks {
         device: &str,
         others: &[Network],
     ) -> Result<PoolLock, NetworkError> {
-        self.options(spec)?;
+        let options = self.options(spec)?;
         self.check_driver(spec)?;
         let namespace = netlink::own_namespace()
             .map_err(|source| NetworkError::io("open the host's network namespace", source))?;
@@ -180,17 +181,58 @@ impl Networks {
         {
             spec.pools.insert(
                 0,
-                minke_model::network::IpamPool {
+                IpamPool {
                     subnet: Subnet { address: own.network(), ..own },
                     range: None,
                     gateway: Some(own.address),
                     auxiliary: BTreeMap::new(),
                     user_given: false,
+                    gateway_chosen: false,
                 },
             );
         }
-        ipam::decide(spec, &self.0.pools, &networks, &host)?;
+        let internal = spec.internal;
+        let without_gateway = |ipv6: bool| options.without_gateway(ipv6, internal);
+        ipam::decide(spec, &self.0.pools, &networks, &host, without_gateway)?;
         Ok(PoolLock { _namespace: namespace })
+    }
+
+    /// The ranges of the default bridge `device`, as asked for IPv4 and IPv6 and as the device has them; none for a family
+    /// where nothing says which. `ours`: nobody but daemons gives it addresses.
+    pub fn default_bridge(
+        &self,
+        device: &str,
+        ours: bool,
+        wishes: [BridgeWish; 2],
+    ) -> Result<Vec<IpamPool>, NetworkError> {
+        let has: Vec<Subnet> = self.addresses_of(device)?.iter().map(subnet_of).collect();
+        let [ipv4, ipv6] = wishes;
+        let pools =
+            [default_bridge::pool(ipv4, false, ours, &has)?, default_bridge::pool(ipv6, true, ours, &has)?];
+        Ok(pools.into_iter().flatten().collect())
+    }
+
+    /// Takes addresses from a bridge of ours that are not `network`'s: they are of another configuration.
+    pub fn forget_addresses(&self, network: &Network) -> Result<(), NetworkError> {
+        let own = |ip: IpAddr| {
+            let pools = &network.spec.pools;
+            pools.iter().any(|pool| pool.gateway == Some(ip)) || default_bridge::is_link_local(ip)
+        };
+        for address in self.addresses_of(&network.bridge)?.iter().filter(|a| !own(a.ip)) {
+            netlink::remove_address(&mut lock(&self.0.route), address)
+                .tried(|| format!("take address {} from bridge {}", address.ip, network.bridge))?;
+        }
+        Ok(())
+    }
+
+    /// The addresses that a device of the host has; none where it is missing.
+    fn addresses_of(&self, device: &str) -> Result<Vec<Address>, NetworkError> {
+        let mut socket = lock(&self.0.route);
+        let look = || format!("look at the addresses of {device}");
+        let Some(link) = netlink::link_index(&socket, device).tried(look)? else { return Ok(Vec::new()) };
+        let mut addresses = netlink::addresses(&mut socket).tried(look)?;
+        addresses.retain(|address| address.link == link);
+        Ok(addresses)
     }
 
     /// What the host has routes and addresses for, but by `device`; and the IPv4 address that `device` has.
@@ -508,6 +550,11 @@ impl Networks {
         }
         result
     }
+}
+
+/// An address with the size of its subnet.
+fn subnet_of(address: &Address) -> Subnet {
+    Subnet { address: address.ip, prefix: address.prefix }
 }
 
 /// Ports that are reached without translation, in families that are routed.

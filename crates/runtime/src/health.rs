@@ -1,7 +1,7 @@
 //! Health checks: what is run, when, and what a result means (moby `daemon/health.go`). Pure: no clock, no process.
 
 use minke_model::{
-    Timestamp,
+    Timestamp, go,
     health::{Health, HealthSpec, HealthState, ProbeResult},
 };
 use std::time::Duration;
@@ -87,37 +87,11 @@ pub fn output(bytes: &[u8], more: bool) -> String {
 
 /// What is kept of a probe that took too long.
 pub fn timed_out(spec: &HealthSpec, output: &str) -> String {
-    let limit = go_duration(timeout(spec));
+    let limit = go::format_duration(timeout(spec).as_nanos() as i64);
     if output.is_empty() {
         format!("Health check exceeded timeout ({limit})")
     } else {
         format!("Health check exceeded timeout ({limit}): {output}")
-    }
-}
-
-/// A duration as Go prints it: `1m30s`, `1.5s`, `200ms`.
-fn go_duration(duration: Duration) -> String {
-    fn decimal(whole: u64, rest: u64, digits: usize) -> String {
-        if rest == 0 {
-            return whole.to_string();
-        }
-        format!("{whole}.{}", format!("{rest:0digits$}").trim_end_matches('0'))
-    }
-    let nanos = duration.as_nanos() as u64;
-    match nanos {
-        0 => "0s".into(),
-        1..1_000 => format!("{nanos}ns"),
-        1_000..1_000_000 => format!("{}µs", decimal(nanos / 1_000, nanos % 1_000, 3)),
-        1_000_000..1_000_000_000 => format!("{}ms", decimal(nanos / 1_000_000, nanos % 1_000_000, 6)),
-        _ => {
-            let seconds = duration.as_secs();
-            let last = decimal(seconds % 60, u64::from(duration.subsec_nanos()), 9);
-            match (seconds / 3600, seconds / 60 % 60) {
-                (0, 0) => format!("{last}s"),
-                (0, minutes) => format!("{minutes}m{last}s"),
-                (hours, minutes) => format!("{hours}h{minutes}m{last}s"),
-            }
-        }
     }
 }
 

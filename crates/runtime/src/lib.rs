@@ -103,6 +103,11 @@ impl Runtime {
         &self.inner.config
     }
 
+    /// Version of the cgroups that limit containers here: 1 or 2.
+    pub fn cgroup_version(&self) -> u8 {
+        self.inner.machine.host.cgroups.version()
+    }
+
     /// Which cgroups this machine has, and what they can.
     pub fn cgroups(&self) -> CgroupInfo {
         let cgroups = &self.inner.machine.host.cgroups;

@@ -4,8 +4,10 @@
 
 #![allow(unsafe_code)] // Clone, poll and stdio by number: what no safe wrapper covers.
 
+mod cgroup;
 mod child;
 mod control;
+mod directory;
 mod external;
 pub mod log;
 pub mod plan;

@@ -3,7 +3,9 @@
 //! Never: blocks but in `poll`.
 
 use crate::{
+    cgroup,
     control::{Control, Input},
+    directory::Directory,
     external,
     log::{Log, clock},
     plan::{Cgroups, ExecPlan, External, Namespace, StartPlan},
@@ -15,7 +17,7 @@ use crate::{
 use minke_linux::{namespace, pidfd};
 use std::{
     collections::VecDeque,
-    io::{self, Read},
+    io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -40,8 +42,7 @@ enum Source {
 }
 
 pub(crate) struct Shim {
-    /// The directory of this shim's files.
-    dir: OwnedFd,
+    directory: Directory,
     token: Id,
     listener: OwnedFd,
     controls: Vec<Control>,
@@ -71,11 +72,12 @@ pub(crate) struct Shim {
 
 /// Runs a shim for the container whose plan lies in `dir`; its listening socket is stdin.
 pub(crate) fn run(dir: OwnedFd, listener: OwnedFd) -> io::Result<()> {
-    let token = read_token(&dir)?;
-    let plan = StartPlan::decode(&read_file(&dir, "plan")?).map_err(|e| io::Error::other(e.to_string()))?;
+    let directory = Directory::new(dir);
+    let token = directory.token()?;
+    let plan = directory.plan()?;
     let home = Home::open().map_err(|f| io::Error::from_raw_os_error(f.errno))?;
     let mut shim = Shim {
-        dir,
+        directory,
         token,
         listener,
         controls: Vec::new(),
@@ -101,24 +103,6 @@ pub(crate) fn run(dir: OwnedFd, listener: OwnedFd) -> io::Result<()> {
     // The child has its own copy.
     drop(plan);
     shim.serve()
-}
-
-fn read_file(dir: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
-    let fd = rustix::fs::openat(
-        dir,
-        name,
-        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )?;
-    let mut bytes = Vec::new();
-    std::fs::File::from(fd).take(protocol::MAX_TAIL as u64).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// The last line of `identity`: 64 hex digits.
-fn read_token(dir: &OwnedFd) -> io::Result<Id> {
-    let text = String::from_utf8(read_file(dir, "identity")?).map_err(io::Error::other)?;
-    text.lines().last().and_then(protocol::parse_id).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
 impl Shim {
@@ -501,7 +485,7 @@ impl Shim {
         let time = clock::now();
         let started = self.state.phase == Phase::Running;
         if started && !self.own_pids {
-            self.kill_cgroup();
+            cgroup::kill(&self.cgroups);
         }
         let Shim { first, log, piece, .. } = self;
         let Some(first) = first else { return };
@@ -525,8 +509,9 @@ impl Shim {
             self.first = None;
             return;
         }
-        self.state = Reply { phase: Phase::Exited, code, time, oom: self.had_oom(), ..self.state };
-        self.write_exit();
+        self.state =
+            Reply { phase: Phase::Exited, code, time, oom: cgroup::had_oom(&self.cgroups), ..self.state };
+        self.directory.keep_exit(&self.state);
         self.tell_all(Reply { kind: Kind::Exit, seq: 0, ..self.state });
     }
 
@@ -560,55 +545,12 @@ impl Shim {
         });
     }
 
-    /// Keeps the exit for a daemon that is not there now: whole, or not at all.
-    fn write_exit(&mut self) {
-        use rustix::fs::{Mode, OFlags};
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        if let Ok(file) = rustix::fs::openat(&self.dir, "exit.new", flags, Mode::from_raw_mode(0o600))
-            && rustix::io::write(&file, &self.state.encode()).is_ok()
-        {
-            let _ = rustix::fs::renameat(&self.dir, "exit.new", &self.dir, "exit");
-        }
-    }
-
-    /// Whether the kernel killed something in the container for memory.
-    fn had_oom(&self) -> bool {
-        let dir = &self.cgroups.memory;
-        !dir.is_empty()
-            && ["memory.events", "memory.oom_control"].iter().any(|name| {
-                let text = std::fs::read_to_string(format!("{dir}/{name}")).unwrap_or_default();
-                text.lines().filter_map(|l| l.strip_prefix("oom_kill ")).any(|n| n.trim() != "0")
-            })
-    }
-
     fn kill_all(&mut self) {
         if let Some(first) = &self.first {
             pidfd::kill(first.pidfd.as_fd());
         }
         if !self.own_pids {
-            self.kill_cgroup();
-        }
-    }
-
-    /// Every process in the container's cgroup; new ones that they make meanwhile are met in the next round.
-    fn kill_cgroup(&self) {
-        if !self.cgroups.unified.is_empty()
-            && std::fs::write(format!("{}/cgroup.kill", self.cgroups.unified), "1").is_ok()
-        {
-            return;
-        }
-        let dir = self.cgroups.legacy.first().unwrap_or(&self.cgroups.unified);
-        for _ in 0..16 {
-            let text = std::fs::read_to_string(format!("{dir}/cgroup.procs")).unwrap_or_default();
-            let mut alive = text
-                .lines()
-                .filter_map(|l| l.parse().ok())
-                .filter_map(|pid| pidfd::open(pid).ok())
-                .peekable();
-            if alive.peek().is_none() {
-                return;
-            }
-            alive.for_each(|p| pidfd::kill(p.as_fd()));
+            cgroup::kill(&self.cgroups);
         }
     }
 

@@ -1,6 +1,7 @@
 //! One command of the tree: its words, its flags, and the function that carries it out.
 
-use super::flag::Flag;
+use super::flag::{Flag, Flags};
+use super::parse::{Wrong, parse};
 use super::{Cli, Outcome};
 
 /// How many arguments a command takes.
@@ -109,6 +110,8 @@ pub(crate) enum Entry {
     Command(&'static Command),
     /// A group, such as `container`.
     Group(&'static Group),
+    /// A group with flags of its own, such as `compose`.
+    Flagged(&'static Flagged),
     /// The command under another name (`ps` is `container ls`).
     Alias(&'static str, &'static Command),
 }
@@ -123,12 +126,37 @@ pub(crate) struct Group {
     pub(crate) entries: &'static [Entry],
 }
 
+/// A group whose flags stand between its word and its command's: `compose -f x.yaml up`.
+pub(crate) struct Flagged {
+    /// The group.
+    pub(crate) group: Group,
+    /// Its flags.
+    pub(crate) flags: &'static [Flag],
+    /// How many of the words after the group's are flags and their values.
+    pub(crate) leading: fn(&[String]) -> Result<usize, Wrong>,
+}
+
+/// [`Flagged::leading`] for a set of flags.
+pub(crate) fn leading<F: Flags>(words: &[String]) -> Result<usize, Wrong> {
+    Ok(words.len() - parse::<F>(words, false)?.args.len())
+}
+
 impl Entry {
+    /// The group, when it is one.
+    pub(crate) fn group(&self) -> Option<&'static Group> {
+        match self {
+            Entry::Command(_) | Entry::Alias(..) => None,
+            Entry::Group(group) => Some(*group),
+            Entry::Flagged(flagged) => Some(&flagged.group),
+        }
+    }
+
     /// The word that leads here.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Entry::Command(command) => command.name,
             Entry::Group(group) => group.name,
+            Entry::Flagged(flagged) => flagged.group.name,
             Entry::Alias(name, _) => name,
         }
     }
@@ -138,6 +166,7 @@ impl Entry {
         match self {
             Entry::Command(command) | Entry::Alias(_, command) => command.about,
             Entry::Group(group) => group.about,
+            Entry::Flagged(flagged) => flagged.group.about,
         }
     }
 
@@ -145,7 +174,7 @@ impl Entry {
     pub(crate) fn shown(&self) -> bool {
         match self {
             Entry::Command(command) | Entry::Alias(_, command) => command.shown,
-            Entry::Group(_) => true,
+            Entry::Group(_) | Entry::Flagged(_) => true,
         }
     }
 
@@ -154,6 +183,7 @@ impl Entry {
         match self {
             Entry::Command(command) => command.name == word || command.aliases.contains(&word),
             Entry::Group(group) => group.name == word,
+            Entry::Flagged(flagged) => flagged.group.name == word,
             Entry::Alias(name, _) => *name == word,
         }
     }

@@ -3,7 +3,7 @@
 //! The rules are those of the GNU-like parser that docker's command line is built on: `--rm=false`,
 //! `-p=80:80`, `-itd`, `-e A=1`, `--`. One declaration serves parser, help, completion and man page.
 
-use super::duration;
+use minke_model::go::{self, quote};
 
 /// What parser, help and completion know of one flag.
 #[derive(Clone, Copy)]
@@ -108,31 +108,10 @@ flags! {
     struct NoFlags {}
 }
 
-/// Go's `strconv.ParseBool`.
+/// A switch; the error is Go's sentence.
 pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(format!("strconv.ParseBool: parsing {}: invalid syntax", quote(text))),
-    }
-}
-
-/// Go's `%q`, as far as arguments need it.
-pub(crate) fn quote(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            '\r' => quoted.push_str("\\r"),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => quoted.push_str(&format!("\\x{:02x}", c as u32)),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
+    go::parse_bool(text)
+        .ok_or_else(|| format!("strconv.ParseBool: parsing {}: invalid syntax", go::quote(text)))
 }
 
 impl Value for bool {
@@ -189,7 +168,7 @@ pub(crate) struct Commas(pub(crate) Vec<String>);
 impl Value for Commas {
     const WORD: &'static str = "strings";
     fn set(&mut self, text: &str) -> Result<(), String> {
-        self.0.extend(crate::options::csv::fields(text)?);
+        self.0.extend(go::csv_fields(text)?);
         Ok(())
     }
 }
@@ -301,7 +280,7 @@ pub(crate) struct Span(pub(crate) Option<i64>);
 impl Value for Span {
     const WORD: &'static str = "duration";
     fn set(&mut self, text: &str) -> Result<(), String> {
-        self.0 = Some(duration::parse(text)?);
+        self.0 = Some(go::parse_duration(text)?);
         Ok(())
     }
 }

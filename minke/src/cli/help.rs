@@ -39,10 +39,14 @@ pub(crate) fn command(program: &str, path: &str, command: &Command, columns: usi
     text
 }
 
-/// A group's help: its commands.
-pub(crate) fn group(program: &str, path: &str, group: &Group) -> String {
+/// A group's help: its commands, after its own flags where it has some.
+pub(crate) fn group(program: &str, path: &str, group: &Group, own: &[Flag]) -> String {
+    let (usage, options) = match own {
+        [] => ("", String::new()),
+        own => ("[OPTIONS] ", format!("Options:\n{}\n", flags(own, width()))),
+    };
     format!(
-        "Usage:  {program} {path} COMMAND\n\n{}\n\nCommands:\n{}\nRun '{program} {path} COMMAND --help' for more information on a command.\n",
+        "Usage:  {program} {path} {usage}COMMAND\n\n{}\n\n{options}Commands:\n{}\nRun '{program} {path} COMMAND --help' for more information on a command.\n",
         group.about,
         entries(group.entries.iter().filter(|entry| entry.shown()), 11)
     )
@@ -65,9 +69,9 @@ pub(crate) fn root(program: &str, tree: &[Entry], global: &[Flag], columns: usiz
     let _ = write!(
         text,
         "\nManagement Commands:\n{}\nCommands:\n{}\nGlobal Options:\n{}\nRun '{program} COMMAND --help' for more information on a command.\n",
-        entries(shown().filter(|entry| matches!(entry, Entry::Group(_))), 11),
+        entries(shown().filter(|entry| entry.group().is_some()), 11),
         entries(
-            shown().filter(|entry| !matches!(entry, Entry::Group(_)) && !COMMON.contains(&entry.name())),
+            shown().filter(|entry| entry.group().is_none() && !COMMON.contains(&entry.name())),
             11
         ),
         flags(global, columns)

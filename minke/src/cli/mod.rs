@@ -3,14 +3,13 @@
 //! Start at [`main`]. The commands themselves are in `commands/`; the parser's rules in `parse.rs`.
 
 pub(crate) mod command;
-pub(crate) mod duration;
 pub(crate) mod flag;
 pub(crate) mod help;
 pub(crate) mod parse;
 mod plugin;
 
 use crate::client::{Client, ClientError, Host, config_file::ConfigFile, context, host};
-use command::{Command, Entry, Group};
+use command::{Command, Entry};
 use flag::{Flags, flags};
 use parse::Wrong;
 use std::cell::OnceCell;
@@ -89,6 +88,8 @@ pub(crate) struct Cli {
     globals: Globals,
     /// The words that led to the command: `container ls`.
     pub(crate) path: String,
+    /// The words between a group's and its command's: the group's own flags.
+    leading: Vec<String>,
     config: OnceCell<ConfigFile>,
     client: OnceCell<Client>,
 }
@@ -142,15 +143,20 @@ fn run(words: &[String]) -> Outcome {
     ) {
         return Err(Failure::new(format!("Unable to parse logging level: {}", parsed.flags.log_level)));
     }
-    let cli =
-        Cli { globals: parsed.flags, path: String::new(), config: OnceCell::new(), client: OnceCell::new() };
+    let cli = Cli {
+        globals: parsed.flags,
+        path: String::new(),
+        leading: Vec::new(),
+        config: OnceCell::new(),
+        client: OnceCell::new(),
+    };
     dispatch(cli, tree, &parsed.args, words)
 }
 
 /// Follows the words down the tree. `all` are those of the whole command line.
 fn dispatch(mut cli: Cli, tree: &'static [Entry], words: &[String], all: &[String]) -> Outcome {
     let program = program();
-    let (mut entries, mut at, mut group): (&[Entry], usize, Option<&Group>) = (tree, 0, None);
+    let (mut entries, mut at, mut group): (&[Entry], usize, Option<&Entry>) = (tree, 0, None);
     loop {
         let word = match words.get(at).map(String::as_str) {
             None | Some("--help") => return show(&overview(&cli.path, tree, group)),
@@ -170,19 +176,23 @@ fn dispatch(mut cli: Cli, tree: &'static [Entry], words: &[String], all: &[Strin
                     format!("unknown shorthand flag: '{}' in {word}", word.chars().nth(1).unwrap_or_default())
                 }
             };
-            return Err(Failure {
-                code: 125,
-                text: format!(
-                    "{text}\n\nUsage:  {program} {} COMMAND\n\nRun '{program} {} --help' for more information",
-                    cli.path, cli.path
-                ),
-            });
+            return Err(wrong_in_group(&cli.path, &text));
         }
         match entries.iter().find(|entry| entry.answers_to(word)) {
-            Some(Entry::Group(found)) => {
-                (entries, group) = (found.entries, Some(*found));
+            Some(entry @ (Entry::Group(_) | Entry::Flagged(_))) => {
+                entries = entry.group().map_or(entries, |group| group.entries);
+                group = Some(entry);
                 cli.path = shown;
                 at += 1;
+                if let Entry::Flagged(flagged) = entry {
+                    let count = match (flagged.leading)(&words[at..]) {
+                        Ok(count) => count,
+                        Err(Wrong::Sentence(text)) => return Err(wrong_in_group(&cli.path, &text)),
+                        Err(Wrong::Help | Wrong::ShortHelp) => return show(&overview(&cli.path, tree, group)),
+                    };
+                    cli.leading = words[at..at + count].to_vec();
+                    at += count;
+                }
             }
             Some(Entry::Command(found) | Entry::Alias(_, found)) => {
                 cli.path = shown;
@@ -212,9 +222,21 @@ fn dispatch(mut cli: Cli, tree: &'static [Entry], words: &[String], all: &[Strin
     }
 }
 
-fn overview(path: &str, tree: &[Entry], group: Option<&Group>) -> String {
+/// A flag that a group does not know.
+fn wrong_in_group(path: &str, text: &str) -> Failure {
+    let program = program();
+    Failure {
+        code: 125,
+        text: format!(
+            "{text}\n\nUsage:  {program} {path} COMMAND\n\nRun '{program} {path} --help' for more information"
+        ),
+    }
+}
+
+fn overview(path: &str, tree: &[Entry], group: Option<&Entry>) -> String {
     match group {
-        Some(group) => help::group(program(), path, group),
+        Some(Entry::Flagged(flagged)) => help::group(program(), path, &flagged.group, flagged.flags),
+        Some(entry) => entry.group().map_or_else(String::new, |group| help::group(program(), path, group, &[])),
         None => help::root(program(), tree, Globals::FLAGS, help::width()),
     }
 }
@@ -228,9 +250,12 @@ fn help_on(tree: &'static [Entry], words: &[String]) -> Outcome {
         }
         path.push_str(word);
         match entries.iter().find(|entry| entry.answers_to(word)) {
-            Some(Entry::Group(found)) => (entries, group) = (found.entries, Some(*found)),
             Some(Entry::Command(found) | Entry::Alias(_, found)) => {
                 return show(&help::command(program(), &path, found, help::width()));
+            }
+            Some(entry) => {
+                entries = entry.group().map_or(entries, |group| group.entries);
+                group = Some(entry);
             }
             None => return Err(Failure::new(format!("unknown help topic: {}", words.join(" ")))),
         }
@@ -295,6 +320,12 @@ impl Cli {
                 Err(Failure::silent(0))
             }
         }
+    }
+
+    /// The flags of the command's group, which stood before its word.
+    pub(crate) fn leading<F: Flags>(&self) -> F {
+        // They were parsed once before: what is wrong with them was said then.
+        parse::parse::<F>(&self.leading, false).map(|parsed| parsed.flags).unwrap_or_default()
     }
 
     /// A failure that names the command and points at its help, as docker ends `run` and `create`.

@@ -2,7 +2,8 @@
 //!
 //! Invariant: the same words give the same flags as in docker's own command line, errors included.
 
-use super::flag::{Flag, Flags, quote};
+use super::flag::{Flag, Flags};
+use minke_model::go::quote;
 
 /// Why the words were refused.
 #[derive(Debug, PartialEq, Eq)]

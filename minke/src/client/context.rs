@@ -49,12 +49,12 @@ impl Store {
         let bytes = std::fs::read(&file).map_err(|_| {
             format!(
                 "context {}: context not found: open {}: no such file or directory",
-                crate::cli::flag::quote(name),
+                minke_model::go::quote(name),
                 file.display()
             )
         })?;
         let meta: Value = serde_json::from_slice(&bytes).map_err(|error| {
-            format!("load context {}: {}: {error}", crate::cli::flag::quote(name), file.display())
+            format!("load context {}: {}: {error}", minke_model::go::quote(name), file.display())
         })?;
         Ok(Context {
             name: name.to_owned(),

@@ -73,18 +73,21 @@ enum Reached {
 fn reach(words: &[String]) -> Reached {
     let mut entries = TREE;
     let mut at = 0;
+    let mut leading: &[Flag] = &[];
     while let Some(word) = words.get(at) {
         at += 1;
         if word.starts_with('-') {
-            // Global flags that take their value from the next word.
-            at += usize::from(matches!(
+            // Flags of the program or of a group that take their value from the next word.
+            let global = matches!(
                 word.as_str(),
                 "-H" | "--host" | "-c" | "--context" | "--config" | "-l" | "--log-level"
-            ));
+            );
+            at += usize::from(global || is_value(leading, std::slice::from_ref(word)));
             continue;
         }
         match entries.iter().find(|entry| entry.answers_to(word)) {
             Some(Entry::Group(group)) => entries = group.entries,
+            Some(Entry::Flagged(flagged)) => (entries, leading) = (flagged.group.entries, flagged.flags),
             Some(Entry::Command(command) | Entry::Alias(_, command)) => {
                 return Reached::Command(command, is_value(command.flags, &words[at..]));
             }

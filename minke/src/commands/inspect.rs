@@ -106,7 +106,7 @@ fn inspect(cli: &Cli, flags: InspectFlags, args: Vec<String>) -> Outcome {
     if !wanted.is_empty() && !KINDS.iter().any(|(kind, _)| *kind == wanted) {
         return Err(Failure::new(format!(
             "unknown type: {}: must be one of \"config\", \"container\", \"image\", \"network\", \"node\", \"plugin\", \"secret\", \"service\", \"task\", \"volume\"",
-            crate::cli::flag::quote(wanted)
+            minke_model::go::quote(wanted)
         )));
     }
     let client = cli.client()?;

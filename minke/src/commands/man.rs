@@ -92,8 +92,10 @@ fn pages() -> Vec<(String, String)> {
             Entry::Command(command) | Entry::Alias(_, command) => {
                 pages.push((entry.name().to_owned(), page(entry.name(), command)))
             }
-            Entry::Group(group) => {
-                pages.push((group.name.to_owned(), overview(group.name, group.about, group.entries)));
+            Entry::Group(_) | Entry::Flagged(_) => {
+                let Some(group) = entry.group() else { continue };
+                let own = if let Entry::Flagged(flagged) = entry { options(flagged.flags) } else { String::new() };
+                pages.push((group.name.to_owned(), overview(group.name, group.about, group.entries) + &own));
                 for inner in group.entries.iter().filter(|inner| inner.shown()) {
                     if let Entry::Command(command) | Entry::Alias(_, command) = inner {
                         let path = format!("{} {}", group.name, inner.name());

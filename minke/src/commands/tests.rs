@@ -9,10 +9,14 @@ fn commands() -> Vec<&'static Command> {
     for entry in TREE {
         match entry {
             Entry::Command(command) | Entry::Alias(_, command) => all.push(*command),
-            Entry::Group(group) => all.extend(group.entries.iter().filter_map(|entry| match entry {
-                Entry::Command(command) | Entry::Alias(_, command) => Some(*command),
-                Entry::Group(_) => None,
-            })),
+            Entry::Group(_) | Entry::Flagged(_) => {
+                all.extend(entry.group().into_iter().flat_map(|group| group.entries).filter_map(
+                    |entry| match entry {
+                        Entry::Command(command) | Entry::Alias(_, command) => Some(*command),
+                        Entry::Group(_) | Entry::Flagged(_) => None,
+                    },
+                ))
+            }
         }
     }
     all

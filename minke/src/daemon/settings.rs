@@ -105,8 +105,8 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         f.host.iter().map(|h| normal_host(h)).collect()
     };
     // dockerd makes no bridge but its own: one that is named must be there.
-    if let (Persona::Dockerd, Some(name)) = (persona, f.bridge.as_deref())
-        && !matches!(name, "" | "none" | "docker0")
+    let named = f.bridge.as_deref().filter(|name| !matches!(*name, "" | "none" | "docker0"));
+    if let (Persona::Dockerd, Some(name)) = (persona, named)
         // Of this network namespace, which /sys may not be.
         && !Path::new("/proc/sys/net/ipv4/conf").join(name).exists()
     {
@@ -117,6 +117,9 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
     let live_restore = f.live_restore.unwrap_or(persona == Persona::Minke);
     let engine = EngineConfig {
         bridge: f.bridge.clone().unwrap_or_else(|| persona.bridge().to_owned()),
+        // Moby's own tests name another file there (`integration/networking/resolvconf_test.go`).
+        resolv_conf: std::env::var_os("DOCKER_TEST_RESOLV_CONF_PATH").map(PathBuf::from),
+        bridge_is_users: persona == Persona::Dockerd && named.is_some(),
         bip: optional("bip", &f.bip)?,
         bip6: optional("bip6", &f.bip6)?,
         fixed_cidr: optional("fixed-cidr", &f.fixed_cidr)?,

@@ -191,7 +191,7 @@ impl Spec {
                 (Some(most), text) if verb == 's' => text.chars().take(most).collect(),
                 (_, text) => text,
             },
-            ('q', Value::Text(text)) => crate::cli::flag::quote(text),
+            ('q', Value::Text(text)) => minke_model::go::quote(text),
             ('q', Value::List(items)) => {
                 format!("[{}]", items.iter().map(|item| self.apply('q', item)).collect::<Vec<_>>().join(" "))
             }

@@ -96,7 +96,7 @@ pub(crate) fn operations_rate(text: &str) -> Result<Value, String> {
 pub(crate) fn gpus(text: &str) -> Result<Value, String> {
     let (mut count, mut driver, mut ids, mut capabilities, mut options) =
         (None, "".to_owned(), Vec::new(), Vec::<String>::new(), serde_json::Map::new());
-    for field in super::csv::fields(text)? {
+    for field in minke_model::go::csv_fields(text)? {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key.to_owned(), value.to_owned()),
             None => ("count".to_owned(), field.clone()),

@@ -7,14 +7,14 @@ const GATEWAY: &str = "host-gateway";
 
 /// `name:ip` or `name=ip`, the address perhaps in brackets; the result is `name:ip`.
 pub(crate) fn extra_host(text: &str) -> Result<String, String> {
-    let quoted = crate::cli::flag::quote(text);
+    let quoted = minke_model::go::quote(text);
     let pair = text.split_once('=').or_else(|| text.split_once(':'));
     let Some((name, address)) = pair.filter(|(name, address)| !name.is_empty() && !address.is_empty()) else {
         return Err(format!("bad format for add-host: {quoted}"));
     };
     let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
     if bare != GATEWAY && bare.parse::<IpAddr>().is_err() {
-        return Err(format!("invalid IP address in add-host: {}", crate::cli::flag::quote(address)));
+        return Err(format!("invalid IP address in add-host: {}", minke_model::go::quote(address)));
     }
     Ok(format!("{name}:{bare}"))
 }

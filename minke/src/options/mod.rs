@@ -3,7 +3,6 @@
 //! Pure but for the files that a flag names. Start at `container.rs`, which makes the API's request.
 
 pub(crate) mod container;
-pub(crate) mod csv;
 pub(crate) mod device;
 pub(crate) mod env;
 pub(crate) mod flags;

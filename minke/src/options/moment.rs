@@ -1,12 +1,12 @@
 //! Points in time of `--since` and `--until`: a span ago (`42m`), a date, or seconds since 1970.
 
-use crate::cli::{duration, flag::quote};
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+use minke_model::go::{self, quote};
 
 /// The text that the API takes: seconds, with nanoseconds where there are some.
 pub(crate) fn parse(text: &str, now: jiff::Timestamp) -> Result<String, String> {
-    if let Ok(nanos) = duration::parse(text)
+    if let Ok(nanos) = go::parse_duration(text)
         && text != "0"
     {
         let then = now.as_nanosecond() - i128::from(nanos);

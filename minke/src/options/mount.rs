@@ -1,7 +1,7 @@
 //! What is mounted: `--volume`, `--mount`, `--tmpfs`.
 
-use super::csv;
 use crate::cli::flag::parse_bool;
+use minke_model::go;
 use serde_json::{Map, Value, json};
 
 /// `--volume`: a bind or named volume, or only a place in the container (an anonymous volume).
@@ -51,7 +51,7 @@ pub(crate) fn mount(text: &str) -> Result<Value, String> {
         ("volume".to_owned(), String::new(), String::new(), String::new());
     let mut read_only = false;
     let (mut bind, mut volume, mut tmpfs, mut image) = (Map::new(), Map::new(), Map::new(), Map::new());
-    for field in csv::fields(text)? {
+    for field in go::csv_fields(text)? {
         let Some((key, value)) = field.split_once('=') else {
             match field.to_lowercase().as_str() {
                 "readonly" | "ro" => read_only = true,

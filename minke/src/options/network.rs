@@ -1,6 +1,6 @@
 //! `--network`: a mode, or `name=…,alias=…,ip=…` and its kin; more than one is allowed.
 
-use super::csv;
+use minke_model::go;
 use serde_json::{Map, Value, json};
 
 /// A container's wish to be on one network.
@@ -50,7 +50,7 @@ pub(crate) fn parse(text: &str) -> Result<Attachment, String> {
         attachment.target = text.to_owned();
         return Ok(attachment);
     }
-    for field in csv::fields(text)? {
+    for field in go::csv_fields(text)? {
         let Some((key, value)) =
             field.split_once('=').filter(|(key, value)| !key.is_empty() && !value.is_empty())
         else {
@@ -74,7 +74,7 @@ pub(crate) fn parse(text: &str) -> Result<Attachment, String> {
                 attachment.gw_priority = value.parse().map_err(|_| {
                     format!(
                         "invalid gw-priority ({value}): strconv.Atoi: parsing {}: invalid syntax",
-                        crate::cli::flag::quote(&value)
+                        minke_model::go::quote(&value)
                     )
                 })?
             }
@@ -113,7 +113,7 @@ pub(crate) fn endpoints(
         if endpoints.contains_key(&attachment.target) {
             return Err(format!(
                 "network {} is specified multiple times",
-                crate::cli::flag::quote(&attachment.target)
+                minke_model::go::quote(&attachment.target)
             ));
         }
         let target = attachment.target.clone();

@@ -83,7 +83,7 @@ pub(crate) fn parse_exposed(specs: &[String]) -> Result<Vec<String>, String> {
             return Err(format!("invalid port format for --expose: {spec}"));
         }
         let (port, protocol) = split_protocol(spec)?;
-        let (first, last) = range(port).ok_or_else(|| format!("invalid range format for --expose: {spec}, error: strconv.ParseUint: parsing {}: invalid syntax", crate::cli::flag::quote(port)))?;
+        let (first, last) = range(port).ok_or_else(|| format!("invalid range format for --expose: {spec}, error: strconv.ParseUint: parsing {}: invalid syntax", minke_model::go::quote(port)))?;
         ports.extend((first..=last).map(|number| format!("{number}/{protocol}")));
     }
     Ok(ports)

@@ -1,7 +1,7 @@
 //! `--security-opt`, `--sysctl`, `--storage-opt`, `--log-opt`.
 
-use crate::cli::flag::quote;
 use crate::commands::go_error;
+use minke_model::go::quote;
 use std::collections::BTreeSet;
 
 /// Security options as the daemon takes them.

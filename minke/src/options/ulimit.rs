@@ -56,7 +56,7 @@ pub(crate) fn by_name(limits: &[Value]) -> Vec<Value> {
 
 fn number(text: &str) -> Result<i64, String> {
     text.parse()
-        .map_err(|_| format!("strconv.ParseInt: parsing {}: invalid syntax", crate::cli::flag::quote(text)))
+        .map_err(|_| format!("strconv.ParseInt: parsing {}: invalid syntax", minke_model::go::quote(text)))
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use crate::{
     request::Ask,
     response::Answer,
     router::Endpoint as E,
-    wire::{prune, quoted},
+    wire::prune,
 };
 use http::StatusCode;
+use minke_model::go::quote;
 
 /// dockerd's answer of a machine that is in no swarm.
 pub(super) fn no_swarm() -> ApiError {
@@ -38,7 +39,7 @@ pub(super) fn handle(ask: Ask) -> Result<Answer> {
         E::SwarmJoin => Err(ApiError::unsupported(swarm_mode)),
         E::PluginList => ok(&Vec::<()>::new()),
         E::Plugin => {
-            Err(ApiError::new(StatusCode::NOT_FOUND, format!("plugin {} not found", quoted(&ask.name))))
+            Err(ApiError::new(StatusCode::NOT_FOUND, format!("plugin {} not found", quote(&ask.name))))
         }
         E::PluginChange => Err(ApiError::unsupported("plugins are not supported by this daemon")),
         E::BuildPrune => ok(&prune::Caches { caches_deleted: None, space_reclaimed: 0 }),

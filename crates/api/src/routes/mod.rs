@@ -154,6 +154,7 @@ impl Routes {
             dialect,
             body: body.clone(),
             takeover,
+            legacy_cgroups: self.engine.machine.cgroup_version() == 1,
         };
         let mut answer = match self.dispatch(ask).await {
             Ok(answer) => answer,

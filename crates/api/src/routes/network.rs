@@ -8,11 +8,12 @@ use crate::{
     router::Endpoint as E,
     wire::{
         network::{ConnectBody, CreateBody, DisconnectBody, Inspect, Resource},
-        prune, quoted,
+        prune,
     },
 };
 use http::StatusCode;
 use minke_engine::network::NetworkInspection;
+use minke_model::go::quote;
 use serde_json::json;
 
 pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
@@ -77,7 +78,7 @@ fn check_verbose(ask: &Ask) -> Result<()> {
         true => Ok(()),
         false => Err(ApiError::invalid(format!(
             "invalid value for verbose: {text}: strconv.ParseBool: parsing {}: invalid syntax",
-            quoted(text)
+            quote(text)
         ))),
     }
 }

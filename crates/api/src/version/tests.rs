@@ -4,7 +4,7 @@ use super::*;
 
 fn raised(minor: u32, endpoint: Endpoint, body: Value) -> std::result::Result<Value, String> {
     let mut body = body;
-    raise_body(&Version::minor(minor), endpoint, &mut body).map_err(|e| e.message)?;
+    raise_body(&Version::minor(minor), endpoint, false, &mut body).map_err(|e| e.message)?;
     Ok(body)
 }
 
@@ -52,11 +52,21 @@ fn parameters_of_later_versions_are_as_if_not_given() {
 #[test]
 fn old_defaults_of_create_are_said_out_loud() {
     let body = json!({"Image": "a", "HostConfig": {"AutoRemove": true, "ConsoleSize": [1, 2], "Annotations": {"a": "b"}}});
-    let mut old = raised(24, Endpoint::ContainerCreate, body.clone()).expect("raised");
-    // The host's cgroup namespace, where this machine has cgroup v1.
-    object(&mut old, "HostConfig").map(|h| h.remove("CgroupnsMode"));
+    let old = raised(24, Endpoint::ContainerCreate, body.clone()).expect("raised");
     assert_eq!(old["HostConfig"], json!({"AutoRemove": false, "IpcMode": "shareable"}));
     assert_eq!(raised(51, Endpoint::ContainerCreate, body.clone()), Ok(body));
+}
+
+#[test]
+fn before_1_41_a_machine_with_cgroup_v1_gives_its_own_cgroup_namespace() {
+    let mode = |minor, legacy, asked: &str| {
+        let mut body = json!({"HostConfig": {"CgroupnsMode": asked}});
+        raise_body(&Version::minor(minor), Endpoint::ContainerCreate, legacy, &mut body).expect("raised");
+        body["HostConfig"]["CgroupnsMode"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(mode(40, true, ""), "host");
+    assert_eq!(mode(40, true, "private"), "private");
+    assert_eq!((mode(40, false, ""), mode(41, true, "")), (String::new(), String::new()));
 }
 
 #[test]

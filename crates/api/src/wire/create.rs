@@ -9,12 +9,13 @@ use super::{
     endpoint::EndpointSettings,
     folded,
     host::{HostConfig, RestartPolicy},
-    mounts, ports, quoted, security, wire,
+    mounts, ports, security, wire,
 };
 use crate::error::ApiError;
 use minke_model::{
     ContainerSpec,
     container::{IpcSharing, NamespaceSpec, NetworkMode, NetworkingSpec, ProcessSpec, Sharing},
+    go::{self, quote},
     health::HealthSpec,
     image::Platform,
     log::LogSpec,
@@ -179,7 +180,7 @@ fn endpoints(
         {
             return Err(ApiError::internal(format!(
                 "interface specific sysctl setting {} must be supplied using driver option 'com.docker.network.endpoint.sysctls'",
-                quoted(name)
+                quote(name)
             )));
         }
     }
@@ -197,7 +198,7 @@ fn convert(
 ) -> Result<ContainerSpec, ApiError> {
     let working_dir = match config.working_dir.as_str() {
         "" => String::new(),
-        path if path.starts_with('/') => mounts::clean(path),
+        path if path.starts_with('/') => go::clean(path),
         path => {
             return Err(ApiError::invalid(format!(
                 "the working directory '{path}' is invalid, it needs to be an absolute path"
@@ -352,13 +353,13 @@ fn check_health(probe: &Healthcheck) -> Result<(), ApiError> {
 
 /// `name:address`, where the address may be `host-gateway`.
 fn check_extra_host(text: &str) -> Result<(), ApiError> {
-    let bad = || ApiError::invalid(format!("bad format for add-host: {}", quoted(text)));
+    let bad = || ApiError::invalid(format!("bad format for add-host: {}", quote(text)));
     let (name, address) = text.split_once(':').ok_or_else(bad)?;
     if name.is_empty() {
         return Err(bad());
     }
     if address != "host-gateway" && address.trim().parse::<std::net::IpAddr>().is_err() {
-        return Err(ApiError::invalid(format!("invalid IP address in add-host: {}", quoted(address))));
+        return Err(ApiError::invalid(format!("invalid IP address in add-host: {}", quote(address))));
     }
     Ok(())
 }
@@ -458,7 +459,7 @@ fn parse_binds(host: &HostConfig) -> Result<Option<Vec<BindSpec>>, ApiError> {
     let binds = texts.iter().map(|b| mounts::parse_bind(b)).collect::<Result<Vec<_>, _>>()?;
     let mut targets = BTreeSet::new();
     for bind in &binds {
-        let target = mounts::clean(&bind.target);
+        let target = go::clean(&bind.target);
         // Anonymous volumes of images give way; two asked for never do.
         if !targets.insert(target.clone()) {
             return Err(ApiError::invalid(format!("Duplicate mount point: {target}")));

@@ -1,7 +1,8 @@
 //! `LogConfig`: dockerd's checks of a log driver's options. Which drivers there are is the engine's to say.
 
-use super::{host::LogConfig, quoted};
+use super::host::LogConfig;
 use crate::error::ApiError;
+use minke_model::go::quote;
 
 /// Options of every driver.
 const COMMON: [&str; 2] = ["mode", "max-buffer-size"];
@@ -67,7 +68,7 @@ pub(crate) fn check(log: &LogConfig) -> Result<(), ApiError> {
         name if DRIVERS.contains(&name) => Ok(()),
         name => Err(ApiError::invalid(format!(
             "error looking up logging plugin {name}: plugin {} not found",
-            quoted(name)
+            quote(name)
         ))),
     }
 }

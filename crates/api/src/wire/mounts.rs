@@ -3,11 +3,14 @@
 //! Rules: https://docs.docker.com/engine/storage/ ; sentences recorded from dockerd 28.5.2. Whether a source exists is
 //! the engine's to say.
 
-use super::{Map, is_default, quoted, wire};
+use super::{Map, is_default, wire};
 use crate::error::ApiError;
-use minke_model::mount::{
-    BindOptions as Bind, BindSpec, MountKind, MountSpec, Propagation, TmpfsOptions as Tmpfs,
-    VolumeOptions as Volume,
+use minke_model::{
+    go::{clean, quote},
+    mount::{
+        BindOptions as Bind, BindSpec, MountKind, MountSpec, Propagation, TmpfsOptions as Tmpfs,
+        VolumeOptions as Volume,
+    },
 };
 
 wire! {
@@ -156,27 +159,6 @@ pub(crate) fn check_tmpfs_target(path: &str) -> Result<(), ApiError> {
     check_target(path).map_err(ApiError::invalid)
 }
 
-/// Lexically shortened, as Go's `path.Clean`.
-pub(crate) fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|p| *p != "..") => {
-                parts.pop();
-            }
-            ".." if rooted => {}
-            other => parts.push(other),
-        }
-    }
-    match (rooted, parts.is_empty()) {
-        (true, _) => format!("/{}", parts.join("/")),
-        (false, true) => ".".to_owned(),
-        (false, false) => parts.join("/"),
-    }
-}
-
 /// Whether a path stays inside where it starts, as Go's `filepath.IsLocal`.
 fn is_local(path: &str) -> bool {
     !path.is_empty() && !path.starts_with('/') && !clean(path).split('/').any(|part| part == "..")
@@ -193,7 +175,7 @@ impl Mount {
         match given.iter().find(|(_, given, kind)| *given && self.kind != *kind) {
             Some((name, ..)) => Err(ApiError::invalid(format!(
                 "{name} must not be specified on mount type {}",
-                quoted(&self.kind)
+                quote(&self.kind)
             ))),
             None => Ok(()),
         }
@@ -202,7 +184,7 @@ impl Mount {
     /// As our model has it, or why not.
     pub(crate) fn parse(&self) -> Result<MountSpec, ApiError> {
         self.parse_inner().map_err(|reason| {
-            ApiError::invalid(format!("invalid mount config for type {}: {reason}", quoted(&self.kind)))
+            ApiError::invalid(format!("invalid mount config for type {}: {reason}", quote(&self.kind)))
         })
     }
 
@@ -365,7 +347,7 @@ pub(crate) fn parse_bind(text: &str) -> Result<BindSpec, ApiError> {
     let counts = count_modes(mode).unwrap_or_default();
     let kind = if source.starts_with('/') { "bind" } else { "volume" };
     let refuse =
-        |reason: String| bad(Some(format!("invalid mount config for type {}: {reason}", quoted(kind))));
+        |reason: String| bad(Some(format!("invalid mount config for type {}: {reason}", quote(kind))));
     if target.is_empty() {
         return Err(refuse("field Target must not be empty".to_owned()));
     }

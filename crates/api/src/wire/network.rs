@@ -3,10 +3,11 @@
 use super::{
     Map,
     endpoint::{EndpointSettings, join_reasons},
-    is_default, quoted, wire,
+    is_default, wire,
 };
 use crate::error::ApiError;
 use http::StatusCode;
+use minke_model::go::quote;
 use minke_model::network::{Endpoint, IpamPool, Network, NetworkDriver, NetworkSpec, Subnet};
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr};
@@ -136,7 +137,7 @@ impl From<&IpamPool> for Pool {
         Self {
             subnet: pool.subnet.to_string(),
             ip_range: pool.range.map(|r| r.to_string()).unwrap_or_default(),
-            gateway: pool.gateway.map(|g| g.to_string()).unwrap_or_default(),
+            gateway: pool.gateway.filter(|_| !pool.gateway_chosen).map(|g| g.to_string()).unwrap_or_default(),
             auxiliary: Map(pool.auxiliary.iter().map(|(name, a)| (name.clone(), a.to_string())).collect()),
         }
     }
@@ -209,7 +210,7 @@ impl CreateBody {
             if enabled.is_some() {
                 self.options.0.remove(name);
             } else if let Some(text) = self.options.0.get(name) {
-                let bad = || ApiError::invalid(format!("driver-opt {} is not a valid bool", quoted(name)));
+                let bad = || ApiError::invalid(format!("driver-opt {} is not a valid bool", quote(name)));
                 *enabled = Some(boolean(text).ok_or_else(bad)?);
             }
         }
@@ -238,7 +239,7 @@ impl CreateBody {
             name => {
                 return Err(ApiError::new(
                     StatusCode::NOT_FOUND,
-                    format!("plugin {} not found", quoted(name)),
+                    format!("plugin {} not found", quote(name)),
                 ));
             }
         };
@@ -250,7 +251,7 @@ impl CreateBody {
         let ipam = self.ipam.clone().unwrap_or_default();
         let pools = parse_pools(ipam.config.as_deref().unwrap_or_default(), ipv6)?;
         if !matches!(ipam.driver.as_str(), "" | "default" | "null") {
-            let name = quoted(&ipam.driver);
+            let name = quote(&ipam.driver);
             return Err(ApiError::new(StatusCode::NOT_FOUND, format!("plugin {name} not found")));
         }
         if ipam.driver == "null" && driver == NetworkDriver::Bridge {
@@ -312,7 +313,7 @@ fn parse_pool(config: &Pool, subnet: Subnet, ipv6: bool, reasons: &mut Vec<Strin
             auxiliary.insert(name.clone(), address);
         }
     }
-    Some(IpamPool { subnet: masked, range, gateway, auxiliary, user_given: true })
+    Some(IpamPool { subnet: masked, range, gateway, auxiliary, user_given: true, gateway_chosen: false })
 }
 
 fn parse_ip_range(text: &str, subnet: &Subnet, reasons: &mut Vec<String>) -> Option<Subnet> {

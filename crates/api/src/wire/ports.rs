@@ -1,7 +1,8 @@
 //! Port maps: `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`.
 
-use super::{Map, quoted, wire};
+use super::{Map, wire};
 use crate::error::ApiError;
+use minke_model::go::quote;
 use minke_model::port::{Port, PortBinding as Model, Protocol, PublishedPort};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +52,7 @@ fn parse_range(text: &str) -> Option<(u16, u16)> {
 /// The container's ports of `80`, `80/tcp`, `80-90/udp`.
 pub(crate) fn parse_exposed(text: &str) -> Result<Vec<Port>, ApiError> {
     let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let bad = || ApiError::invalid(format!("invalid port specification: {}", quoted(text)));
+    let bad = || ApiError::invalid(format!("invalid port specification: {}", quote(text)));
     let protocol: Protocol =
         if protocol.is_empty() { Protocol::Tcp } else { protocol.parse().map_err(|_| bad())? };
     let (first, last) = parse_range(range).ok_or_else(bad)?;
@@ -61,7 +62,7 @@ pub(crate) fn parse_exposed(text: &str) -> Result<Vec<Port>, ApiError> {
 /// A container's port as a key of `PortBindings`: no ranges there.
 fn parse_key(text: &str) -> Result<Port, ApiError> {
     let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let bad = |what: &str| ApiError::invalid(format!("invalid port specification: {}", quoted(what)));
+    let bad = |what: &str| ApiError::invalid(format!("invalid port specification: {}", quote(what)));
     let number = number.parse().map_err(|_| bad(number))?;
     let protocol =
         if protocol.is_empty() { Protocol::Tcp } else { protocol.parse().map_err(|_| bad(text))? };
@@ -75,7 +76,7 @@ fn parse_binding(wire: &PortBinding) -> Result<Model, ApiError> {
         "" => None,
         _ => Some(
             parse_range(range)
-                .ok_or_else(|| ApiError::invalid(format!("invalid port specification: {}", quoted(text))))?,
+                .ok_or_else(|| ApiError::invalid(format!("invalid port specification: {}", quote(text))))?,
         ),
     };
     let host_ip = match wire.host_ip.as_str() {

@@ -1,7 +1,8 @@
 //! Security as asked: capability names, `--security-opt`.
 
-use super::{Words, host::HostConfig, quoted};
+use super::{Words, host::HostConfig};
 use crate::error::ApiError;
+use minke_model::go::quote;
 use minke_model::security::{SeccompChoice, SecurityOption, SecuritySpec};
 
 /// All of it, or why not.
@@ -70,7 +71,7 @@ pub(crate) fn check_capabilities(field: &str, names: &Option<Words>) -> Result<(
         let upper = name.to_ascii_uppercase();
         let plain = upper.strip_prefix("CAP_").unwrap_or(&upper);
         if upper != "ALL" && !CAPABILITIES.contains(&plain) {
-            let full = quoted(&format!("CAP_{plain}"));
+            let full = quote(&format!("CAP_{plain}"));
             return Err(ApiError::invalid(format!("invalid {field}: unknown capability: {full}")));
         }
     }
@@ -107,7 +108,7 @@ fn parse_option(text: &str) -> Result<SecurityOption, ApiError> {
         "disable" => return Ok(SecurityOption::Label("disable".to_owned())),
         _ => {}
     }
-    let refuse = |which: u8| ApiError::internal(format!("invalid --security-opt {which}: {}", quoted(text)));
+    let refuse = |which: u8| ApiError::internal(format!("invalid --security-opt {which}: {}", quote(text)));
     let (key, value) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(|| refuse(1))?;
     Ok(match key {
         "label" => SecurityOption::Label(value.to_owned()),

@@ -37,7 +37,10 @@ pub(crate) fn unix(text: &str) -> Result<Option<Timestamp>, ApiError> {
         return Ok(None);
     }
     let bad = |part: &str| {
-        ApiError::internal(format!("strconv.ParseInt: parsing {}: invalid syntax", super::quoted(part)))
+        ApiError::internal(format!(
+            "strconv.ParseInt: parsing {}: invalid syntax",
+            minke_model::go::quote(part)
+        ))
     };
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let seconds: i64 = whole.parse().map_err(|_| bad(whole))?;

@@ -1,9 +1,9 @@
 //! `cp` both ways: tars out of and into a container's root.
 
-use super::{Containers, mounts::clean};
+use super::Containers;
 use crate::{Error, body, body::Body, error::Result};
 use minke_image::{ImageError, tree};
-use minke_model::{Timestamp, mount::MountKind};
+use minke_model::{Timestamp, go::clean_rooted, mount::MountKind};
 
 /// What lies at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Containers {
 }
 
 fn absolute(path: &str) -> String {
-    let cleaned = clean(path);
+    let cleaned = clean_rooted(path);
     // A trailing slash or dot asks for the directory itself, not for a link to it.
     if (path.ends_with('/') || path.ends_with("/.")) && cleaned != "/" {
         format!("{cleaned}/.")

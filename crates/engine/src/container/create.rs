@@ -7,7 +7,7 @@ use super::{Cell, Containers, merge, mounts};
 use crate::{Error, error::Result, names};
 use minke_image::{Image, ImageError};
 use minke_model::{
-    Container, ContainerId, ContainerSpec, ContainerState, ContainerStatus, Timestamp,
+    Container, ContainerId, ContainerSpec, ContainerStatus, Timestamp,
     container::{IpcSharing, NetworkMode, Sharing},
     health::{Health, HealthState},
     name,
@@ -104,20 +104,7 @@ impl Containers {
             args,
             spec,
             mounts: mount_points,
-            status: ContainerStatus {
-                state: ContainerState::Created,
-                pid: 0,
-                exit_code: 0,
-                error: String::new(),
-                oom_killed: false,
-                started: Timestamp::zero(),
-                finished: Timestamp::zero(),
-                restart_count: 0,
-                stopped_by_user: false,
-                health,
-                endpoints,
-                boot_id: String::new(),
-            },
+            status: ContainerStatus { health, endpoints, ..ContainerStatus::created() },
         };
         if let Err(e) = self.fill(&record).await {
             self.undo(&record).await;

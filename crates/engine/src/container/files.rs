@@ -105,7 +105,7 @@ impl Containers {
             _ if self.inner.networks.embedded_dns(record) => resolv_conf::Audience::Embedded,
             _ => resolv_conf::Audience::Plain { ipv6: self.inner.networks.has_ipv6(record) },
         };
-        let path = resolv_conf::host_path();
+        let path = config.resolv_conf();
         let host = std::fs::read_to_string(&path).unwrap_or_default();
         resolv_conf::write(&path, &host, wanted, audience)
     }

@@ -8,6 +8,7 @@ use crate::{Error, error::Result, volume::VolumeCreate};
 use minke_image::tree;
 use minke_model::{
     Container, ContainerId, ContainerSpec, Labels,
+    go::clean_rooted,
     mount::{BindSpec, MountKind, MountPoint, MountSpec, Propagation, ReadOnlyRecursion},
 };
 use minke_runtime::{MountSource, ResolvedMount};
@@ -52,15 +53,15 @@ pub(super) fn plan(containers: &Containers, spec: &ContainerSpec) -> Result<Vec<
         add(&mut own, planned)?;
     }
     for target in spec.tmpfs.keys() {
-        if own.contains_key(&clean(target)) {
+        if own.contains_key(&clean_rooted(target)) {
             return Err(Error::Invalid(format!("Duplicate mount point: {target}")));
         }
     }
     let mut all = inherited;
     all.extend(own);
     for target in &spec.volumes {
-        let target = clean(target);
-        if all.contains_key(&target) || spec.tmpfs.keys().any(|t| clean(t) == target) {
+        let target = clean_rooted(target);
+        if all.contains_key(&target) || spec.tmpfs.keys().any(|t| clean_rooted(t) == target) {
             continue;
         }
         all.insert(target.clone(), anonymous(&target, &spec.volume_driver));
@@ -77,7 +78,7 @@ fn add(all: &mut BTreeMap<String, Planned>, planned: Planned) -> Result<()> {
 }
 
 fn of_bind(containers: &Containers, spec: &ContainerSpec, bind: &BindSpec) -> Result<Planned> {
-    let target = clean(&bind.target);
+    let target = clean_rooted(&bind.target);
     let flags: Vec<&str> = bind.mode.split(',').filter(|m| !m.is_empty()).collect();
     let writable = !flags.contains(&"ro");
     if bind.source.is_empty() {
@@ -100,7 +101,7 @@ fn of_bind(containers: &Containers, spec: &ContainerSpec, bind: &BindSpec) -> Re
         };
         return Ok(Planned { point, volume: Some(volume) });
     }
-    let source = PathBuf::from(clean(&bind.source));
+    let source = PathBuf::from(clean_rooted(&bind.source));
     let asked = flags.iter().find_map(|f| Propagation::parse(f));
     let propagation = propagation_of(&containers.inner.config.data_root, &source, asked)?;
     if !source.exists() {
@@ -137,7 +138,7 @@ fn of_bind(containers: &Containers, spec: &ContainerSpec, bind: &BindSpec) -> Re
 }
 
 fn of_mount(containers: &Containers, mount: &MountSpec) -> Result<Planned> {
-    let target = clean(&mount.target);
+    let target = clean_rooted(&mount.target);
     let mut planned = match mount.kind {
         MountKind::Bind => mounted_bind(containers, mount, &target)?,
         MountKind::Volume => mounted_volume(mount, &target),
@@ -150,7 +151,7 @@ fn of_mount(containers: &Containers, mount: &MountSpec) -> Result<Planned> {
 
 fn mounted_bind(containers: &Containers, mount: &MountSpec, target: &str) -> Result<Planned> {
     let options = mount.bind.clone().unwrap_or_default();
-    let source = PathBuf::from(clean(&mount.source));
+    let source = PathBuf::from(clean_rooted(&mount.source));
     let propagation = propagation_of(&containers.inner.config.data_root, &source, options.propagation)?;
     if !source.exists() {
         if !options.create_mountpoint {
@@ -349,21 +350,6 @@ fn parse_volumes_from(text: &str) -> Result<(&str, &str)> {
     Ok((name, mode))
 }
 
-/// A path without `.`, `..`, double and trailing slashes; `..` of the root is the root (Go's filepath.Clean).
-pub(crate) fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            _ => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
-}
-
 impl Containers {
     /// Makes the volumes of planned mounts and notes that `id` names them; the finished mount points.
     pub(super) async fn make_volumes(
@@ -478,7 +464,7 @@ impl Containers {
                 kind: MountKind::Tmpfs,
                 source: MountSource::Tmpfs,
                 subpath: String::new(),
-                target: clean(target),
+                target: clean_rooted(target),
                 writable: !options.split(',').any(|o| o == "ro"),
                 propagation: None,
                 non_recursive: false,
@@ -526,7 +512,7 @@ mod tests {
     #[test]
     fn paths_are_cleaned_as_go_does() {
         for (path, want) in [("/a//b/", "/a/b"), ("/a/../..", "/"), ("/a/./b", "/a/b"), ("a", "/a")] {
-            assert_eq!(clean(path), want);
+            assert_eq!(clean_rooted(path), want);
         }
     }
 

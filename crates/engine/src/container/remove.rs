@@ -55,6 +55,8 @@ impl Containers {
     /// Kills what runs, so that it can be removed; again when a restart that was under way came between.
     async fn end_for_removal(&self, cell: &Arc<Cell>) -> Result<()> {
         let mut progress = cell.progress.subscribe();
+        // Each run is told to have been killed once, whatever else changes before its end.
+        let mut told = None;
         loop {
             let now = progress.borrow_and_update().clone();
             if now.removed || !now.state.is_up() && now.state != ContainerState::Restarting {
@@ -66,7 +68,9 @@ impl Containers {
                 if now.state == ContainerState::Paused {
                     process.resume().await?;
                 }
-                self.tell(&cell.record(), "kill", &[("signal", "9".into())]);
+                if told.replace(now.exits) != Some(now.exits) {
+                    self.tell(&cell.record(), "kill", &[("signal", "9".into())]);
+                }
                 process.kill().await?;
             }
             // An error is the cell's end.

@@ -4,9 +4,9 @@ use super::{Inner, Networks, State};
 use crate::{Events, config::EngineConfig, error::Result, records::Records};
 use minke_model::{
     NetworkId, Timestamp,
-    network::{IpamPool, Network, NetworkDriver, NetworkSpec, Subnet},
+    network::{IpamPool, Network, NetworkDriver, NetworkSpec},
 };
-use minke_network::{Networks as Kernel, dns, ipam::Leases};
+use minke_network::{BridgeWish, Networks as Kernel, dns, ipam::Leases};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -57,23 +57,53 @@ impl Networks {
         let mut spec = self.builtin_spec(name, driver);
         let id = existing.as_ref().map_or_else(NetworkId::random, |e| e.id.clone());
         let created = existing.as_ref().map_or_else(Timestamp::now, |e| e.created);
-        let network = match &existing {
-            Some(existing) if driver == NetworkDriver::Bridge && same_bridge(&config, existing) => {
-                spec.pools.clone_from(&existing.spec.pools);
-                Arc::new(Network { id, created, spec, bridge: config.bridge.clone() })
-            }
-            _ if driver == NetworkDriver::Bridge => {
-                spec.pools.extend(config.bip.map(|bip| asked_pool(bip, config.fixed_cidr)));
-                spec.pools.extend(config.bip6.map(|bip| asked_pool(bip, config.fixed_cidr_v6)));
-                self.make(id, spec, config.bridge.clone(), created).await?
+        let network = match driver {
+            NetworkDriver::Bridge => {
+                let before = existing.as_deref().filter(|e| e.bridge == config.bridge && e.spec.ipv6 == spec.ipv6);
+                spec.pools = self.default_pools(before).await?;
+                match before {
+                    Some(before) if before.spec.pools == spec.pools => {
+                        Arc::new(Network { id, created, spec, bridge: config.bridge.clone() })
+                    }
+                    _ => self.make(id, spec, config.bridge.clone(), created).await?,
+                }
             }
             _ => Arc::new(Network { id, created, spec, bridge: String::new() }),
         };
+        if network.bridge == config.bridge && config.keep_bridges && !config.bridge_is_users {
+            let (kernel, network) = (self.inner.kernel.clone(), network.clone());
+            crate::blocking(move || kernel.forget_addresses(&network)).await??;
+        }
         if existing.as_ref() != Some(&network) {
             self.inner.records.put_network(network.clone()).await?;
         }
         self.state().networks.insert(network.id.clone(), network);
         Ok(())
+    }
+
+    /// What is known of the default bridge's ranges: what the configuration asks for or the device has, else what it was.
+    async fn default_pools(&self, before: Option<&Network>) -> Result<Vec<IpamPool>> {
+        let (config, kernel) = (self.inner.config.clone(), self.inner.kernel.clone());
+        let ipv6 = config.ipv6;
+        let told = crate::blocking(move || {
+            let wishes = [
+                BridgeWish { address: config.bip, range: config.fixed_cidr },
+                BridgeWish { address: config.bip6, range: config.fixed_cidr_v6 },
+            ];
+            kernel.default_bridge(&config.bridge, !config.bridge_is_users, wishes)
+        })
+        .await??;
+        let mut pools = Vec::new();
+        for is_ipv6 in [false, true].into_iter().filter(|is_ipv6| !is_ipv6 || ipv6) {
+            let of_family = |pool: &&IpamPool| pool.subnet.address.is_ipv6() == is_ipv6;
+            let before = before.and_then(|network| network.spec.pools.iter().find(of_family));
+            pools.extend(match (told.iter().find(of_family), before) {
+                (Some(told), Some(before)) if same_pool(told, before) => Some(before.clone()),
+                (Some(told), _) => Some(told.clone()),
+                (None, before) => before.filter(|pool| !pool.user_given).cloned(),
+            });
+        }
+        Ok(pools)
     }
 
     fn builtin_spec(&self, name: &str, driver: NetworkDriver) -> NetworkSpec {
@@ -112,27 +142,8 @@ impl Networks {
     }
 }
 
-/// Whether the recorded default bridge is what the configuration asks for.
-fn same_bridge(config: &EngineConfig, network: &Network) -> bool {
-    let fits = |asked: Option<Subnet>, range: Option<Subnet>, ipv6: bool| {
-        let pool = network.spec.pools.iter().find(|p| p.subnet.address.is_ipv6() == ipv6);
-        match (asked, pool) {
-            (Some(bip), Some(pool)) => {
-                pool.gateway == Some(bip.address) && pool.subnet.prefix == bip.prefix && pool.range == range
-            }
-            (Some(_), None) => false,
-            (None, Some(pool)) => !pool.user_given,
-            (None, None) => ipv6,
-        }
-    };
-    network.bridge == config.bridge
-        && network.spec.ipv6 == config.ipv6
-        && fits(config.bip, config.fixed_cidr, false)
-        && fits(config.bip6, config.fixed_cidr_v6, true)
-}
-
-/// The pool that `--bip` and `--fixed-cidr` ask for.
-fn asked_pool(bip: Subnet, range: Option<Subnet>) -> IpamPool {
-    let subnet = Subnet { address: bip.network(), prefix: bip.prefix };
-    IpamPool { subnet, range, gateway: Some(bip.address), auxiliary: BTreeMap::new(), user_given: true }
+/// Whether a recorded range is the one told of, whose gateway may be open.
+fn same_pool(told: &IpamPool, recorded: &IpamPool) -> bool {
+    (told.subnet, told.range, told.user_given) == (recorded.subnet, recorded.range, recorded.user_given)
+        && told.gateway.is_none_or(|gateway| recorded.gateway == Some(gateway) && !recorded.gateway_chosen)
 }

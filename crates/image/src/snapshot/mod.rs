@@ -201,6 +201,12 @@ fn make(inner: &Inner, container: &ContainerId, layers: &[LayerLease]) -> Result
     made
 }
 
+/// The layer with mount points on top of `layers`: where it lies. Made, if it is not there yet.
+pub(crate) fn ensure_init(inner: &Inner, layers: &[LayerLease]) -> Result<PathBuf> {
+    let name = init::ensure(inner, layers)?;
+    Ok(init::path(inner, &name))
+}
+
 /// Finds all snapshots on disk.
 pub(crate) fn scan(inner: &Inner, state: &mut State) -> Result<()> {
     let root = inner.root.join("snapshots");

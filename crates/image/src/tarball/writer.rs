@@ -28,6 +28,11 @@ impl<W: Write> TarWriter<W> {
     /// One entry; exactly `entry.size` bytes are taken from `payload` for a file, none for others.
     pub(crate) fn append(&mut self, entry: &Entry, payload: &mut dyn Read) -> Result<()> {
         self.head(entry)?;
+        self.payload(entry, payload)
+    }
+
+    /// What follows the header: a file's payload with its padding, for others nothing.
+    pub(crate) fn payload(&mut self, entry: &Entry, payload: &mut dyn Read) -> Result<()> {
         if entry.kind != EntryKind::File {
             return Ok(());
         }

@@ -16,8 +16,6 @@ use std::{
 const ETC: &str = "/etc/resolv.conf";
 /// Where systemd-resolved keeps the servers that stand behind its 127.0.0.53.
 const BEHIND_SYSTEMD: &str = "/run/systemd/resolve/resolv.conf";
-/// Tests of moby's name another file here.
-const PATH_VARIABLE: &str = "DOCKER_TEST_RESOLV_CONF_PATH";
 
 /// Docker's: for a container without the embedded resolver on a host without a server that it could reach.
 const FALLBACK: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
@@ -79,9 +77,6 @@ impl ResolvConf {
 
 /// The host's file: /etc/resolv.conf, or, where that names systemd-resolved alone, the file behind it. Reads it.
 pub fn host_path() -> PathBuf {
-    if let Some(path) = std::env::var_os(PATH_VARIABLE) {
-        return path.into();
-    }
     let text = std::fs::read_to_string(ETC).unwrap_or_default();
     if behind_systemd(&parse(&text)) { BEHIND_SYSTEMD } else { ETC }.into()
 }

@@ -16,6 +16,7 @@ fn spec(subnets: &[&str]) -> NetworkSpec {
         gateway: None,
         auxiliary: Default::default(),
         user_given: true,
+        gateway_chosen: false,
     };
     NetworkSpec {
         name: "n".into(),
@@ -36,7 +37,7 @@ fn spec(subnets: &[&str]) -> NetworkSpec {
 }
 
 fn decided(mut spec: NetworkSpec) -> NetworkSpec {
-    decide(&mut spec, &Pools::new(&[], "0badcafe"), &[], &[]).unwrap();
+    decide(&mut spec, &Pools::new(&[], "0badcafe"), &[], &[], |_| false).unwrap();
     spec
 }
 
@@ -145,12 +146,13 @@ fn a_range_bounds_what_is_given_unasked_only() {
 #[test]
 fn overlaps_are_refused_with_dockers_words() {
     let mut asked = spec(&["10.1.0.0/24"]);
-    let error = decide(&mut asked, &Pools::new(&[], "0"), &[subnet("10.0.0.0/8")], &[]).unwrap_err();
+    let error =
+        decide(&mut asked, &Pools::new(&[], "0"), &[subnet("10.0.0.0/8")], &[], |_| false).unwrap_err();
     assert_eq!(error.to_string(), "Pool overlaps with other one on this address space");
     // What the host uses is no reason to refuse a wish.
-    decide(&mut asked, &Pools::new(&[], "0"), &[], &[subnet("10.0.0.0/8")]).unwrap();
+    decide(&mut asked, &Pools::new(&[], "0"), &[], &[subnet("10.0.0.0/8")], |_| false).unwrap();
     let mut twice = spec(&["10.1.0.0/24", "10.1.0.0/25"]);
-    assert!(decide(&mut twice, &Pools::new(&[], "0"), &[], &[]).is_err());
+    assert!(decide(&mut twice, &Pools::new(&[], "0"), &[], &[], |_| false).is_err());
 }
 
 #[test]

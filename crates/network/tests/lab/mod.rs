@@ -129,6 +129,7 @@ pub fn pool(subnet: &str) -> IpamPool {
         gateway: None,
         auxiliary: Default::default(),
         user_given: true,
+        gateway_chosen: false,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::request::{CreateRequest, MountSource, NetJoin, ResolvedMount};
 use minke_linux::cgroup::Cgroup;
 use minke_model::{
     container::{IpcSharing, NamespaceSpec},
+    go::clean_rooted,
     mount::{MountKind, Propagation, ReadOnlyRecursion},
 };
 use minke_shim::plan::{ReadOnlyDepth, Step};
@@ -222,10 +223,10 @@ fn user_mounts(request: &CreateRequest) -> Result<Vec<(String, Step)>, SpecError
     let spec = &request.container.spec;
     let mut mounts: Vec<(String, Step)> = Vec::new();
     for wanted in &request.mounts {
-        mounts.push((clean(&wanted.target), resolved(wanted, &wanted.target)?));
+        mounts.push((clean_rooted(&wanted.target), resolved(wanted, &wanted.target)?));
     }
     for (target, options) in &spec.tmpfs {
-        let target = clean(target);
+        let target = clean_rooted(target);
         if mounts.iter().all(|(taken, _)| *taken != target) {
             mounts.push((target.clone(), tmpfs(&target, options, true, None)?));
         }
@@ -256,24 +257,9 @@ fn network_files(request: &CreateRequest) -> Vec<(&Path, &'static str)> {
         .collect()
 }
 
-/// A path without doubled or trailing slashes and dots.
-fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            _ => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
-}
-
 /// One mount of the container's record.
 fn resolved(wanted: &ResolvedMount, target: &str) -> Result<Step, SpecError> {
-    let target = clean(target);
+    let target = clean_rooted(target);
     Ok(match &wanted.source {
         MountSource::Tmpfs => tmpfs(&target, &wanted.tmpfs_options, wanted.writable, wanted.propagation)?,
         MountSource::Layers(lower) => Step::Layers {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::request::{Joined, LogTarget, NetworkFiles, Rootfs};
 use minke_linux::cgroup::{Cgroups, Mounts};
-use minke_model::{ContainerId, ContainerSpec, ContainerState, ContainerStatus, Timestamp};
+use minke_model::{ContainerId, ContainerSpec, ContainerStatus, Timestamp};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// A machine with a disk, a sound card and nothing else.
@@ -42,45 +42,7 @@ impl DeviceLookup for FakeDevices {
 
 /// A container's record as create makes it from no options.
 pub(crate) fn container_spec() -> ContainerSpec {
-    ContainerSpec {
-        image: "box".into(),
-        platform: None,
-        process: Default::default(),
-        hostname: String::new(),
-        domainname: String::new(),
-        labels: Default::default(),
-        annotations: BTreeMap::new(),
-        healthcheck: None,
-        stop_signal: None,
-        stop_timeout: None,
-        exposed_ports: Default::default(),
-        exposed_bare: Default::default(),
-        volumes: Default::default(),
-        on_build: None,
-        shell: None,
-        binds: None,
-        mounts: Vec::new(),
-        tmpfs: BTreeMap::new(),
-        volumes_from: None,
-        volume_driver: String::new(),
-        namespaces: Default::default(),
-        security: Default::default(),
-        resources: Default::default(),
-        networking: Default::default(),
-        log: Default::default(),
-        restart: Default::default(),
-        auto_remove: false,
-        shm_size: 0,
-        sysctls: BTreeMap::new(),
-        oom_score_adj: 0,
-        init: None,
-        runtime: String::new(),
-        container_id_file: String::new(),
-        storage_options: BTreeMap::new(),
-        console_size: (0, 0),
-        isolation: String::new(),
-        cgroup: String::new(),
-    }
+    ContainerSpec::of("box")
 }
 
 /// Its id in tests.
@@ -90,29 +52,15 @@ pub(crate) fn id() -> ContainerId {
 
 /// A record around a spec.
 pub(crate) fn container(spec: ContainerSpec) -> Container {
-    let zero = Timestamp::zero();
     Container {
         id: id(),
         name: "web".into(),
-        created: zero,
+        created: Timestamp::zero(),
         image_id: None,
         args: vec!["sleep".into(), "9".into()],
         spec,
         mounts: Vec::new(),
-        status: ContainerStatus {
-            state: ContainerState::Created,
-            pid: 0,
-            exit_code: 0,
-            error: String::new(),
-            oom_killed: false,
-            started: zero,
-            finished: zero,
-            restart_count: 0,
-            stopped_by_user: false,
-            health: None,
-            endpoints: BTreeMap::new(),
-            boot_id: String::new(),
-        },
+        status: ContainerStatus::created(),
     }
 }
 

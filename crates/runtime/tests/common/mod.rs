@@ -3,15 +3,12 @@
 #![allow(dead_code)] // Each test file uses its part.
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
-use minke_model::{
-    Container, ContainerId, ContainerSpec, ContainerState, ContainerStatus, ExecId, Timestamp,
-};
+use minke_model::{Container, ContainerId, ContainerSpec, ContainerStatus, ExecId, Timestamp};
 use minke_runtime::{
     AttachStreams, CreateRequest, ExecRequest, Exit, LogTarget, NetworkFiles, Process, Rootfs, Runtime,
     RuntimeConfig,
 };
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -30,10 +27,6 @@ use tokio::{
 fn shim() -> String {
     static PATH: OnceLock<String> = OnceLock::new();
     PATH.get_or_init(|| {
-        // One built for release, to measure with.
-        if let Ok(path) = std::env::var("MINKE_SHIM") {
-            return path;
-        }
         let done = Command::new(env!("CARGO"))
             .args(["build", "-q", "-p", "minke-shim", "--bin", "minke-shim"])
             .status()
@@ -314,66 +307,14 @@ pub(crate) async fn exec_run(process: &Process, request: ExecRequest) -> (i32, S
 }
 
 fn container(id: ContainerId, args: &[&str]) -> Container {
-    let zero = Timestamp::zero();
     Container {
         id,
         name: "test".into(),
-        created: zero,
+        created: Timestamp::zero(),
         image_id: None,
         args: args.iter().map(|a| a.to_string()).collect(),
-        spec: ContainerSpec {
-            image: "busybox".into(),
-            platform: None,
-            process: Default::default(),
-            hostname: String::new(),
-            domainname: String::new(),
-            labels: Default::default(),
-            annotations: BTreeMap::new(),
-            healthcheck: None,
-            stop_signal: None,
-            stop_timeout: None,
-            exposed_ports: Default::default(),
-            exposed_bare: Default::default(),
-            volumes: Default::default(),
-            on_build: None,
-            shell: None,
-            binds: None,
-            mounts: Vec::new(),
-            tmpfs: BTreeMap::new(),
-            volumes_from: None,
-            volume_driver: String::new(),
-            namespaces: Default::default(),
-            security: Default::default(),
-            resources: Default::default(),
-            networking: Default::default(),
-            log: Default::default(),
-            restart: Default::default(),
-            auto_remove: false,
-            shm_size: 0,
-            sysctls: BTreeMap::new(),
-            oom_score_adj: 0,
-            init: None,
-            runtime: String::new(),
-            container_id_file: String::new(),
-            storage_options: BTreeMap::new(),
-            console_size: (0, 0),
-            isolation: String::new(),
-            cgroup: String::new(),
-        },
+        spec: ContainerSpec::of("busybox"),
         mounts: Vec::new(),
-        status: ContainerStatus {
-            state: ContainerState::Created,
-            pid: 0,
-            exit_code: 0,
-            error: String::new(),
-            oom_killed: false,
-            started: zero,
-            finished: zero,
-            restart_count: 0,
-            stopped_by_user: false,
-            health: None,
-            endpoints: BTreeMap::new(),
-            boot_id: String::new(),
-        },
+        status: ContainerStatus::created(),
     }
 }

@@ -114,7 +114,7 @@ fn linked(link_path: &str, target: &str) -> String {
         return target.to_owned();
     }
     let (directory, _) = target::split(link_path);
-    target::clean(&format!("{directory}/{target}"))
+    minke_model::go::clean(&format!("{directory}/{target}"))
 }
 
 /// Counts what passes.

@@ -42,7 +42,7 @@ fn logs(cli: &Cli, flags: LogsFlags, args: Vec<String>) -> Outcome {
     for (name, text) in [("since", &flags.since), ("until", &flags.until)] {
         if !text.is_empty() {
             let moment = moment::parse(text, now).map_err(|why| {
-                Failure::new(format!("invalid value for {}: {why}", crate::cli::flag::quote(name)))
+                Failure::new(format!("invalid value for {}: {why}", minke_model::go::quote(name)))
             })?;
             query.push((name, moment));
         }

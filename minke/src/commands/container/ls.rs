@@ -92,7 +92,7 @@ pub(crate) fn row(container: &Value, trunc: bool) -> Row {
     let mut row = Row::new([
         (
             "Command",
-            crate::cli::flag::quote(&if trunc { human::ellipsis(command, 20) } else { command.to_owned() })
+            minke_model::go::quote(&if trunc { human::ellipsis(command, 20) } else { command.to_owned() })
                 .into(),
         ),
         ("CreatedAt", human::local_time(container.int("Created")).into()),

@@ -31,7 +31,7 @@ fn port(cli: &Cli, _: NoFlags, args: Vec<String>) -> Outcome {
         if number.parse::<u16>().is_err() {
             return Err(Failure::new(format!(
                 "Error: invalid port ({number}): strconv.ParseUint: parsing {}: invalid syntax",
-                crate::cli::flag::quote(number)
+                minke_model::go::quote(number)
             )));
         }
         let bindings = ports.at_key(&format!("{number}/{protocol}")).items();

@@ -1,13 +1,14 @@
 //! `context create`
 
 use crate::cli::command::{Arity, Command, command};
-use crate::cli::flag::{flags, quote};
+use crate::cli::flag::flags;
 use crate::cli::{Cli, Failure, Outcome, show};
 use crate::client::Host;
 use crate::client::context::DEFAULT;
 use crate::commands::context::default_host;
-use crate::options::csv;
 use crate::output::warn;
+use minke_model::go;
+use minke_model::go::quote;
 use serde_json::json;
 
 /// `context create`
@@ -57,7 +58,7 @@ fn create(cli: &Cli, flags: CreateFlags, args: Vec<String>) -> Outcome {
         return Err(Failure::new(format!("context {} already exists", quote(name))));
     }
     let (mut host, mut from) = (String::new(), flags.from.clone());
-    for field in csv::fields(&flags.docker)? {
+    for field in go::csv_fields(&flags.docker)? {
         match field.split_once('=') {
             Some(("host", value)) => host = value.to_owned(),
             Some(("from", value)) => from = value.to_owned(),

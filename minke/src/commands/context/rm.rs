@@ -2,10 +2,11 @@
 
 use super::use_context::set_current;
 use crate::cli::command::{Arity, Command, Offer, command};
-use crate::cli::flag::{flags, quote};
+use crate::cli::flag::flags;
 use crate::cli::{Cli, Failure, Outcome, show};
 use crate::client::context::DEFAULT;
 use crate::output::each;
+use minke_model::go::quote;
 
 /// `context rm`
 pub(crate) static COMMAND: Command = command!(RmFlags, rm, {

@@ -1,10 +1,11 @@
 //! `context use`
 
 use crate::cli::command::{Arity, Command, Offer, command};
-use crate::cli::flag::{NoFlags, quote};
+use crate::cli::flag::NoFlags;
 use crate::cli::{Cli, Failure, Outcome, show};
 use crate::client::context::DEFAULT;
 use crate::output::warn;
+use minke_model::go::quote;
 use serde_json::Value;
 
 /// `context use`

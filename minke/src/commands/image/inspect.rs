@@ -33,7 +33,7 @@ pub(crate) fn platform_json(text: &str) -> Result<String, Failure> {
         _ => {
             return Err(Failure::new(format!(
                 "invalid platform: {}: cannot parse platform specifier",
-                crate::cli::flag::quote(text)
+                minke_model::go::quote(text)
             )));
         }
     };

@@ -2,9 +2,10 @@
 
 use super::path;
 use crate::cli::command::{Arity, Command, Offer, command};
-use crate::cli::flag::{NoFlags, quote};
+use crate::cli::flag::NoFlags;
 use crate::cli::{Cli, Failure, Outcome};
 use minke_image::Reference;
+use minke_model::go::quote;
 
 /// `tag`
 pub(crate) static COMMAND: Command = command!(NoFlags, tag, {

@@ -196,6 +196,7 @@ fn its_network_is_dockerd_s_byte_for_byte() {
         gateway: None,
         auxiliary: BTreeMap::new(),
         user_given: true,
+        gateway_chosen: false,
     };
     let one = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
     let network = Network {

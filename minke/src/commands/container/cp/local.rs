@@ -26,13 +26,14 @@ pub(crate) struct Source {
 impl Source {
     /// Looks at `path`, following a link at its end when asked.
     pub(crate) fn find(path: &str, follow: bool) -> Result<Self, Failure> {
-        let failed =
-            |error: io::Error| Failure::new(format!("lstat {}: {}", target::clean(path), go_error(&error)));
+        let failed = |error: io::Error| {
+            Failure::new(format!("lstat {}: {}", minke_model::go::clean(path), go_error(&error)))
+        };
         let (_, name) = target::split(path);
         let real = if follow || path.ends_with('/') || name == "." {
             fs::canonicalize(path).map_err(failed)?
         } else {
-            PathBuf::from(target::clean(path))
+            PathBuf::from(minke_model::go::clean(path))
         };
         let meta = fs::symlink_metadata(&real).map_err(failed)?;
         Ok(Self { path: real, name, is_directory: meta.is_dir() })

@@ -1,6 +1,7 @@
 //! Docker's rules for where a copy goes. Pure but for looking at what is there.
 
 use crate::commands::go_error;
+use minke_model::go::clean;
 use std::path::Path;
 
 /// Where the copy goes.
@@ -18,27 +19,6 @@ impl Place {
         match self {
             Place::Inside(directory) | Place::Named(directory, _) => directory,
         }
-    }
-}
-
-/// A path without `.`, `..` and doubled slashes, as Go's `path.Clean`.
-pub(crate) fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
-            }
-            ".." if rooted => {}
-            part => parts.push(part),
-        }
-    }
-    match (rooted, parts.is_empty()) {
-        (true, _) => format!("/{}", parts.join("/")),
-        (false, true) => ".".into(),
-        (false, false) => parts.join("/"),
     }
 }
 
@@ -134,7 +114,6 @@ mod tests {
         assert_eq!(split("/a/b/."), ("/a/b".into(), ".".into()));
         assert_eq!(split("/"), ("/".into(), "/".into()));
         assert_eq!(absolute("/a/./b/../c/").unwrap(), "/a/c/");
-        assert_eq!(clean("a/../.."), "..");
     }
 
     #[test]
