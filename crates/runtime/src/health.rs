@@ -175,14 +175,6 @@ mod tests {
     fn what_took_too_long_says_so_in_go_s_words() {
         let spec = HealthSpec { timeout: 90 * SECOND, ..Default::default() };
         assert_eq!(timed_out(&spec, "half"), "Health check exceeded timeout (1m30s): half");
-        for (nanos, text) in [
-            (1_500_000_000, "1.5s"),
-            (200_000_000, "200ms"),
-            (3_600_000_000_000, "1h0m0s"),
-            (1_050, "1.05µs"),
-        ] {
-            assert_eq!(go_duration(Duration::from_nanos(nanos)), text);
-        }
         assert_eq!(output(&[b'x'; 5000], false).len(), 4099);
     }
 }
