@@ -11,12 +11,15 @@
 
 mod args;
 pub mod checks;
+pub mod detect;
 pub mod dockerfile;
 pub mod error;
 pub mod git;
 pub mod glob;
+pub mod host;
 pub mod ignore;
 pub mod plan;
+pub mod request;
 
 use minke_model::go;
 
