@@ -5,6 +5,7 @@
 //! Start at `container/start.rs`.
 
 pub mod body;
+pub mod build;
 pub mod config;
 pub mod container;
 pub mod error;

@@ -1,0 +1,8 @@
+//! Builds on this machine: what the build room needs of images, snapshots and processes, and its cache.
+//!
+//! Doors name the build room's types by this module.
+
+pub use minke_build::{
+    BuildError, BuildRequest, Built, Client, Dockerfile, DockerfileError, Lines, PlanOptions, Progress, checks,
+    dockerfile, error, git, host, plan, request,
+};
