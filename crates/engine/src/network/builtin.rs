@@ -59,7 +59,8 @@ impl Networks {
         let created = existing.as_ref().map_or_else(Timestamp::now, |e| e.created);
         let network = match driver {
             NetworkDriver::Bridge => {
-                let before = existing.as_deref().filter(|e| e.bridge == config.bridge && e.spec.ipv6 == spec.ipv6);
+                let before =
+                    existing.as_deref().filter(|e| e.bridge == config.bridge && e.spec.ipv6 == spec.ipv6);
                 spec.pools = self.default_pools(before).await?;
                 match before {
                     Some(before) if before.spec.pools == spec.pools => {
