@@ -3,11 +3,16 @@
 //!
 //! Doors implement `Client` and `Progress`; the engine implements `Host`. All may be called from any task.
 
-use crate::{error::Result, request::BuildEvent};
+use crate::{
+    error::Result,
+    plan::{CopyOp, Git, Http, Parents, RunOp},
+    report::Reporter,
+    request::{BuildEvent, CacheRef, RunOptions},
+};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use minke_image::registry::RegistryAuth;
-use minke_model::id::Digest;
+use minke_image::{ImageConfig, registry::RegistryAuth};
+use minke_model::{Timestamp, id::Digest, image::Platform};
 use std::{
     any::Any,
     collections::BTreeMap,
@@ -202,4 +207,166 @@ impl fmt::Debug for Root {
             Root::Directory { path, .. } => f.debug_tuple("Directory").field(path).finish(),
         }
     }
+}
+
+/// What a step left.
+#[derive(Clone, Debug)]
+pub struct Left {
+    /// Its files.
+    pub root: Root,
+    /// When it was made: for a cached one, then.
+    pub created: Timestamp,
+}
+
+/// For whom a step is done.
+#[derive(Clone)]
+pub struct At {
+    /// Who asked.
+    pub client: Arc<dyn Client>,
+    /// Where what happens is told.
+    pub reporter: Reporter,
+}
+
+/// An image's configuration, and the digest that its name means in its registry, where it came from one.
+#[derive(Clone, Debug)]
+pub struct ImageFound {
+    /// Of the manifest or index.
+    pub digest: Option<Digest>,
+    /// Its configuration.
+    pub config: Arc<ImageConfig>,
+}
+
+/// Which files of a tree are meant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Selection {
+    /// Absolute; a pattern where `pattern`.
+    pub path: String,
+    /// Wildcards in `path` count.
+    pub pattern: bool,
+    /// Patterns, relative to what `path` means, of what is left out.
+    pub exclude: Vec<String>,
+    /// Patterns of what is copied with its directories.
+    pub parents: Option<(String, Option<String>)>,
+}
+
+impl Selection {
+    /// All below one path.
+    pub fn plain(path: &str) -> Self {
+        Self { path: path.to_owned(), pattern: false, exclude: Vec::new(), parents: None }
+    }
+
+    /// Of a copy's source.
+    pub fn of_copy(path: &str, pattern: bool, exclude: &[String], parents: Option<&Parents>) -> Self {
+        let parents = parents.map(|p| (p.pattern.clone(), p.required.clone()));
+        Self { path: path.to_owned(), pattern, exclude: exclude.to_vec(), parents }
+    }
+}
+
+/// A copy, with the trees that it reads.
+#[derive(Clone, Debug)]
+pub struct CopyWork {
+    /// What is changed.
+    pub base: Root,
+    /// For each source its tree; nothing for a text.
+    pub sources: Vec<Root>,
+    /// What to do.
+    pub op: CopyOp,
+    /// No time in what is made is later.
+    pub epoch: Option<i64>,
+}
+
+/// A process, with the trees that it reads.
+#[derive(Clone, Debug)]
+pub struct RunWork {
+    /// Its root.
+    pub base: Root,
+    /// For each mount its tree; nothing for those without.
+    pub mounts: Vec<Root>,
+    /// What to do.
+    pub op: RunOp,
+    /// What every process of the build runs with.
+    pub options: RunOptions,
+    /// No time in what is made is later.
+    pub epoch: Option<i64>,
+}
+
+/// What a build cache notes of a step.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// As progress shows it.
+    pub description: String,
+    /// `regular`, `exec.cachemount`…
+    pub kind: &'static str,
+}
+
+/// What the machine can do for builds. Futures that are dropped stop what they do, and leave nothing.
+pub trait Host: Send + Sync + 'static {
+    /// This machine's platform.
+    fn platform(&self) -> Platform;
+
+    /// Fails where processes of a platform cannot run here.
+    fn check_platform(&self, platform: &Platform) -> Result<()>;
+
+    /// An image's configuration: from here, or (with `pull` always) from its registry.
+    fn image_config<'a>(
+        &'a self,
+        reference: &'a str,
+        platform: &'a Platform,
+        pull: bool,
+        at: &'a At,
+    ) -> BoxFuture<'a, Result<ImageFound>>;
+
+    /// An image's files.
+    fn image<'a>(&'a self, reference: &'a str, platform: &'a Platform, at: &'a At) -> BoxFuture<'a, Result<Left>>;
+
+    /// Files of the client's directory `local`. `what` is shown: `context`, `dockerfile`.
+    fn local<'a>(
+        &'a self,
+        local: &'a str,
+        wanted: Wanted,
+        what: &'a str,
+        at: &'a At,
+    ) -> BoxFuture<'a, Result<Root>>;
+
+    /// A fetched file.
+    fn http<'a>(&'a self, http: &'a Http, at: &'a At) -> BoxFuture<'a, Result<Root>>;
+
+    /// A fetched repository.
+    fn git<'a>(&'a self, git: &'a Git, at: &'a At) -> BoxFuture<'a, Result<Root>>;
+
+    /// A tar, compressed or not, that is the only file of a fetched tree, unpacked; `None` where it is none.
+    fn unpack<'a>(&'a self, root: &'a Root, file: &'a str) -> BoxFuture<'a, Result<Option<Root>>>;
+
+    /// A file of a tree, links followed inside of it; `None` where there is none.
+    fn read<'a>(&'a self, root: &'a Root, path: &'a str, limit: u64) -> BoxFuture<'a, Result<Option<Vec<u8>>>>;
+
+    /// A digest of what the files are: names, bytes, modes, owners, links, extended attributes; not times.
+    fn content<'a>(&'a self, root: &'a Root, selection: &'a Selection) -> BoxFuture<'a, Result<Digest>>;
+
+    /// Copies.
+    fn copy<'a>(&'a self, work: CopyWork, at: &'a At) -> BoxFuture<'a, Result<Root>>;
+
+    /// Makes a directory.
+    fn directory<'a>(
+        &'a self,
+        base: Root,
+        path: &'a str,
+        owner: &'a str,
+        epoch: Option<i64>,
+    ) -> BoxFuture<'a, Result<Root>>;
+
+    /// Runs a process.
+    fn run<'a>(&'a self, work: RunWork, at: &'a At) -> BoxFuture<'a, Result<Root>>;
+
+    /// `above` laid over `below`.
+    fn stack(&self, below: &Root, above: &Root) -> Result<Root>;
+
+    /// What the cache has under a key.
+    fn find<'a>(&'a self, key: &'a Digest) -> BoxFuture<'a, Option<Left>>;
+
+    /// Puts what a step left into the cache, under each key.
+    fn keep<'a>(&'a self, keys: &'a [Digest], left: &'a Left, about: About) -> BoxFuture<'a, Result<()>>;
+
+    /// Makes the records of caches outside known, as far as they can be had. What cannot is only told.
+    fn import<'a>(&'a self, caches: &'a [CacheRef], at: &'a At) -> BoxFuture<'a, ()>;
 }

@@ -477,7 +477,7 @@ impl Op {
         ids
     }
 
-    fn renumber(&mut self, to: &mut dyn FnMut(StepId) -> StepId) {
+    pub(crate) fn renumber(&mut self, to: &mut dyn FnMut(StepId) -> StepId) {
         let mut tree = |tree: &mut Tree| {
             if let Tree::Of(id) = tree {
                 *id = to(*id);
