@@ -217,7 +217,7 @@ fn tag(text: &str) -> Option<String> {
 }
 
 /// What builds pages alone, and where they are.
-fn pages<'s>(sources: &Sources<'_>, package: &'s Value, built: bool) -> Option<(&'static str, String)> {
+fn pages(sources: &Sources<'_>, package: &Value, built: bool) -> Option<(&'static str, String)> {
     let served = SERVERS.iter().any(|server| depends(package, server)) || !sources.procfile().is_empty();
     if !built || served {
         return None;
