@@ -153,8 +153,8 @@ class Machine:
         if self.docker("image", "inspect", IMAGE, fails=None).code != 0:
             self.docker("import", "-", IMAGE, stdin=busybox_root())
 
-    def second_daemon(self):
-        other = Daemon(self.minke, "second", "minkeconf1")
+    def second_daemon(self, *flags, name="second"):
+        other = Daemon(self.minke, name, "minkeconf1", flags)
         self.others.append(other)
         return other.start()
 

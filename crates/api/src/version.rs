@@ -483,6 +483,9 @@ fn lower_image(version: &Version, body: &mut Value) {
 fn lower_info(version: &Version, body: &mut Value) {
     body["BridgeNfIptables"] = json!(false);
     body["BridgeNfIp6tables"] = json!(false);
+    if version.before(50) {
+        body.as_object_mut().map(|o| o.remove("DiscoveredDevices"));
+    }
     if version.before(49) {
         body.as_object_mut().map(|o| o.remove("FirewallBackend"));
         for commit in ["ContainerdCommit", "RuncCommit", "InitCommit"] {

@@ -89,6 +89,8 @@ pub struct EngineConfig {
     pub shim: Vec<String>,
     /// The shim's own small program; `None` is the daemon's program with `shim`.
     pub shim_bytes: Option<&'static [u8]>,
+    /// Where vendors describe devices; `None`: such devices are not given.
+    pub cdi: Option<Vec<PathBuf>>,
     /// Registries.
     pub registries: RegistryConfig,
     /// Debug logging is on (`info`).

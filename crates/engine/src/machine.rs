@@ -11,7 +11,7 @@ use crate::{
 };
 use minke_image::registry::RegistryConfig;
 use minke_model::{ContainerSpec, ContainerState, Labels, Timestamp, resources::Resources};
-use minke_runtime::{CgroupInfo, Runtime};
+use minke_runtime::{CgroupInfo, Runtime, cdi::Cdi};
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -92,6 +92,8 @@ pub struct Info {
     pub ipv4_forwarding: bool,
     /// AppArmor is on.
     pub apparmor: bool,
+    /// Devices that vendors describe, by name.
+    pub devices: Vec<String>,
     /// The file system below the data root.
     pub backing_filesystem: String,
 }
@@ -201,6 +203,7 @@ impl Machine {
             followers: self.inner.events.followers(),
             ipv4_forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
                 .is_ok_and(|v| v.trim() == "1"),
+            devices: Cdi::new(self.inner.config.cdi.clone().unwrap_or_default()).devices(),
             apparmor: Path::new("/sys/kernel/security/apparmor").is_dir(),
             backing_filesystem: backing_filesystem(&self.inner.config.data_root),
         }

@@ -3,6 +3,7 @@
 //! `Runtime` makes, finds and forgets; `Process` is one container's process. Never: records, images, networks.
 
 mod bundle;
+pub mod cdi;
 pub mod error;
 pub mod external;
 pub mod health;

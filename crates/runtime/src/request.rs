@@ -69,6 +69,8 @@ pub struct CreateRequest {
     pub files: Option<NetworkFiles>,
     /// Its mounts, from the container's record; sources exist.
     pub mounts: Vec<ResolvedMount>,
+    /// Shared memory that the host has mounted for it; `None` is made inside.
+    pub shm: Option<PathBuf>,
     /// Namespaces that it shares with other containers.
     pub join: Joined,
     /// Where its output goes.

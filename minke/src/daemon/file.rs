@@ -10,6 +10,7 @@ const PLURALS: &[(&str, &str)] = &[
     ("hosts", "host"),
     ("labels", "label"),
     ("features", "feature"),
+    ("cdi-spec-dirs", "cdi-spec-dir"),
     ("log-opts", "log-opt"),
     ("dns-opts", "dns-opt"),
     ("exec-opts", "exec-opt"),
@@ -71,6 +72,8 @@ fn apply(text: &str, json: bool, given: &mut Given) -> Result<(), String> {
             conflicts.push(format!("{key}: (from flag: {flag}, from file: {value})"));
             continue;
         }
+        // An empty list says something too: none, where the default would be some.
+        given.names.insert(flag.to_owned());
         for text in texts(flag, &value)? {
             given.set(flag, &text).map_err(|e| format!("invalid value {text:?} for {key}: {e}"))?;
         }

@@ -14,6 +14,7 @@ flags! {
         bip: String ["bip"], "Address and prefix of the default bridge (192.168.1.5/24)";
         bip6: String ["bip6"], "IPv6 address and prefix of the default bridge";
         bridge: Option<String> ["bridge" 'b'], "Device of the default bridge; \"none\" for no default bridge";
+        cdi_spec_dir: Vec<String> ["cdi-spec-dir"], "Directories of CDI device descriptions (default /etc/cdi, /var/run/cdi)";
         cgroup_parent: String ["cgroup-parent"], "Parent cgroup of all containers";
         config_file: Option<String> ["config-file"], "Configuration file of the daemon";
         containerd: Option<String> ["containerd"], "Accepted; there is no containerd";
@@ -38,7 +39,7 @@ flags! {
         exec_opt: Vec<String> ["exec-opt"], "Runtime options (native.cgroupdriver=cgroupfs)";
         exec_root: Option<String> ["exec-root"], "Directory of state that a reboot ends";
         experimental: bool ["experimental"], "Accepted; without effect";
-        feature: Vec<String> ["feature"], "Accepted; without effect";
+        feature: Vec<String> ["feature"], "Features to be on or off (cdi=false); others are accepted, without effect";
         firewall_backend: String ["firewall-backend"], "Accepted; the firewall is nftables (\"nftables\", \"iptables\")";
         fixed_cidr: String ["fixed-cidr"], "Range of addresses on the default bridge";
         fixed_cidr_v6: String ["fixed-cidr-v6"], "IPv6 range of the default bridge";

@@ -172,6 +172,7 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         stop_survivors: !live_restore,
         shim: Vec::new(),
         shim_bytes: SHIM,
+        cdi: cdi(given)?,
         registries: registries(given)?,
         debug: f.debug || matches!(f.log_level.as_str(), "debug" | "trace"),
         // Told as dockerd tells it: a setting, not what Minke does anyway.
@@ -247,7 +248,6 @@ fn without_effect(given: &Given) -> Vec<String> {
         "containerd-namespace",
         "containerd-plugins-namespace",
         "experimental",
-        "feature",
         "init-path",
         "ip-forward-no-drop",
         "max-concurrent-uploads",
@@ -263,6 +263,26 @@ fn without_effect(given: &Given) -> Vec<String> {
         .filter(|name| given.names.contains(**name))
         .map(|name| format!("--{name} has no effect here"))
         .collect()
+}
+
+/// Where CDI devices are looked for; `None` where the feature is off.
+fn cdi(given: &Given) -> Result<Option<Vec<PathBuf>>, String> {
+    let mut on = true;
+    for feature in &given.flags.feature {
+        let (name, value) = feature.split_once('=').unwrap_or((feature, "true"));
+        let value = minke_model::go::parse_bool(value).ok_or_else(|| {
+            format!("invalid value {feature:?} for --feature: it must be name=true or name=false")
+        })?;
+        if name == "cdi" {
+            on = value;
+        }
+    }
+    let asked = &given.flags.cdi_spec_dir;
+    let directories = match given.names.contains("cdi-spec-dir") {
+        true => asked.iter().filter(|directory| !directory.is_empty()).map(PathBuf::from).collect(),
+        false => ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).to_vec(),
+    };
+    Ok(on.then_some(directories))
 }
 
 fn parse<T: FromStr>(flag: &str, text: &str) -> Result<T, String>

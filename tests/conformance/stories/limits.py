@@ -3,7 +3,7 @@
 import json
 import os
 
-from house import IMAGE, story
+from house import IMAGE, busybox_root, story
 
 
 @story
@@ -77,3 +77,33 @@ def an_init_reaps_what_is_orphaned(machine):
     # PID 1 shows the words of its command: its children are looked at.
     orphan = "ps -o ppid,args | grep -q '^ *1 sleep 0.05'"
     machine.docker("exec", "one", "sh", "-c", f"while {orphan}; do :; done; ! ps -o stat | grep -q Z")
+
+
+@story
+def a_device_brings_what_its_vendor_s_file_says(machine):
+    devices = machine.scratch / "cdi"
+    devices.mkdir()
+    library = machine.scratch / "libfoo.so"
+    library.write_text("foo\n")
+    (devices / "vendor.yaml").write_text(f"""
+cdiVersion: "0.5.0"
+kind: "vendor.com/device"
+containerEdits:
+  mounts:
+  - {{hostPath: {library}, containerPath: /lib/libfoo.so, options: [ro]}}
+devices:
+- name: foo
+  containerEdits:
+    env: [FOO=injected]
+    deviceNodes: [{{path: /dev/foo, hostPath: /dev/null}}]
+""")
+    other = machine.second_daemon("--cdi-spec-dir", str(devices))
+    machine.docker("import", "-", IMAGE, stdin=busybox_root(), daemon=other)
+    told = json.loads(other.ask("GET", "/v1.51/info")[2])
+    assert told["CDISpecDirs"] == [str(devices)], told["CDISpecDirs"]
+    assert told["DiscoveredDevices"] == [{"Source": "cdi", "ID": "vendor.com/device=foo"}]
+    seen = machine.run("--rm", "--device", "vendor.com/device=foo", "--", "echo $FOO; cat /lib/libfoo.so; echo x > /dev/foo && ls -l /dev/foo", daemon=other).out
+    assert seen.startswith("injected\nfoo\ncrw") and " 1,   3 " in seen, seen
+    refused = machine.run("--rm", "--device", "vendor.com/device=bar", "--", "true", daemon=other, fails=True)
+    assert "unresolvable CDI devices vendor.com/device=bar" in refused.err, refused
+    other.end()

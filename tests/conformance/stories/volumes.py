@@ -2,7 +2,7 @@
 
 import subprocess
 
-from house import IMAGE, story
+from house import IMAGE, story, until
 
 
 @story
@@ -80,3 +80,22 @@ def a_shared_mount_travels_to_the_host(machine):
         subprocess.run(["umount", shared / "a"], check=True)
     finally:
         subprocess.run(["umount", shared], check=True)
+
+
+@story
+def shared_memory_that_others_may_join_is_a_mount_of_the_host_s(machine):
+    machine.run("-d", "--name", "giver", "--ipc", "shareable", "--shm-size", "8m", "--", "echo hello > /dev/shm/word; sleep 1000")
+    machine.run("-d", "--name", "alone", "--", "sleep 1000")
+
+    def device(name):
+        return machine.docker("exec", name, "sh", "-c", "awk '$5 == \"/dev/shm\" {print $3}' /proc/self/mountinfo").out.strip()
+
+    def on_host():
+        return [line.split()[2] for line in open("/proc/self/mountinfo")]
+
+    assert device("giver") in on_host() and device("alone") not in on_host()
+    until("the word", lambda: machine.run("--rm", "--ipc", "container:giver", "--", "cat /dev/shm/word", fails=None).out == "hello\n")
+    assert "8.0M" in machine.docker("exec", "giver", "df", "-h", "/dev/shm").out
+    was = device("giver")
+    machine.docker("rm", "-f", "giver")
+    assert was not in on_host()

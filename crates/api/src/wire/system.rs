@@ -184,6 +184,8 @@ pub(crate) struct Info {
     firewall_backend: Value,
     #[serde(rename = "CDISpecDirs")]
     cdi_spec_dirs: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    discovered_devices: Vec<Value>,
     warnings: Option<Vec<String>>,
 }
 
@@ -306,10 +308,16 @@ impl Info {
                 .map(|pool| json!({ "Base": pool.base.to_string(), "Size": pool.size }))
                 .collect(),
             firewall_backend: json!({ "Driver": "nftables" }),
-            cdi_spec_dirs: Vec::new(),
+            cdi_spec_dirs: cdi_spec_dirs(facts),
+            discovered_devices: facts.devices.iter().map(|id| json!({ "Source": "cdi", "ID": id })).collect(),
             warnings: None,
         }
     }
+}
+
+/// Where CDI devices are looked for; none where they are off.
+fn cdi_spec_dirs(facts: &Facts) -> Vec<String> {
+    facts.config.cdi.iter().flatten().map(|directory| directory.display().to_string()).collect()
 }
 
 fn security_options(facts: &Facts) -> Vec<String> {

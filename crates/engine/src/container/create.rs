@@ -192,22 +192,7 @@ impl Containers {
 
     /// What only this machine can say of a spec.
     fn check(&self, spec: &ContainerSpec) -> Result<()> {
-        if let Some(requests) = spec.resources.device_requests.as_ref().filter(|r| !r.is_empty()) {
-            let request = &requests[0];
-            let wanted: Vec<String> =
-                request.capabilities.iter().flatten().map(|set| format!("[{}]", set.join(" "))).collect();
-            if request.driver == "cdi" {
-                let names = request.device_ids.clone().unwrap_or_default().join(", ");
-                return Err(Error::Invalid(format!(
-                    "CDI device injection failed: unresolvable CDI devices {names}"
-                )));
-            }
-            return Err(Error::Invalid(format!(
-                "could not select device driver \"{}\" with capabilities: [{}]",
-                request.driver,
-                wanted.join(" ")
-            )));
-        }
+        self.check_devices(spec)?;
         if !spec.runtime.is_empty() && !crate::machine::known_runtime(&self.inner.config, &spec.runtime) {
             return Err(Error::Invalid(format!("unknown or invalid runtime name: {}", spec.runtime)));
         }

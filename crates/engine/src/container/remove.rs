@@ -82,6 +82,7 @@ impl Containers {
 
     async fn take_apart(&self, cell: &Arc<Cell>, options: &RemoveOptions) -> Result<()> {
         let record = cell.record();
+        self.unmount_shm(&record);
         let (store, id, directory) = (self.inner.store.clone(), cell.id.clone(), self.directory(&cell.id));
         crate::blocking(move || {
             store.discard(&id)?;

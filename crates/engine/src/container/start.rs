@@ -141,11 +141,13 @@ impl Containers {
     async fn make_process(&self, cell: &Arc<Cell>, record: &Arc<Container>) -> Result<Process> {
         let joined = self.joined(record)?;
         let resolver = self.write_files(record)?;
+        let mut mounts = self.resolve_mounts(record)?;
         let request = CreateRequest {
-            container: record.clone(),
+            container: self.with_devices(record, &mut mounts)?,
             rootfs: self.inner.store.rootfs(&record.id).map(to_runtime)?,
             files: Some(self.files(record)?),
-            mounts: self.resolve_mounts(record)?,
+            mounts,
+            shm: self.mount_shm(record)?,
             join: joined,
             log: self.log_target(record),
             extra_env: self.environment(record),
@@ -206,6 +208,7 @@ impl Containers {
         let record = cell.record();
         self.inner.networks.detach_all(&record).await;
         self.release_mounts(&record);
+        self.unmount_shm(&record);
         if let Err(e) = self.inner.runtime.forget(&record.id).await {
             tracing::warn!("cannot clean up after the process of container {}: {e}", record.id);
         }

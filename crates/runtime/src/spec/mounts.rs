@@ -172,6 +172,9 @@ fn shm(request: &CreateRequest, namespaces: &NamespaceSpec) -> Option<Step> {
         (IpcSharing::None, _) => None,
         (IpcSharing::Host, _) => Some(bind(path, path, 0)),
         (IpcSharing::Container(_), Some(pid)) => Some(bind(&format!("/proc/{pid}/root{path}"), path, 0)),
+        (IpcSharing::Shareable, _) if request.shm.is_some() => {
+            request.shm.as_ref().map(|shm| bind(&shm.to_string_lossy(), path, 0))
+        }
         _ => {
             let size = match request.container.spec.shm_size {
                 0 => defaults::SHM_SIZE,

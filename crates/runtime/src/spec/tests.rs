@@ -76,6 +76,7 @@ pub(crate) fn request(spec: ContainerSpec) -> CreateRequest {
             resolv_conf: file("resolv.conf"),
         }),
         mounts: Vec::new(),
+        shm: None,
         join: Joined::default(),
         log: LogTarget { driver: "json-file".into(), path: file("json.log"), ..Default::default() },
         extra_env: Vec::new(),

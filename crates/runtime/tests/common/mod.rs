@@ -135,6 +135,7 @@ impl House {
                 resolv_conf: self.root.join("resolv.conf"),
             }),
             mounts: Vec::new(),
+            shm: None,
             join: Default::default(),
             log: LogTarget { driver: "json-file".into(), path: state.join("log"), ..Default::default() },
             extra_env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()],
