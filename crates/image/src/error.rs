@@ -14,9 +14,15 @@ pub enum ImageError {
         name: String,
     },
     /// Nothing here has that name, so there is nothing to push. dockerd's sentence.
-    #[error("An image does not exist locally with the tag: {reference}")]
+    #[error("An image does not exist locally with the tag: {repository}")]
+    NothingToPush {
+        /// As people write it.
+        repository: String,
+    },
+    /// There is something to push by that name, but not this. dockerd's sentence.
+    #[error("tag does not exist: {reference}")]
     NoSuchTag {
-        /// As asked, with its domain.
+        /// As people write it.
         reference: String,
     },
     /// Several ids begin so.
@@ -155,7 +161,8 @@ impl ImageError {
     /// Its sort, for programs.
     pub fn kind(&self) -> Kind {
         match self {
-            ImageError::NoSuchTag { .. }
+            ImageError::NothingToPush { .. }
+            | ImageError::NoSuchTag { .. }
             | ImageError::NoSuchImage { .. }
             | ImageError::NoSuchSnapshot { .. }
             | ImageError::NoSuchPath { .. } => Kind::NotFound,

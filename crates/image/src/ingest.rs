@@ -58,8 +58,8 @@ impl Images {
         let pending = Pending::unpack_blob(dir, stream, layer.size, keep, limits, Some(&layer.blob))?;
         check("a layer's blob", &layer.blob, &pending.blob)?;
         check("a layer's content", &layer.diff_id, &pending.diff_id)?;
-        let leases = self.0.commit_layers(vec![pending])?;
-        leases.into_iter().next().ok_or_else(|| ImageError::NoSuchImage { name: layer.diff_id.to_string() })
+        // One sync for all of an image's layers comes with the image.
+        self.0.place_unsynced(pending)
     }
 
     /// Makes the image known, with its names, durably. Whether anything changed: a new image, or a name that meant

@@ -88,7 +88,10 @@ impl Layer {
         }
         let marker = std::fs::read_to_string(dir.join(UNSYNCED)).ok();
         if marker.as_ref().is_some_and(|boot| *boot != boot_id()) {
-            return Err(ImageError::Record { path, detail: "it was not synced before the machine went down".into() });
+            return Err(ImageError::Record {
+                path,
+                detail: "it was not synced before the machine went down".into(),
+            });
         }
         Ok(Self { dir, record, unsynced: AtomicBool::new(marker.is_some()) })
     }

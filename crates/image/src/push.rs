@@ -88,7 +88,7 @@ enum Source {
 impl Images {
     /// Pushes a tag, or all tags of a repository. Drop the future to stop.
     ///
-    /// Errors: `NoSuchTag` when nothing here has that name; `Registry` for what the registry said.
+    /// Errors: `NothingToPush` or `NoSuchTag` when nothing here has that name; `Registry` for what the registry said.
     pub async fn push(
         &self,
         request: PushRequest,
@@ -96,8 +96,9 @@ impl Images {
         progress: Arc<dyn Progress>,
     ) -> Result<Vec<Pushed>> {
         let repository = request.reference.repository();
-        let names = self.names_to_push(&request.reference)?;
+        // Before anything can be wrong with the names, as dockerd.
         transfer::say(&*progress, None, format!("The push refers to repository [{}]", repository.full()));
+        let names = self.names_to_push(&request.reference)?;
         let mut route = Route::new(registries, &repository, request.auth.as_ref(), Purpose::Push).await;
         let mut last: ImageError = route.nowhere().into();
         while let Some(opened) = route.next().await {
@@ -120,15 +121,17 @@ impl Images {
 
     fn names_to_push(&self, reference: &Reference) -> Result<Vec<Reference>> {
         let repository = reference.repository();
-        if reference.tag().is_some() {
-            let here = self.find_name(reference).is_some();
-            let missing = || ImageError::NoSuchTag { reference: reference.full() };
-            return if here { Ok(vec![reference.clone()]) } else { Err(missing()) };
-        }
         let state = self.0.state();
         let tags = state.names.names.keys().filter(|n| n.tag().is_some() && n.digest().is_none());
         let names: Vec<Reference> = tags.filter(|n| n.repository() == repository).cloned().collect();
-        if names.is_empty() { Err(ImageError::NoSuchTag { reference: repository.full() }) } else { Ok(names) }
+        if names.is_empty() {
+            return Err(ImageError::NothingToPush { repository: repository.familiar_name() });
+        }
+        match reference.tag() {
+            None => Ok(names),
+            Some(_) if names.contains(reference) => Ok(vec![reference.clone()]),
+            Some(_) => Err(ImageError::NoSuchTag { reference: reference.familiar() }),
+        }
     }
 }
 
@@ -168,7 +171,9 @@ impl Push<'_> {
         self.config(&image).await?;
         let (media_type, raw) = match original {
             Some(original) => (original.media_type, original.raw),
-            None => (SCHEMA2.to_owned(), schema2(&image, layers.iter().filter_map(|l| sent.get(l.diff_id())))?),
+            None => {
+                (SCHEMA2.to_owned(), schema2(&image, layers.iter().filter_map(|l| sent.get(l.diff_id())))?)
+            }
         };
         let tag = name.tag().unwrap_or_default().to_owned();
         self.there.put_manifest(&tag, &media_type, &raw).await?;
@@ -190,7 +195,8 @@ impl Push<'_> {
         };
         let seen = Whereabouts::read(layer);
         let known = wanted.clone().or_else(|| {
-            let known = seen.as_ref().filter(|known| known.media_type.is_empty() || is_gzip(&known.media_type))?;
+            let known =
+                seen.as_ref().filter(|known| known.media_type.is_empty() || is_gzip(&known.media_type))?;
             Some(Descriptor { media_type: LAYER.into(), digest: known.digest.clone(), size: known.size })
         });
         let mut begun = Begun::Refused;

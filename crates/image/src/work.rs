@@ -170,7 +170,9 @@ impl Images {
     pub fn register_built(&self, config: &[u8], chain: &Chain, names: &[Reference]) -> Result<ImageId> {
         let config = ImageConfig::parse(config)?;
         if config.diff_ids != chain.diff_ids() {
-            return Err(ImageError::Config { detail: "its layers are others than those of the build".into() });
+            return Err(ImageError::Config {
+                detail: "its layers are others than those of the build".into(),
+            });
         }
         let id = config.id();
         self.0.sync_layers(&config.diff_ids)?;
@@ -342,7 +344,7 @@ fn clamp(dir: &OwnedFd, latest: i64) -> Result<()> {
 }
 
 impl Inner {
-    /// Makes a layer known that only builds have: not synced.
+    /// Makes a layer known that only a build or a pull under way has: not synced.
     pub(crate) fn place_unsynced(&self, pending: Pending) -> Result<LayerLease> {
         pending.write_record()?;
         pending.mark_unsynced(&boot_id())?;
@@ -354,6 +356,9 @@ impl Inner {
             drop(_writing);
             drop(spare);
             return Ok(LayerLease(layer));
+        }
+        if let Some((file, blob)) = pending.kept_blob() {
+            self.content.adopt(&blob.digest, &file)?;
         }
         let layer: Arc<Layer> = Arc::new(pending.place(self.root.join("l").join(self.number()))?);
         let lease = LayerLease(layer.clone());
@@ -368,7 +373,9 @@ impl Inner {
             let layers = diff_ids.iter().filter_map(|id| state.layers.get(id));
             let mut seen = HashSet::new();
             layers
-                .filter(|layer| layer.unsynced.load(Ordering::Acquire) && seen.insert(layer.name().to_owned()))
+                .filter(|layer| {
+                    layer.unsynced.load(Ordering::Acquire) && seen.insert(layer.name().to_owned())
+                })
                 .cloned()
                 .collect()
         };
@@ -376,10 +383,12 @@ impl Inner {
             return Ok(());
         }
         disk::sync_filesystem(&self.root)?;
-        for layer in unsynced {
+        for layer in &unsynced {
             disk::remove_file(&layer.dir.join(UNSYNCED))?;
-            layer.unsynced.store(false, Ordering::Release);
         }
+        // Little is left to write: the marks themselves must not come back.
+        disk::sync_filesystem(&self.root)?;
+        unsynced.iter().for_each(|layer| layer.unsynced.store(false, Ordering::Release));
         Ok(())
     }
 }
@@ -394,4 +403,3 @@ pub(crate) fn boot_id() -> String {
 pub fn chain_id(diff_ids: &[Digest]) -> Digest {
     config::chain_ids(diff_ids).pop().unwrap_or_else(|| Digest::from_sha256(&[0; 32]))
 }
-

@@ -302,7 +302,7 @@ impl Repository {
         let auth = auth.filter(|_| !endpoint.mirror).cloned();
         let host = endpoint.host.clone();
         let client = Client::new(config, endpoint)?;
-        let answer = client.ping().await.map_err(|e| e.at(&host, "greeting it"))?;
+        let answer = client.ping().await.map_err(|e| e.at(&host, "asking for its version"))?;
         let challenges = auth::challenges(answer.status(), answer.headers());
         let scopes = vec![format!("repository:{path}:{actions}")];
         let authorizer = Authorizer::new(auth, challenges, scopes);
@@ -371,7 +371,11 @@ impl Repository {
     /// What a tag is now, without fetching it (`HEAD`); `None` when the registry does not say.
     pub(crate) async fn head(&self, name: &str) -> Result<Option<Digest>, RegistryError> {
         let url = self.client.endpoint.url(&format!("{}/manifests/{name}", self.path));
-        let answer = self.request(Method::HEAD, &url, &accept()).await.map_err(self.at(asking_for(name)))?;
+        let answer = match self.once(Method::HEAD, &url, &accept()).await {
+            // The GET that follows tries again.
+            Err(e) if e.is_passing() => return Ok(None),
+            answer => answer.map_err(self.at(asking_for(name)))?,
+        };
         let digest = text_header(answer.headers(), CONTENT_DIGEST).and_then(Digest::parse);
         // An error has no body here: the GET that follows will tell it.
         Ok(digest.filter(|_| answer.status().is_success()))

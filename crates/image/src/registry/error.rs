@@ -266,7 +266,10 @@ impl RegistryError {
 
 /// What may help, as the end of a sentence; empty where nobody knows.
 fn advice(cause: &RegistryError, registry: &str) -> String {
-    let login = || format!("; to log in: docker login {registry}");
+    let login = || match registry {
+        "registry-1.docker.io" => "; to log in: docker login".to_owned(),
+        _ => format!("; to log in: docker login {registry}"),
+    };
     let certs = || format!("; its authority's certificate belongs in /etc/docker/certs.d/{registry}/ca.crt");
     match cause {
         RegistryError::Request { cause, .. }

@@ -13,7 +13,7 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(15);
 /// Further tries of a request whose failure may pass.
 const TRIES: u32 = 2;
 
-/// Further tries of a request that a registry wants later.
+/// Further tries of a request that a registry wants after a time that it names.
 const TRIES_WHEN_ASKED: u32 = 4;
 
 /// Before a busy registry that does not say how long is asked again; doubled each time.
@@ -71,9 +71,12 @@ impl Patience {
 
     fn refused(&mut self, asked: Option<Duration>) -> Option<Duration> {
         self.refusals += 1;
-        let pause = asked.unwrap_or(self.busy);
+        let (pause, tries) = match asked {
+            Some(pause) => (pause, TRIES_WHEN_ASKED),
+            None => (self.busy, TRIES),
+        };
         self.busy *= 2;
-        (self.refusals <= TRIES_WHEN_ASKED && pause <= LONGEST).then_some(pause)
+        (self.refusals <= tries && pause <= LONGEST).then_some(pause)
     }
 }
 

@@ -3,11 +3,7 @@
 //! Who has shown that it speaks TLS is never asked without. Never: decides whether an answer is good enough; who walks
 //! the route does.
 
-use super::{
-    RegistryAuth, RegistryConfig, RegistryError,
-    client::Repository,
-    mirror::Endpoint,
-};
+use super::{RegistryAuth, RegistryConfig, RegistryError, client::Repository, mirror::Endpoint};
 use crate::Reference;
 use std::collections::BTreeSet;
 

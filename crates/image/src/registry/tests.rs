@@ -36,6 +36,12 @@ async fn read(
     Ok(whole)
 }
 
+/// A sentence of dockerd's, and after it where it happened.
+#[track_caller]
+fn assert_told(error: &str, sentence: &str, place: &str) {
+    assert!(error.starts_with(&format!("{sentence} ({place}")), "{error}");
+}
+
 fn text<T>(result: Result<T, impl std::fmt::Display>) -> String {
     result.err().map(|e| e.to_string()).unwrap_or_else(|| "no error".into())
 }
@@ -103,13 +109,13 @@ async fn without_a_password_a_registry_that_wants_one_is_not_asked_twice() {
     fake.want_basic(ALICE);
     fake.manifest("app", "v1", "text/plain", "{}");
     let error = text(open(&fake, None).await.unwrap().head("v1").await);
-    assert_eq!(
-        error,
-        format!("Head \"http://{}/v2/app/manifests/v1\": no basic auth credentials", fake.host())
-    );
+    let host = fake.host();
+    let sentence = format!("Head \"http://{host}/v2/app/manifests/v1\": no basic auth credentials");
+    let place = format!("registry {host}, asking for manifest v1; to log in: docker login {host})");
+    assert_told(&error, &sentence, &place);
     let wrong = RegistryAuth { password: "wrong".into(), ..alice() };
     let error = text(open(&fake, Some(&wrong)).await.unwrap().manifest("v1").await);
-    assert_eq!(error, "unauthorized: authentication required");
+    assert_told(&error, "unauthorized: authentication required", "registry ");
     open(&fake, Some(&alice())).await.unwrap().manifest("v1").await.unwrap();
 }
 
@@ -149,7 +155,7 @@ async fn credentials_come_along_on_the_same_host_and_loops_end() {
     fake.rule(move |seen| {
         seen.path.contains("/manifests/").then(|| Reply::redirect("/v2/app/manifests/round"))
     });
-    assert!(text(repository.manifest("v1").await).ends_with("stopped after 10 redirects"));
+    assert!(text(repository.manifest("v1").await).contains("stopped after 10 redirects"));
 }
 
 #[tokio::test]
@@ -161,7 +167,7 @@ async fn a_mirror_does_not_get_the_credentials_of_docker_hub() {
     let config = RegistryConfig::with_hub(options, "http://127.0.0.1:1").unwrap();
     let endpoint = config.endpoints("docker.io", true).await.remove(0);
     let repository = Repository::open(&config, endpoint, "library/x", Some(&alice()), "pull").await.unwrap();
-    assert!(text(repository.manifest("v1").await).ends_with("no basic auth credentials"));
+    assert!(text(repository.manifest("v1").await).contains("no basic auth credentials"));
     assert!(mirror.seen().iter().all(|seen| seen.header("authorization").is_none()));
 }
 
@@ -297,16 +303,16 @@ async fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
     fake.rule(|seen| {
         seen.path.contains("/manifests/busy").then(|| {
             Reply::json(429, r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}"#)
+                .with("retry-after", "3600")
         })
     });
     let repository = open(&fake, None).await.unwrap();
     repository.manifest("v1").await.unwrap();
     assert_eq!(fake.count("/manifests/v1"), 3);
-    assert_eq!(
-        text(repository.manifest("busy").await),
-        "toomanyrequests: You have reached your pull rate limit."
-    );
-    assert_eq!(fake.count("/manifests/busy"), 1);
+    let busy = text(repository.manifest("busy").await);
+    assert_told(&busy, "toomanyrequests: You have reached your pull rate limit.", "registry ");
+    assert!(busy.contains("left alone for 3600 s"), "{busy}");
+    assert_eq!(fake.count("/manifests/busy"), 1, "nobody waits an hour");
 }
 
 #[tokio::test]
@@ -330,12 +336,15 @@ async fn where_nobody_listens_the_error_is_gos() {
     let config = RegistryConfig::default();
     let endpoint = config.endpoints("127.0.0.1:1", true).await.pop().unwrap();
     let error = text(Repository::open(&config, endpoint, "x", None, "pull").await);
-    assert_eq!(error, "Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused");
+    let sentence = "Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused";
+    assert_told(&error, sentence, "registry 127.0.0.1:1, asking for its version");
     let fake = Fake::start().await;
     let endpoint = config.endpoints(&fake.host(), true).await.remove(0);
     let error = text(Repository::open(&config, endpoint, "x", None, "pull").await);
     let host = fake.host();
-    assert_eq!(error, format!("Get \"https://{host}/v2/\": http: server gave HTTP response to HTTPS client"));
+    let sentence = format!("Get \"https://{host}/v2/\": http: server gave HTTP response to HTTPS client");
+    assert_told(&error, &sentence, &format!("registry {host}, "));
+    assert!(error.contains("insecure-registries"), "{error}");
 }
 
 #[tokio::test]

@@ -44,10 +44,6 @@ pub(crate) fn client_config(
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(wrong)?;
-    if endpoint.insecure {
-        let anybody = Arc::new(Anybody { provider });
-        return Ok(builder.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth());
-    }
     let mut roots = config.roots();
     let mut pair = None;
     for directory in &config.options().certs_dirs {
@@ -57,11 +53,23 @@ pub(crate) fn client_config(
         }
         pair = pair.or(own.pair);
     }
-    let builder = builder.with_root_certificates(roots);
-    match pair {
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(wrong),
-        None => Ok(builder.with_no_client_auth()),
-    }
+    let builder = match endpoint.insecure {
+        // Such a registry may want to see who asks, all the same.
+        true => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody { provider })),
+        false => builder.with_root_certificates(roots),
+    };
+    let Some(pair) = pair else { return Ok(builder.with_no_client_auth()) };
+    builder.with_client_auth_cert(pair.chain, pair.key).map_err(|e| {
+        let (file, key) = (pair.file.display(), pair.file.with_extension("key"));
+        RegistryError::Settings(format!("cannot use {file} with {}: {e}", key.display()))
+    })
+}
+
+/// A certificate to show to a registry, and its key.
+struct ClientPair {
+    file: PathBuf,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
 }
 
 /// What a registry's directory holds.
@@ -70,7 +78,7 @@ struct HostCerts {
     /// Of all `*.crt`.
     authorities: Vec<CertificateDer<'static>>,
     /// Of the first `*.cert` and its `*.key`.
-    pair: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    pair: Option<ClientPair>,
 }
 
 impl HostCerts {
@@ -92,31 +100,43 @@ impl HostCerts {
             match path.extension().and_then(|e| e.to_str()) {
                 Some("crt") => {
                     let pem = read_pem(path).map_err(wrong)?;
-                    // As dockerd, what is no certificate in it is passed over.
+                    // As dockerd, what is no certificate in it is passed over; but something must be.
+                    let before = certs.authorities.len();
                     certs.authorities.extend(CertificateDer::pem_slice_iter(&pem).flatten());
+                    if certs.authorities.len() == before {
+                        return Err(wrong("it has no certificate in PEM form".into()));
+                    }
                 }
                 Some("cert") => {
                     let key = path.with_extension("key");
                     if !names.contains(&key) {
                         let why = format!(
-                            "missing key {} for client certificate {}. CA certificates must use the extension .crt",
+                            "missing key {} for client certificate {}. CA certificates must use the extension .crt (in {})",
                             file(&key),
-                            file(path)
+                            file(path),
+                            directory.display()
                         );
                         return Err(RegistryError::Settings(why));
                     }
                     let pem = read_pem(path).map_err(wrong)?;
                     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
                     let chain = chain.map_err(|e| wrong(e.to_string()))?;
-                    let key = read_pem(&key).map_err(wrong)?;
-                    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|e| wrong(e.to_string()))?;
-                    certs.pair.get_or_insert((chain, key));
+                    if chain.is_empty() {
+                        return Err(wrong("it has no certificate in PEM form".into()));
+                    }
+                    let wrong_key =
+                        |e: String| RegistryError::Settings(format!("cannot use {}: {e}", key.display()));
+                    let pem = read_pem(&key).map_err(wrong_key)?;
+                    let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(|e| wrong_key(e.to_string()))?;
+                    let pair = ClientPair { file: path.clone(), chain, key: secret };
+                    certs.pair.get_or_insert(pair);
                 }
                 Some("key") if !names.contains(&path.with_extension("cert")) => {
                     let why = format!(
-                        "missing client certificate {} for key {}",
+                        "missing client certificate {} for key {} (in {})",
                         file(&path.with_extension("cert")),
-                        file(path)
+                        file(path),
+                        directory.display()
                     );
                     return Err(RegistryError::Settings(why));
                 }
@@ -208,20 +228,26 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_without_its_key_is_told_in_dockerds_words() {
+    fn what_is_wrong_with_certificates_names_the_file() {
         for (name, file, why) in [
             (
                 "cert",
                 "client.cert",
-                "missing key client.key for client certificate client.cert. CA certificates must use the extension .crt",
+                "missing key client.key for client certificate client.cert. CA certificates must use the extension .crt (in DIR)",
             ),
-            ("key", "client.key", "missing client certificate client.cert for key client.key"),
+            ("key", "client.key", "missing client certificate client.cert for key client.key (in DIR)"),
+            ("ca", "ca.crt", "cannot use DIR/ca.crt: it has no certificate in PEM form"),
         ] {
             let directory = directory(name, &[(file, "")]);
             let error = HostCerts::read(&directory, "h:1").err().map(|e| e.to_string());
-            assert_eq!(error.as_deref(), Some(why));
+            let why = why.replace("DIR", &directory.join("h:1").display().to_string());
+            assert_eq!(error, Some(why));
             fs::remove_dir_all(directory).unwrap();
         }
+        let directory = directory("pair", &[("client.cert", "x"), ("client.key", "")]);
+        let error = HostCerts::read(&directory, "h:1").err().map(|e| e.to_string()).unwrap();
+        assert!(error.contains("h:1/client.cert: it has no certificate"), "{error}");
+        fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
