@@ -48,8 +48,8 @@ impl Containers {
                 self.inner.records.delete_exec(id).await?;
             }
         }
-        let running: Vec<Arc<Container>> =
-            adopted.iter().map(|c| c.record()).filter(|r| r.status.state.is_up()).collect();
+        let running = adopted.iter().map(|c| c.record()).filter(|r| r.status.state.is_up());
+        let running: Vec<_> = running.map(|r| (r.clone(), self.linked(&r))).collect();
         self.inner.networks.sync(&running).await?;
         // Before the API is served: nobody shall see what is not to be.
         if self.inner.config.stop_survivors {

@@ -105,7 +105,7 @@ pub(crate) fn create(
                 master: Some(index),
                 peer: &plan.interface,
                 namespace,
-                peer_address: plan.usual_mac().map(|mac| mac.0),
+                peer_address: plan.mac().map(|mac| mac.0),
                 mtu,
             };
             netlink::create_veth(socket, &veth).tried(what)?;
@@ -121,7 +121,7 @@ pub(crate) fn create(
                 parent: index,
                 mode,
                 namespace,
-                address: plan.usual_mac().map(|mac| mac.0),
+                address: plan.mac().map(|mac| mac.0),
                 mtu,
             };
             netlink::create_macvlan(socket, &macvlan).tried(what)?;
@@ -178,8 +178,8 @@ pub(crate) fn set_up(socket: &mut Socket, plan: &EndpointPlan) -> Result<(), Net
     add_default_routes(socket, link, name, plan.gateway4, plan.gateway6)
 }
 
-/// Gives an interface its unusual hardware address, if it shall have one. Neighbours may remember the usual one for its IP
-/// address: the kernel tells them of the change.
+/// Tells neighbours of an interface's unusual hardware address, if it has one: they may remember the usual one for its IP
+/// address. The kernel does it when the address is set again.
 pub(crate) fn announce(socket: &mut Socket, plan: &EndpointPlan) -> Result<(), NetworkError> {
     let name = plan.interface.as_str();
     let Some(mac) = plan.mac.filter(|mac| Some(*mac) != plan.usual_mac()) else { return Ok(()) };

@@ -24,6 +24,7 @@ pub use bridge::{GatewayMode, Options};
 pub use default_bridge::BridgeWish;
 pub use endpoint::EndpointPlan;
 pub use error::NetworkError;
+pub use firewall::plan::Linked;
 pub use mac::Mac;
 pub use networks::{NetworkConfig, Networks, PoolLock, PublishPolicy, Running, State};
 pub use ports::{PortRequest, Target};

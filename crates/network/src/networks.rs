@@ -9,7 +9,7 @@ use crate::{
     firewall::{
         apply::Firewall,
         host,
-        plan::{Opening, Zone},
+        plan::{Linked, Opening, Zone},
     },
     ipam::{self, AddressPool, Pools},
     macvlan,
@@ -81,6 +81,8 @@ pub struct Running {
     pub target: Target,
     /// What is published.
     pub published: Vec<PublishedPort>,
+    /// What it reaches of neighbours that it is kept apart from.
+    pub linked: Vec<Linked>,
 }
 
 /// All that shall be: what a daemon tells at its start.
@@ -429,12 +431,18 @@ impl Networks {
             }
             binding => vec![binding],
         };
-        let routed = routed_ports(&options, target, requests);
-        let translated = Target {
-            ipv4: target.ipv4.filter(|_| options.ipv4 != GatewayMode::Routed),
-            ipv6: target.ipv6.filter(|_| options.ipv6 != GatewayMode::Routed),
+        let is_routed = |ipv6: bool| match ipv6 {
+            true => options.ipv6 == GatewayMode::Routed && target.ipv6.is_some(),
+            false => options.ipv4 == GatewayMode::Routed && target.ipv4.is_some(),
         };
-        let taken = lock(&self.0.ports).take(container, translated, &default, requests)?;
+        let routed = routed_ports(is_routed, requests);
+        let default: Vec<IpAddr> = default.into_iter().filter(|ip| !is_routed(ip.is_ipv6())).collect();
+        let translated: Vec<PortRequest> = requests
+            .iter()
+            .filter(|r| r.binding.host_ip.map_or(!default.is_empty(), |ip| !is_routed(ip.is_ipv6())))
+            .cloned()
+            .collect();
+        let taken = lock(&self.0.ports).take(container, target, &default, &translated)?;
         let published: Vec<PublishedPort> = taken.iter().map(|t| t.at).chain(routed).collect();
         if !self.0.config.firewall {
             return Ok(published);
@@ -463,10 +471,48 @@ impl Networks {
         })
     }
 
+    /// Lets a container reach these ports of its neighbours, and no others any more, in a network that keeps its
+    /// containers apart.
+    ///
+    /// Their links do not pass packets to each other: the bridge answers for everyone, so that packets come to the host,
+    /// whose rules let pass what is linked.
+    pub fn link(
+        &self,
+        container: &ContainerId,
+        network: &Network,
+        linked: &[Linked],
+    ) -> Result<(), NetworkError> {
+        self.unlink(|holder, _| holder == container)?;
+        if linked.is_empty() || !self.0.config.firewall || self.options(&network.spec)?.icc {
+            return Ok(());
+        }
+        sysctl::set(&format!("ipv4/conf/{}/proxy_arp_pvlan", network.bridge), "1")?;
+        sysctl::try_set(&format!("ipv4/neigh/{}/proxy_delay", network.bridge), "0");
+        let openings: Vec<Opening> = linked.iter().copied().map(Opening::Linked).collect();
+        lock(&self.0.firewall).add_openings(container, &openings)
+    }
+
+    /// Nobody reaches a container of this address by a link any more: it ended.
+    pub fn unlink_address(&self, address: Ipv4Addr) -> Result<(), NetworkError> {
+        self.unlink(|_, linked| linked.to == address)
+    }
+
+    fn unlink(&self, which: impl Fn(&ContainerId, &Linked) -> bool) -> Result<(), NetworkError> {
+        let mut firewall = lock(&self.0.firewall);
+        for holder in firewall.holders() {
+            firewall.remove_openings(
+                &holder,
+                |opening| matches!(opening, Opening::Linked(linked) if which(&holder, linked)),
+            )?;
+        }
+        Ok(())
+    }
+
     fn withdraw(&self, container: &ContainerId, which: impl Fn(IpAddr) -> bool) -> Result<(), NetworkError> {
         let mut firewall = lock(&self.0.firewall);
         let gone = firewall.remove_openings(container, |opening| match opening {
             Opening::Translated { to, .. } | Opening::Routed { to, .. } => which(to.ip()),
+            Opening::Linked(linked) => which(linked.from.into()),
         });
         drop(firewall);
         // The ports are free in any case: with the socket gone, nobody is there to answer.
@@ -525,7 +571,9 @@ impl Networks {
                         tracing::warn!(container = running.container.short(), %error, "a published port is not held");
                     }
                 }
-                let openings = openings(running.target, &running.published);
+                let linked = running.linked.iter().copied().map(Opening::Linked);
+                let openings: Vec<Opening> =
+                    openings(running.target, &running.published).into_iter().chain(linked).collect();
                 if !openings.is_empty() {
                     all.entry(running.container.clone()).or_default().extend(openings);
                 }
@@ -558,20 +606,20 @@ fn subnet_of(address: &Address) -> Subnet {
 }
 
 /// Ports that are reached without translation, in families that are routed.
-fn routed_ports(options: &Options, target: Target, requests: &[PortRequest]) -> Vec<PublishedPort> {
-    let ipv4 = (options.ipv4 == GatewayMode::Routed && target.ipv4.is_some())
-        .then_some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let ipv6 = (options.ipv6 == GatewayMode::Routed && target.ipv6.is_some())
-        .then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-    let port = |request: &PortRequest, host_ip| PublishedPort {
-        container: request.container,
-        host_ip,
-        host_port: 0,
-    };
-    requests
-        .iter()
-        .flat_map(|r| ipv4.into_iter().chain(ipv6).map(|ip| port(r, ip)).collect::<Vec<_>>())
-        .collect()
+fn routed_ports(is_routed: impl Fn(bool) -> bool, requests: &[PortRequest]) -> Vec<PublishedPort> {
+    let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let mut ports = Vec::new();
+    for request in requests {
+        // Whoever asks for one address of the host asks for its family only.
+        let asked = |ip: &IpAddr| request.binding.host_ip.is_none_or(|asked| asked.is_ipv6() == ip.is_ipv6());
+        let routed = everywhere.into_iter().filter(|ip| is_routed(ip.is_ipv6()) && asked(ip));
+        ports.extend(routed.map(|host_ip| PublishedPort {
+            container: request.container,
+            host_ip,
+            host_port: 0,
+        }));
+    }
+    ports
 }
 
 /// What published ports mean to the firewall.

@@ -5,6 +5,7 @@
 mod lab;
 
 use lab::*;
+use minke_network::Linked;
 use std::{
     net::{TcpListener, UdpSocket},
     os::fd::AsFd,
@@ -443,5 +444,42 @@ fn outgoing_packets_get_the_address_that_is_asked_for() {
         assert_eq!(ask_from(a.fd(), &b.address(), 80).unwrap(), format!("b {}", a.address()));
         fixed.options.insert("com.docker.network.host_ipv4".into(), "fd00::1".into());
         assert!(lab.networks.options(&fixed).is_err());
+    });
+}
+
+#[test]
+fn one_that_is_kept_apart_reaches_the_ports_that_it_is_linked_to_and_no_others() {
+    on_a_host(|lab| {
+        let mut apart = spec("n");
+        apart.options.insert("com.docker.network.bridge.enable_icc".into(), "false".into());
+        let (network, mut leases) = lab.network(apart);
+        let guests: Vec<Guest> = (0..3).map(|_| lab.guest(&network, &mut leases)).collect();
+        let [a, b, c] = guests.as_slice() else { unreachable!() };
+        serve(b.fd(), 80, "b");
+        serve(b.fd(), 81, "b");
+        assert!(unreachable_from(a.fd(), &b.address(), 80));
+        let linked = Linked { from: a.ipv4.unwrap(), to: b.ipv4.unwrap(), port: "80/tcp".parse().unwrap() };
+        lab.networks.link(&a.id, &network, &[linked]).unwrap();
+        assert_eq!(ask_from(a.fd(), &b.address(), 80).unwrap(), format!("b {}", a.address()));
+        assert!(unreachable_from(a.fd(), &b.address(), 81), "another port");
+        assert!(unreachable_from(c.fd(), &b.address(), 80), "another container");
+        // Who gets the address of one that ended is not linked to.
+        lab.networks.unlink_address(b.ipv4.unwrap()).unwrap();
+        assert!(unreachable_from(a.fd(), &b.address(), 80));
+    });
+}
+
+#[test]
+fn a_network_of_two_addresses_without_a_gateway_has_both_for_containers() {
+    on_a_host(|lab| {
+        let mut two = spec("n");
+        two.internal = true;
+        two.pools = vec![pool("192.168.135.0/31")];
+        two.options.insert("com.docker.network.bridge.inhibit_ipv4".into(), "true".into());
+        let (network, mut leases) = lab.network(two);
+        assert_eq!(network.spec.pools[0].gateway, None);
+        let given = [leases.reserve(false, None).unwrap(), leases.reserve(false, None).unwrap()];
+        assert_eq!(given.map(|leased| leased.address.to_string()), ["192.168.135.0", "192.168.135.1"]);
+        assert!(leases.reserve(false, None).is_err());
     });
 }

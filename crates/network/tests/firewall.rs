@@ -145,7 +145,12 @@ fn a_daemon_that_comes_back_finds_its_ports_and_networks() {
         assert!(ask_from(lab.outside.as_fd(), HOST, 8080).is_ok(), "between two daemons traffic goes on");
         let state = State {
             networks: vec![network.clone()],
-            running: vec![Running { container: a.id.clone(), target: a.target(), published }],
+            running: vec![Running {
+                container: a.id.clone(),
+                target: a.target(),
+                published,
+                linked: Vec::new(),
+            }],
         };
         lab.networks.sync(&state).unwrap();
         for address in [HOST, "127.0.0.1", "::1"] {
@@ -216,7 +221,12 @@ fn thousands_of_published_ports_do_not_slow_one_more() {
         assert!(took < Duration::from_millis(100), "{took:?}");
         let state = State {
             networks: vec![network],
-            running: vec![Running { container: a.id.clone(), target: a.target(), published }],
+            running: vec![Running {
+                container: a.id.clone(),
+                target: a.target(),
+                published,
+                linked: Vec::new(),
+            }],
         };
         lab.networks.sync(&state).unwrap();
         assert!(ask("127.0.0.1", 20_000).is_ok() && unreachable("127.0.0.1", 24_000));

@@ -36,7 +36,7 @@ pub(crate) fn published(exposed: &BTreeSet<Port>, published: &BTreeSet<Published
         exposed.iter().map(|p| (p.to_string(), None)).collect();
     for port in published {
         let binding =
-            PortBinding { host_ip: port.host_ip.to_string(), host_port: port.host_port.to_string() };
+            PortBinding { host_ip: port.host_ip.to_string(), host_port: number(port.host_port) };
         map.entry(port.container.to_string()).or_default().get_or_insert_default().push(binding);
     }
     Map(map)
@@ -95,4 +95,9 @@ pub(crate) fn parse_bindings(map: &PortMap) -> Result<BTreeMap<Port, Vec<Model>>
         parsed.insert(parse_key(key)?, bindings);
     }
     Ok(parsed)
+}
+
+/// A port of the host; none is the form of one that is reached by the container's own address.
+fn number(port: u16) -> String {
+    if port == 0 { String::new() } else { port.to_string() }
 }

@@ -2,8 +2,8 @@
 
 use super::Containers;
 use crate::error::Result;
-use minke_model::{Container, ContainerId, ContainerSpec, container::NetworkMode};
-use minke_network::dns::hosts;
+use minke_model::{Container, ContainerId, ContainerSpec, container::NetworkMode, port::Port};
+use minke_network::{Linked, dns::hosts};
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 /// What a container learns of one that it links to.
@@ -14,6 +14,8 @@ pub(super) struct Link {
     pub(super) address: Ipv4Addr,
     /// Variables.
     pub(super) env: Vec<String>,
+    /// What it serves there.
+    ports: Vec<Port>,
 }
 
 /// `name[:alias]`; the alias is the name when missing.
@@ -85,7 +87,41 @@ impl Containers {
         let other = self.get(target).ok()?;
         let (address, _) = other.status.endpoints.get("bridge")?.ipv4?;
         let names = hosts::link_names(alias, &other.spec.hostname, &other.name);
-        Some(Link { names, address, env: environment(record, &other, alias, address) })
+        let ports = other.spec.exposed_ports.iter().copied().collect();
+        Some(Link { names, address, env: environment(record, &other, alias, address), ports })
+    }
+
+    /// Which ports of neighbours a running container may reach, though its network keeps containers apart.
+    pub(crate) fn linked(&self, record: &Container) -> Vec<Linked> {
+        let Some((from, _)) = record.status.endpoints.get("bridge").and_then(|e| e.ipv4) else {
+            return Vec::new();
+        };
+        let links = self.links(record).into_iter();
+        links
+            .flat_map(|l| l.ports.into_iter().map(move |port| Linked { from, to: l.address, port }))
+            .collect()
+    }
+
+    /// Makes the links of a running container what its record says: after its start, or when one was taken away.
+    pub(super) async fn link_up(&self, record: &Container) -> Result<()> {
+        self.inner.networks.link(&record.id, self.linked(record)).await
+    }
+
+    /// Tells those that link to a container where it is now.
+    pub(super) async fn tell_linked(&self, target: &Container) {
+        for other in self.all().iter().filter(|r| r.status.state.is_up() && has_links(&r.spec)) {
+            let links = other.spec.networking.links.iter().flatten();
+            if !links.into_iter().any(|link| parse(link).0 == target.id.as_str()) {
+                continue;
+            }
+            let told = match self.write_files_again(other) {
+                Ok(_) => self.link_up(other).await,
+                Err(e) => Err(e),
+            };
+            if let Err(e) = told {
+                tracing::warn!("container {} does not know where {} is now: {e}", other.name, target.name);
+            }
+        }
     }
 }
 

@@ -131,6 +131,11 @@ impl Containers {
                 links.retain(|l| links::parse(l).1 != alias);
             }
         });
+        let record = cell.record();
+        if record.status.state.is_up() {
+            self.write_files_again(&record)?;
+            self.link_up(&record).await?;
+        }
         self.save(&cell, Durability::Synced).await
     }
 }

@@ -168,7 +168,13 @@ impl Containers {
                     return Err(e);
                 }
             };
-            cell.change(|c| c.status.endpoints = endpoints);
+            let record = cell.change(|c| c.status.endpoints = endpoints);
+            if super::links::has_links(&record.spec) {
+                self.link_up(&record).await?;
+            }
+            if record.status.endpoints.contains_key("bridge") {
+                self.tell_linked(&record).await;
+            }
         } else {
             self.inner.networks.attach_host(record);
         }
@@ -315,6 +321,8 @@ fn start_error(e: RuntimeError) -> Error {
             );
             return Error::Start { exit: 128, message };
         }
+        // What the plan of it cannot have: at a start, that is the machine's failure.
+        RuntimeError::Invalid(message) => return Error::Start { exit: 128, message },
         other => return Error::Runtime(other),
     };
     match e.stage {

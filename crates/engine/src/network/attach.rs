@@ -8,7 +8,7 @@ use minke_model::{
     port::{Port, PortBinding, PublishedPort},
 };
 use minke_network::{
-    EndpointPlan, Mac, NetworkError, PortRequest, Target,
+    EndpointPlan, Linked, Mac, NetworkError, PortRequest, Target,
     dns::{Member as Named, Prepared, ResolverConfig},
 };
 use std::{
@@ -303,8 +303,17 @@ impl Networks {
     /// Ports, names and addresses of a container that ended. Its links go with its namespace.
     pub(crate) async fn detach_all(&self, record: &Container) {
         // Asked for, not what the record knows of: a start may have failed in between.
-        if !port_requests(record).is_empty() {
+        let has_links = record.spec.networking.links.as_ref().is_some_and(|links| !links.is_empty());
+        if !port_requests(record).is_empty() || has_links {
             self.unpublish(&record.id).await;
+        }
+        if let Some((address, _)) = record.status.endpoints.get("bridge").and_then(|e| e.ipv4)
+            && !self.inner.config.icc
+        {
+            let kernel = self.inner.kernel.clone();
+            if let Ok(Err(e)) = crate::blocking(move || kernel.unlink_address(address)).await {
+                tracing::warn!("links to container {} are left: {e}", record.name);
+            }
         }
         self.inner.dns.detach(&record.id);
         for (name, endpoint) in &record.status.endpoints {
@@ -369,6 +378,12 @@ impl Networks {
             }
             other => other.into(),
         })
+    }
+
+    /// Lets a container of the default bridge reach these ports of its neighbours.
+    pub(crate) async fn link(&self, container: &ContainerId, linked: Vec<Linked>) -> Result<()> {
+        let (network, kernel, id) = (self.find("bridge")?, self.inner.kernel.clone(), container.clone());
+        Ok(crate::blocking(move || kernel.link(&id, &network, &linked)).await??)
     }
 
     pub(crate) async fn unpublish(&self, container: &ContainerId) {
@@ -459,7 +474,7 @@ impl Networks {
 }
 
 /// Whether a container's interfaces may have IPv6 addresses: a sysctl of its own can forbid them.
-fn allows_ipv6(record: &Container) -> bool {
+pub(super) fn allows_ipv6(record: &Container) -> bool {
     record.spec.sysctls.get("net.ipv6.conf.all.disable_ipv6").is_none_or(|value| value != "1")
 }
 

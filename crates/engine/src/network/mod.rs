@@ -16,7 +16,7 @@ use minke_model::{
     event::Noun,
     network::{Endpoint, Network, NetworkDriver},
 };
-use minke_network::{Networks as Kernel, Running, State as Wanted, Target, dns, ipam::Leases};
+use minke_network::{Linked, Networks as Kernel, Running, State as Wanted, Target, dns, ipam::Leases};
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
@@ -215,7 +215,7 @@ impl Networks {
     }
 
     /// Makes the kernel as the records and running containers say, and nothing else: for the daemon's start.
-    pub(crate) async fn sync(&self, running: &[Arc<Container>]) -> Result<()> {
+    pub(crate) async fn sync(&self, running: &[(Arc<Container>, Vec<Linked>)]) -> Result<()> {
         let networks: Vec<Network> = self
             .state()
             .networks
@@ -223,12 +223,21 @@ impl Networks {
             .filter(|n| !n.spec.config_only)
             .map(|n| n.as_ref().clone())
             .collect();
-        let ports = running.iter().flat_map(|record| {
-            record.status.endpoints.values().filter(|e| !e.published.is_empty()).map(|e| Running {
+        let ports = running.iter().flat_map(|(record, linked)| {
+            let linked = (!linked.is_empty()).then(|| Running {
+                container: record.id.clone(),
+                target: Target::default(),
+                published: Vec::new(),
+                linked: linked.clone(),
+            });
+            let published = record.status.endpoints.values().filter(|e| !e.published.is_empty());
+            let published = published.map(|e| Running {
                 container: record.id.clone(),
                 target: Target { ipv4: e.ipv4.map(|(a, _)| a), ipv6: e.ipv6.map(|(a, _)| a) },
                 published: e.published.clone(),
-            })
+                linked: Vec::new(),
+            });
+            published.chain(linked)
         });
         let wanted = Wanted { networks, running: ports.collect() };
         let kernel = self.inner.kernel.clone();
@@ -256,11 +265,11 @@ impl Networks {
 
     /// Whether any network of the container gives IPv6 addresses.
     pub(crate) fn has_ipv6(&self, record: &Container) -> bool {
-        record
-            .status
-            .endpoints
-            .keys()
-            .any(|name| self.find(name).is_ok_and(|n| n.spec.ipv6 && n.spec.driver != NetworkDriver::None))
+        let endpoints = &record.status.endpoints;
+        attach::allows_ipv6(record)
+            && endpoints.keys().any(|name| {
+                self.find(name).is_ok_and(|n| n.spec.ipv6 && n.spec.driver != NetworkDriver::None)
+            })
     }
 
     /// Whether the container's resolver is the embedded one: it is in a network of a user's.

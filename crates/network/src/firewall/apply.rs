@@ -114,6 +114,11 @@ impl Firewall {
             })
     }
 
+    /// The containers that reach something, or are reached.
+    pub(crate) fn holders(&self) -> Vec<ContainerId> {
+        self.openings.keys().cloned().collect()
+    }
+
     /// The ports of a container that `which` picks are not reachable any more. Returns them.
     pub(crate) fn remove_openings(
         &mut self,
@@ -124,6 +129,9 @@ impl Firewall {
         let (gone, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(which);
         if !kept.is_empty() {
             self.openings.insert(id.clone(), kept);
+        }
+        if gone.is_empty() {
+            return Ok(gone);
         }
         let elements = gone.iter().flat_map(plan::opening_elements).collect();
         self.change(elements, Vec::new()).tried(|| format!("withdraw ports of container {}", id.short()))?;

@@ -5,9 +5,9 @@
 use minke_linux::nftables::{Element, Set, Type, Value};
 use minke_model::{
     network::Subnet,
-    port::{Protocol, PublishedPort},
+    port::{Port, Protocol, PublishedPort},
 };
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// A network as the firewall sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,19 @@ pub enum Gateway {
     Routed,
 }
 
-/// A port of a container that is reached from outside.
+/// A port of a container that one other container of its network reaches, where containers are kept apart otherwise
+/// (Docker's `--link` with `--icc=false`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Linked {
+    /// Who reaches it.
+    pub from: Ipv4Addr,
+    /// Whom.
+    pub to: Ipv4Addr,
+    /// Where.
+    pub port: Port,
+}
+
+/// A port of a container that is reached by others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Opening {
     /// By an address and port of the host.
@@ -58,6 +70,8 @@ pub enum Opening {
         /// The transport.
         protocol: Protocol,
     },
+    /// By one container of its own network.
+    Linked(Linked),
 }
 
 /// The sets and maps, in the order in which they are made.
@@ -87,6 +101,8 @@ pub enum SetName {
     Unprotected4,
     /// The same for IPv6.
     Unprotected6,
+    /// Who reaches which port of whom, of those that are kept apart.
+    Linked,
     /// Container ports that are reached without translation.
     Open4,
     /// The same for IPv6.
@@ -103,7 +119,7 @@ pub enum SetName {
 
 impl SetName {
     /// All.
-    pub const ALL: [SetName; 18] = [
+    pub const ALL: [SetName; 19] = [
         SetName::Bridges,
         SetName::Same,
         SetName::Internal,
@@ -116,6 +132,7 @@ impl SetName {
         SetName::Own6,
         SetName::Unprotected4,
         SetName::Unprotected6,
+        SetName::Linked,
         SetName::Open4,
         SetName::Open6,
         SetName::Ports4,
@@ -139,6 +156,7 @@ impl SetName {
             SetName::Own6 => "own6",
             SetName::Unprotected4 => "unprotected4",
             SetName::Unprotected6 => "unprotected6",
+            SetName::Linked => "linked",
             SetName::Open4 => "open4",
             SetName::Open6 => "open6",
             SetName::Ports4 => "ports4",
@@ -165,6 +183,7 @@ impl SetName {
             SetName::Source6 => Set::map(name, &[Ipv6], &[Ipv6]).with_intervals(),
             SetName::Own4 => Set::of(name, &[Ipv4, InterfaceName]).with_intervals(),
             SetName::Own6 => Set::of(name, &[Ipv6, InterfaceName]).with_intervals(),
+            SetName::Linked => Set::of(name, &[Ipv4, Ipv4, Protocol, Port]),
             SetName::Open4 => Set::of(name, &[Ipv4, Protocol, Port]),
             SetName::Open6 => Set::of(name, &[Ipv6, Protocol, Port]),
             SetName::Ports4 => Set::map(name, &[Ipv4, Protocol, Port], &[Ipv4, Port]),
@@ -278,6 +297,10 @@ pub fn opening_elements(opening: &Opening) -> Vec<(SetName, Element)> {
             let (address, protocol, port) =
                 (octets(to.ip()), [protocol_number(*protocol)], to.port().to_be_bytes());
             vec![(set, Element::key(&[&address, &protocol, &port]))]
+        }
+        Opening::Linked(Linked { from, to, port }) => {
+            let (protocol, number) = ([protocol_number(port.protocol)], port.number.to_be_bytes());
+            vec![(SetName::Linked, Element::key(&[&from.octets(), &to.octets(), &protocol, &number]))]
         }
     }
 }

@@ -139,6 +139,17 @@ fn forward(open: bool) -> Vec<Rule> {
 
     add("answers", vec![answering(), goto("allow")]);
     add("a published port of the own network", vec![same(), translated(), goto("allow")]);
+    add(
+        "linked",
+        vec![
+            same(),
+            family(false),
+            load_pair(),
+            load_port(2),
+            vec![Expression::In(SetName::Linked.as_str().to_owned(), Register(0))],
+            goto("allow"),
+        ],
+    );
     add("kept apart", vec![same(), in_in(SetName::Apart), verdict(Verdict::Drop)]);
     add("within a network", vec![same(), goto("allow")]);
     add("internal", vec![in_in(SetName::Internal), verdict(Verdict::Drop)]);
@@ -282,6 +293,15 @@ fn load_source(ipv6: bool) -> Vec<Expression> {
 fn load_destination(ipv6: bool) -> Vec<Expression> {
     let (offset, length) = destination(ipv6);
     vec![Expression::Payload(PayloadBase::Network, offset, length, Register(0))]
+}
+
+/// Loads IPv4 sender and receiver into the first two registers.
+fn load_pair() -> Vec<Expression> {
+    let ((from, length), (to, _)) = (source(false), destination(false));
+    vec![
+        Expression::Payload(PayloadBase::Network, from, length, Register(0)),
+        Expression::Payload(PayloadBase::Network, to, length, Register(1)),
+    ]
 }
 
 /// Loads transport and destination port into two registers. All three transports have it in bytes 2 and 3.
