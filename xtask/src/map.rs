@@ -14,10 +14,11 @@ pub(crate) const PICTURE: &[(&str, &[&str])] = &[
     ("image", &["model", "linux"]),
     ("network", &["model", "linux"]),
     ("runtime", &["model", "linux", "shim"]),
+    ("compose", &["model"]),
     ("build", &["model", "image", "runtime"]),
     ("engine", &["model", "linux", "store", "image", "runtime", "network", "build"]),
     ("api", &["model", "engine"]),
-    ("minke", &["model", "linux", "store", "image", "shim", "runtime", "network", "build", "engine", "api"]),
+    ("minke", &["model", "linux", "store", "image", "shim", "runtime", "network", "build", "compose", "engine", "api"]),
     ("xtask", &[]),
 ];
 

@@ -9,6 +9,7 @@
 mod canonical;
 mod check;
 mod dotenv;
+mod env_file;
 mod error;
 mod extends;
 mod files;
@@ -38,7 +39,7 @@ mod yaml;
 pub use error::{Fault, Place};
 pub use files::{FileError, FileKind, Files};
 pub use hash::{network_hash, service_hash, volume_hash};
-pub use load::{LoadOptions, Loaded, Model, load, load_model};
+pub use load::{LoadOptions, Loaded, Tree, load, load_model};
 pub use project::*;
 pub use text::normalize_name;
 pub use value::Value;

@@ -25,6 +25,8 @@ pub(crate) enum Data {
     Int(i64),
     Float(f64),
     Text(String),
+    /// A date, which no attribute takes.
+    Time(String),
     List(Vec<Node>),
     Map(Map),
 }
@@ -137,6 +139,7 @@ impl Node {
             Data::Int(_) => "int",
             Data::Float(_) => "float64",
             Data::Text(_) => "string",
+            Data::Time(_) => "time.Time",
             Data::List(_) => "[]interface {}",
             Data::Map(_) => "map[string]interface {}",
         }
@@ -149,7 +152,7 @@ impl Node {
             Data::Bool(yes) => Value::Bool(*yes),
             Data::Int(n) => Value::Int(*n),
             Data::Float(x) => Value::Float(*x),
-            Data::Text(text) => Value::Text(text.clone()),
+            Data::Text(text) | Data::Time(text) => Value::Text(text.clone()),
             Data::List(list) => Value::List(list.iter().map(Node::value).collect()),
             Data::Map(map) => Value::Map(map.iter().map(|(key, node)| (key.clone(), node.value())).collect()),
         }

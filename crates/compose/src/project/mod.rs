@@ -11,22 +11,22 @@ mod service;
 mod shape;
 mod units;
 
-pub use build::{Build, SshKey};
+pub use build::{Build, SshKey, SshKeys};
 pub use deploy::{
     Deploy, DeviceRequest, DiscreteResource, GenericResource, Placement, Preference, Resource, Resources,
     RestartPolicy, UpdateConfig,
 };
 pub use resource::{FileObject, Ipam, IpamPool, Model, Network, Volume};
+pub use select::Along;
 pub use service::{
     BindOptions, Blkio, Condition, CredentialSpec, Dependency, Develop, Device, EnvFile, Extends, FileMount,
     Healthcheck, Hook, ImageOptions, Logging, Mount, Port, Provider, PullPolicy, Service, ServiceModel,
     ServiceNetwork, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, Watch, WeightDevice,
 };
-pub use select::Along;
 pub(crate) use shape::{Form, Part, Reader};
 pub use units::{Bytes, DeviceCount, Duration, FileMode, Hosts, Probe, ShellWords};
 
-use crate::value::Value;
+use crate::{node::Node, print, value::Value};
 use std::collections::BTreeMap;
 
 /// Attributes that begin with `x-`, as they were written.
@@ -64,4 +64,103 @@ pub struct Project {
     pub models: BTreeMap<String, Model>,
     /// `x-…` at the top.
     pub extensions: Extensions,
+}
+
+/// In which form a project is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// YAML, with a newline at the end.
+    #[default]
+    Yaml,
+    /// JSON, without one.
+    Json,
+}
+
+impl Project {
+    /// From a complete tree. Names of services are their keys.
+    pub(crate) fn read(root: &Node, reader: &mut Reader<'_>) -> Self {
+        let mut project = Project {
+            services: section(root, "services", reader),
+            networks: section(root, "networks", reader),
+            volumes: section(root, "volumes", reader),
+            secrets: section(root, "secrets", reader),
+            configs: section(root, "configs", reader),
+            models: section(root, "models", reader),
+            ..Project::default()
+        };
+        for (name, service) in &mut project.services {
+            service.name.clone_from(name);
+        }
+        for (key, node) in root.as_map().into_iter().flatten().filter(|(key, _)| key.starts_with("x-")) {
+            project.extensions.insert(key.clone(), node.value());
+        }
+        project
+    }
+
+    /// As `docker compose config` prints it, byte for byte: `$` is doubled, so that it may be loaded again.
+    pub fn print(&self, format: Format) -> String {
+        let text = match format {
+            Format::Yaml => print::yaml(&self.yaml()),
+            Format::Json => print::json(&self.json(), true),
+        };
+        text.replace('$', "$$")
+    }
+
+    /// Secrets without their bytes, configs without those of the environment.
+    fn objects(objects: &BTreeMap<String, FileObject>, secret: bool) -> BTreeMap<String, FileObject> {
+        let mut objects = objects.clone();
+        for object in objects.values_mut().filter(|object| secret || !object.environment.is_empty()) {
+            object.content.clear();
+        }
+        objects
+    }
+
+    fn yaml(&self) -> Value {
+        let form = Form::Yaml;
+        let mut entries = Vec::new();
+        if !self.name.is_empty() {
+            entries.push(("name".to_owned(), self.name.show(form)));
+        }
+        entries.push(("services".to_owned(), self.services.show(form)));
+        self.resources(form, &mut entries);
+        if !self.models.is_empty() {
+            entries.push(("models".to_owned(), self.models.show(form)));
+        }
+        if let Value::Map(extensions) = self.extensions.show(form) {
+            entries.extend(extensions);
+        }
+        Value::Map(entries)
+    }
+
+    fn json(&self) -> Value {
+        let form = Form::Json;
+        let mut entries = vec![
+            ("name".to_owned(), self.name.show(form)),
+            ("services".to_owned(), self.services.show(form)),
+        ];
+        self.resources(form, &mut entries);
+        if let Value::Map(extensions) = self.extensions.show(form) {
+            entries.extend(extensions);
+        }
+        Value::Map(entries).sorted(form)
+    }
+
+    fn resources(&self, form: Form, entries: &mut Vec<(String, Value)>) {
+        let sections = [
+            ("networks", self.networks.show(form)),
+            ("volumes", self.volumes.show(form)),
+            ("secrets", Self::objects(&self.secrets, true).show(form)),
+            ("configs", Self::objects(&self.configs, false).show(form)),
+        ];
+        let filled = sections.into_iter().filter(|(_, value)| *value != Value::Map(Vec::new()));
+        entries.extend(filled.map(|(key, value)| (key.to_owned(), value)));
+    }
+}
+
+/// One section of a file.
+fn section<T: Part>(root: &Node, key: &str, reader: &mut Reader<'_>) -> BTreeMap<String, T> {
+    reader.path.push(key.to_owned());
+    let parts = root.get(key).map(|node| Part::read_any(node, reader)).unwrap_or_default();
+    reader.path.pop();
+    parts
 }

@@ -38,7 +38,9 @@ impl Project {
         }
         let mut profiles = self.profiles.clone();
         for name in names {
-            if let (false, Some(service)) = (self.services.contains_key(name), self.disabled_services.get(name)) {
+            if let (false, Some(service)) =
+                (self.services.contains_key(name), self.disabled_services.get(name))
+            {
                 profiles.extend(service.profiles.iter().cloned());
             }
         }

@@ -258,7 +258,8 @@ impl Service {
 
     /// Its networks, those of highest priority first, then by name.
     pub fn networks_by_priority(&self) -> Vec<&str> {
-        let priority = |name: &str| self.networks.get(name).and_then(Option::as_ref).map_or(0, |n| n.priority);
+        let priority =
+            |name: &str| self.networks.get(name).and_then(Option::as_ref).map_or(0, |n| n.priority);
         let mut names: Vec<&str> = self.networks.keys().map(String::as_str).collect();
         names.sort_by_key(|name| (-priority(name), *name));
         names

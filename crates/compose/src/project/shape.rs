@@ -154,7 +154,7 @@ impl Part for Value {
         node.value()
     }
     fn show(&self, form: Form) -> Value {
-        self.clone().sorted(form)
+        self.clone().sorted_deep(form)
     }
     fn is_empty(&self, _: Form) -> bool {
         matches!(self, Value::Null)

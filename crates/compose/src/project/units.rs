@@ -6,6 +6,7 @@ use crate::{
     text,
     value::Value,
 };
+use minke_model::go;
 use std::collections::BTreeMap;
 
 /// A duration in nanoseconds. Written and printed as Go does: `1m30s`.
@@ -21,13 +22,18 @@ impl Duration {
 
 impl Part for Duration {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Self {
-        match text::duration(&node.plain()) {
-            Some(nanos) => Duration(nanos),
-            None => reader.refuse(node, format!("invalid duration: {}", node.plain())),
+        let text = node.plain();
+        match go::parse_duration(&text) {
+            Ok(nanos) => Duration(nanos),
+            // Days and weeks are compose's own.
+            Err(sentence) => match text::duration(&text) {
+                Some(nanos) => Duration(nanos),
+                None => reader.refuse(node, sentence),
+            },
         }
     }
     fn show(&self, _: Form) -> Value {
-        Value::Text(text::show_duration(self.0))
+        Value::Text(go::format_duration(self.0))
     }
     fn is_empty(&self, _: Form) -> bool {
         self.0 == 0
@@ -42,7 +48,7 @@ impl Part for Bytes {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Self {
         match &node.data {
             Data::Int(n) => Bytes(*n),
-            Data::Text(word) => match text::bytes(word) {
+            Data::Text(word) => match go::ram_in_bytes(word).map(|bytes| bytes as i64) {
                 Some(bytes) => Bytes(bytes),
                 None => reader.refuse(node, format!("invalid size: '{word}'")),
             },
@@ -91,8 +97,10 @@ impl Part for DeviceCount {
             Data::Text(word) if word.eq_ignore_ascii_case("all") => DeviceCount(-1),
             Data::Text(word) => match word.parse() {
                 Ok(n) => DeviceCount(n),
-                Err(_) => reader
-                    .refuse(node, format!("invalid value {word:?}, the only value allowed is 'all' or a number")),
+                Err(_) => reader.refuse(
+                    node,
+                    format!("invalid value {word:?}, the only value allowed is 'all' or a number"),
+                ),
             },
             _ => reader.refuse(node, format!("invalid type {} for device count", node.go_type())),
         }
@@ -140,7 +148,9 @@ impl Part for Probe {
         match &node.data {
             Data::Text(line) => Probe(vec!["CMD-SHELL".to_owned(), line.clone()]),
             Data::List(_) => Probe(Vec::read(node, reader)),
-            _ => reader.refuse(node, format!("unexpected value type {} for healthcheck.test", node.go_type())),
+            _ => {
+                reader.refuse(node, format!("unexpected value type {} for healthcheck.test", node.go_type()))
+            }
         }
     }
     fn show(&self, form: Form) -> Value {
@@ -177,7 +187,8 @@ impl Part for Hosts {
                         Data::Text(one) => vec![one.clone()],
                         Data::List(list) => list.iter().map(Node::plain).collect(),
                         _ => {
-                            let message = "unexpected value type map[string]interface {} for extra_hosts entry";
+                            let message =
+                                "unexpected value type map[string]interface {} for extra_hosts entry";
                             return reader.refuse(value, message.to_owned());
                         }
                     };
@@ -193,7 +204,10 @@ impl Part for Hosts {
                     hosts.entry(host.to_owned()).or_default().extend(ips.split(',').map(str::to_owned));
                 }
             }
-            _ => return reader.refuse(node, format!("unexpected value type {} for extra_hosts", node.go_type())),
+            _ => {
+                return reader
+                    .refuse(node, format!("unexpected value type {} for extra_hosts", node.go_type()));
+            }
         }
         for (host, addresses) in &mut hosts {
             if host.is_empty() || host.contains([':', '=']) {
@@ -266,7 +280,9 @@ impl Part for f32 {
             Data::Float(x) => *x as f32,
             Data::Text(word) => match word.parse() {
                 Ok(x) => x,
-                Err(_) => reader.refuse(node, format!("strconv.ParseFloat: parsing {word:?}: invalid syntax")),
+                Err(_) => {
+                    reader.refuse(node, format!("strconv.ParseFloat: parsing {word:?}: invalid syntax"))
+                }
             },
             _ => reader.mismatch(node, "float32"),
         }

@@ -1,0 +1,81 @@
+//! Which variables a model names, with their defaults: what `config --variables` shows. Pure.
+
+use crate::{
+    interpolate::{Found, closing_brace, expression},
+    value::Value,
+};
+use std::collections::BTreeMap;
+
+/// How deep defaults are looked at.
+const DEPTH: usize = 50;
+
+/// A variable that a model names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// What stands for it where it is not set.
+    pub default_value: String,
+    /// What stands for it where it is set.
+    pub presence_value: String,
+    /// Whether it must be set.
+    pub required: bool,
+}
+
+/// All variables of a model that was loaded without interpolation, by name.
+pub fn variables(model: &Value) -> BTreeMap<String, Variable> {
+    let mut found = Vec::new();
+    gather(model, &mut found);
+    found.into_iter().map(|variable| (variable.name.clone(), variable)).collect()
+}
+
+fn gather(value: &Value, found: &mut Vec<Variable>) {
+    match value {
+        Value::Text(text) => extract(text, found, 0),
+        Value::List(list) => list.iter().for_each(|value| gather(value, found)),
+        Value::Map(entries) => entries.iter().for_each(|(_, value)| gather(value, found)),
+        _ => {}
+    }
+}
+
+/// Those of one text, and of its defaults.
+fn extract(text: &str, found: &mut Vec<Variable>, depth: usize) {
+    if depth > DEPTH {
+        return;
+    }
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        rest = &rest[at..];
+        let Some((expression, length)) = expression(rest) else {
+            rest = &rest[1..];
+            continue;
+        };
+        let (whole, after) = rest.split_at(length);
+        rest = after;
+        let inner = match expression {
+            Found::Escaped => continue,
+            Found::Named(name) => name,
+            Found::Invalid => "",
+            Found::Braced(inner) => match closing_brace(whole) {
+                Some(end) => {
+                    extract(&whole[end + 1..], found, depth + 1);
+                    &whole[2..end]
+                }
+                None => inner,
+            },
+        };
+        let end = inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inner.len());
+        let (name, operator) = inner.split_at(end);
+        let argument = operator.trim_start_matches(':').get(1..).unwrap_or("");
+        let mut variable = Variable { name: name.to_owned(), ..Variable::default() };
+        match operator.trim_start_matches(':').chars().next() {
+            Some('?') => variable.required = true,
+            Some('-') => variable.default_value = argument.to_owned(),
+            Some('+') => variable.presence_value = argument.to_owned(),
+            _ => {}
+        }
+        let nested = [variable.default_value.clone(), variable.presence_value.clone()];
+        found.push(variable);
+        nested.iter().for_each(|argument| extract(argument, found, depth + 1));
+    }
+}
