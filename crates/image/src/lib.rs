@@ -40,6 +40,7 @@ mod transfer;
 mod trash;
 pub mod tree;
 mod unpack;
+pub mod web;
 mod whereabouts;
 mod whiteout;
 pub mod work;

@@ -1,7 +1,7 @@
 //! From an image here to a name in a registry: layers that the registry has are skipped, those of a neighbouring
 //! repository mounted, the rest sent; then the manifest.
 //!
-//! An image that came with a manifest whose blobs are all kept goes back under the same digest. Others get a schema 2
+//! An image that came with a manifest whose blobs can all be had goes on under the same digest. Others get a schema 2
 //! manifest with gzipped layers, as dockerd's. The blob that a layer makes is remembered beside it, so that the next
 //! push need not compress it to know that the registry has it.
 //!
@@ -150,24 +150,14 @@ impl Push<'_> {
         let layers = self.images.0.state().layers_of(&image)?;
         let (images, of) = (self.images.clone(), image.clone());
         let original = blocking(move || original(&images, &of)).await?;
-        // From the top, as dockerd; one that an image has twice is sent once.
-        let mut wanted: Vec<(&LayerLease, Option<Descriptor>)> = Vec::new();
-        for (n, layer) in layers.iter().enumerate().rev() {
+        for layer in layers.iter().rev() {
             self.tell(layer, "Preparing", None);
-            if !wanted.iter().any(|(known, _)| known.diff_id() == layer.diff_id()) {
-                wanted.push((layer, original.as_ref().map(|o| o.layers[n].clone())));
-            }
         }
-        for (layer, _) in wanted.iter().skip(AT_ONCE) {
-            self.tell(layer, "Waiting", None);
-        }
-        // Boxed and collected first: with closures in it, callers could not prove that the future is `Send`.
-        let sends: Vec<BoxFuture<'_, Result<(Digest, Descriptor)>>> = wanted
-            .into_iter()
-            .map(|(layer, wanted)| Box::pin(self.layer(layer, wanted)) as BoxFuture<'_, _>)
-            .collect();
-        let sent: HashMap<Digest, Descriptor> =
-            stream::iter(sends).buffer_unordered(AT_ONCE).try_collect().await?;
+        let sent = self.layers(&layers, original.as_ref()).await?;
+        let (original, sent) = match sent {
+            Some(sent) => (original, sent),
+            None => (None, self.layers(&layers, None).await?.unwrap_or_default()),
+        };
         self.config(&image).await?;
         let (media_type, raw) = match original {
             Some(original) => (original.media_type, original.raw),
@@ -186,12 +176,42 @@ impl Push<'_> {
         Ok(Pushed { tag, digest, size })
     }
 
-    /// Sees to it that the registry has a layer. `wanted` is the blob that it must be.
-    async fn layer(&self, layer: &LayerLease, wanted: Option<Descriptor>) -> Result<(Digest, Descriptor)> {
+    /// Sees to it that the registry has all layers, as the blobs of `original` where it is given. Each one's blob, by
+    /// its diff id; `None` when one of the original's blobs is nowhere to be had.
+    async fn layers(
+        &self,
+        layers: &[LayerLease],
+        original: Option<&Original>,
+    ) -> Result<Option<HashMap<Digest, Descriptor>>> {
+        // From the top, as dockerd; one that an image has twice is sent once.
+        let mut wanted: Vec<(&LayerLease, Option<Descriptor>)> = Vec::new();
+        for (n, layer) in layers.iter().enumerate().rev() {
+            if !wanted.iter().any(|(known, _)| known.diff_id() == layer.diff_id()) {
+                wanted.push((layer, original.map(|original| original.layers[n].clone())));
+            }
+        }
+        for (layer, _) in wanted.iter().skip(AT_ONCE) {
+            self.tell(layer, "Waiting", None);
+        }
+        // Boxed and collected first: with closures in it, callers could not prove that the future is `Send`.
+        let sends: Vec<BoxFuture<'_, Result<Option<(Digest, Descriptor)>>>> = wanted
+            .into_iter()
+            .map(|(layer, wanted)| Box::pin(self.layer(layer, wanted)) as BoxFuture<'_, _>)
+            .collect();
+        let sent: Vec<_> = stream::iter(sends).buffer_unordered(AT_ONCE).try_collect().await?;
+        Ok(sent.into_iter().collect())
+    }
+
+    /// Sees to it that the registry has a layer. `wanted` is the blob that it must be; `None` when that cannot be had.
+    async fn layer(
+        &self,
+        layer: &LayerLease,
+        wanted: Option<Descriptor>,
+    ) -> Result<Option<(Digest, Descriptor)>> {
         let (host, path) = (&self.there.endpoint().host, self.there.path());
         let done = |blob: Descriptor| {
             whereabouts::note(layer, &blob, host, path);
-            Ok((layer.diff_id().clone(), blob))
+            Ok(Some((layer.diff_id().clone(), blob)))
         };
         let seen = Whereabouts::read(layer);
         let known = wanted.clone().or_else(|| {
@@ -214,7 +234,12 @@ impl Push<'_> {
                 }
             }
         }
-        let blob = self.blob(layer, wanted).await?;
+        let blob = self.blob(layer, wanted.clone()).await?;
+        if wanted.as_ref().is_some_and(|wanted| wanted.digest != blob.descriptor.digest) {
+            return Ok(None);
+        }
+        // The original's media type, where there is one.
+        let blob = Blob { descriptor: wanted.unwrap_or(blob.descriptor), ..blob };
         match &blob.source {
             Source::File(file) => self.send(layer, &blob.descriptor, begun, file).await?,
             Source::There => self.tell(layer, "Layer already exists", None),
@@ -304,18 +329,13 @@ struct Original {
     raw: Vec<u8>,
 }
 
-/// The manifest that the image came by, if all its blobs are kept.
+/// The manifest that the image came by, if it is kept.
 fn original(images: &Images, image: &Image) -> Result<Option<Original>> {
     let Some(digest) = &image.manifest else { return Ok(None) };
     let Some(raw) = images.read_blob(digest)? else { return Ok(None) };
     let Ok(Manifest::Image(manifest)) = Manifest::parse(&raw, "", "") else { return Ok(None) };
     if manifest.layers.len() != image.config.diff_ids.len() {
         return Ok(None);
-    }
-    for layer in &manifest.layers {
-        if images.0.content.open_blob(&layer.digest)?.is_none() {
-            return Ok(None);
-        }
     }
     Ok(Some(Original { layers: manifest.layers, media_type: media_type_of(&raw), raw }))
 }
@@ -430,3 +450,6 @@ fn file_body(file: Arc<File>, size: u64, sent: Arc<AtomicU64>) -> Body {
     });
     StreamBody::new(pieces).boxed_unsync()
 }
+
+#[cfg(test)]
+mod tests;

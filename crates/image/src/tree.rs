@@ -5,7 +5,7 @@
 
 use crate::{
     ImageError, Result, decompress, disk, path,
-    tarball::{Entry, EntryKind, NoTap, TarWriter},
+    tarball::{Entry, EntryKind, NoTap, TarReader, TarWriter},
     unpack::{self, Limits, Options},
     whiteout,
 };
@@ -145,6 +145,13 @@ pub fn extract(
     let limits = Limits { bytes: u64::MAX, entries: u64::MAX };
     let (compression, head) = decompress::sniff(tar)?;
     unpack::unpack(root, compression.inflate(head)?, &mut NoTap, options, limits).map(drop)
+}
+
+/// Whether a stream is a tar, compressed or not.
+pub fn is_archive(stream: impl Read + Send) -> bool {
+    let Ok((compression, head)) = decompress::sniff(stream) else { return false };
+    let Ok(inflated) = compression.inflate(head) else { return false };
+    matches!(TarReader::new(inflated).next(&mut NoTap), Ok(Some(_)))
 }
 
 /// Copies the content of the directory `path` inside of `root`, with the directory's own owner and mode, to the

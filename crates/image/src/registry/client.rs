@@ -177,6 +177,9 @@ fn transport(error: &legacy::Error) -> TransportError {
             return TransportError::Broken(io_words(io));
         }
         if let Some(hyper) = source.downcast_ref::<hyper::Error>() {
+            if hyper.is_canceled() {
+                return TransportError::Ended;
+            }
             last = hyper_words(hyper);
         }
         at = source.source();

@@ -248,7 +248,7 @@ impl RegistryError {
             RegistryError::Status(status) => matches!(status, 500 | 502 | 503 | 504),
             RegistryError::Transport(cause) => {
                 use TransportError::*;
-                matches!(cause, Connect { .. } | Timeout(_) | Broken(_))
+                matches!(cause, Connect { .. } | Timeout(_) | Broken(_) | Ended)
             }
             _ => false,
         }
@@ -286,6 +286,11 @@ fn advice(cause: &RegistryError, registry: &str) -> String {
             "; a registry without TLS must be listed in insecure-registries".into()
         }
         RegistryError::Transport(TransportError::Tls(why)) if why.contains("unknown authority") => certs(),
+        RegistryError::Transport(TransportError::Ended) => {
+            format!(
+                "; if it wants a client certificate, client.cert and client.key belong in /etc/docker/certs.d/{registry}"
+            )
+        }
         RegistryError::LayerDigest(_)
         | RegistryError::ManifestDigest(_)
         | RegistryError::ConfigDigest(_)
@@ -326,6 +331,9 @@ pub enum TransportError {
     /// No answer within the time that this takes at most.
     #[error("{0}")]
     Timeout(&'static str),
+    /// The other side ended the connection before it said anything.
+    #[error("EOF")]
+    Ended,
     /// The connection broke, or what came over it is not HTTP.
     #[error("{0}")]
     Broken(String),

@@ -28,7 +28,7 @@ pub(crate) struct Seen {
     /// With its query.
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
+    pub(crate) body: Bytes,
 }
 
 impl Seen {
@@ -86,6 +86,8 @@ struct State {
     blobs: BTreeMap<String, Bytes>,
     /// By `repository:tag` or `repository@digest`: content type and bytes.
     manifests: BTreeMap<String, (String, Bytes)>,
+    /// What was sent to uploads under way, by their number.
+    uploads: Vec<Bytes>,
     rules: Vec<Rule>,
     seen: Vec<Seen>,
 }
@@ -160,6 +162,11 @@ impl Fake {
         self.state.lock().unwrap().rules.push(Box::new(rule));
     }
 
+    /// A manifest's content type and bytes.
+    pub(crate) fn manifest_of(&self, name: &str) -> Option<(String, Bytes)> {
+        self.state.lock().unwrap().manifests.get(name).cloned()
+    }
+
     /// All requests so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.state.lock().unwrap().seen.clone()
@@ -208,13 +215,12 @@ async fn answer(
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let path = head.uri.path_and_query().map(|p| p.as_str()).unwrap_or_default().to_owned();
-    let body = String::from_utf8_lossy(&body).into_owned();
     let seen = Seen { method: head.method, path, headers: head.headers, body };
     let reply = {
         let mut state = state.lock().unwrap();
         state.seen.push(seen.clone());
         let ruled = state.rules.iter_mut().find_map(|rule| rule(&seen));
-        ruled.unwrap_or_else(|| serve(&state, &seen))
+        ruled.unwrap_or_else(|| serve(&mut state, &seen))
     };
     let mut response = Response::builder().status(reply.status);
     for (name, value) in &reply.headers {
@@ -254,8 +260,21 @@ fn whole(body: Bytes) -> UnsyncBoxBody<Bytes, io::Error> {
 }
 
 /// An honest registry.
-fn serve(state: &State, seen: &Seen) -> Reply {
-    let path = seen.path.split('?').next().unwrap_or_default();
+fn serve(state: &mut State, seen: &Seen) -> Reply {
+    let (path, query) = seen.path.split_once('?').unwrap_or((&seen.path, ""));
+    if let Some((repository, upload)) = path.split_once("/blobs/uploads/") {
+        return take_blob(state, seen, repository, upload, query);
+    }
+    if let Some((repository, tag)) = path.trim_start_matches("/v2/").split_once("/manifests/")
+        && seen.method == Method::PUT
+    {
+        let kind = seen.header("content-type").unwrap_or_default().to_owned();
+        let digest = sha(&seen.body);
+        for name in [format!("{repository}:{tag}"), format!("{repository}@{digest}")] {
+            state.manifests.insert(name, (kind.clone(), seen.body.clone()));
+        }
+        return Reply::default().status(201).with("docker-content-digest", digest.as_str());
+    }
     if path == "/v2/" {
         return Reply::json(200, "{}");
     }
@@ -297,5 +316,34 @@ fn serve(state: &State, seen: &Seen) -> Reply {
         }
         Some(from) => Reply::new(206, "application/octet-stream", blob.slice(from..))
             .with("content-range", &format!("bytes {from}-{}/{}", blob.len() - 1, blob.len())),
+    }
+}
+
+/// The three steps of an upload, and mounts of whatever is there.
+fn take_blob(state: &mut State, seen: &Seen, repository: &str, upload: &str, query: &str) -> Reply {
+    let value = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+    let at = |number: usize| format!("{repository}/blobs/uploads/{number}?state=x");
+    match seen.method {
+        Method::POST if value("mount").is_some_and(|digest| state.blobs.contains_key(digest)) => {
+            Reply::default().status(201)
+        }
+        Method::POST => {
+            state.uploads.push(Bytes::new());
+            Reply::default().status(202).with("location", &at(state.uploads.len() - 1))
+        }
+        Method::PATCH => {
+            let number: usize = upload.parse().unwrap();
+            state.uploads[number] = seen.body.clone();
+            Reply::default().status(202).with("location", &at(number))
+        }
+        _ => {
+            let content = state.uploads[upload.parse::<usize>().unwrap()].clone();
+            let digest = sha(&content);
+            if value("digest") != Some(digest.as_str()) {
+                return Reply::json(400, r#"{"errors":[{"code":"DIGEST_INVALID","message":"no"}]}"#);
+            }
+            state.blobs.insert(digest.to_string(), content);
+            Reply::default().status(201)
+        }
     }
 }

@@ -8,6 +8,7 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use std::{
@@ -55,14 +56,14 @@ pub(crate) fn client_config(
     }
     let builder = match endpoint.insecure {
         // Such a registry may want to see who asks, all the same.
-        true => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody { provider })),
+        true => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody { provider: provider.clone() })),
         false => builder.with_root_certificates(roots),
     };
     let Some(pair) = pair else { return Ok(builder.with_no_client_auth()) };
-    builder.with_client_auth_cert(pair.chain, pair.key).map_err(|e| {
-        let (file, key) = (pair.file.display(), pair.file.with_extension("key"));
-        RegistryError::Settings(format!("cannot use {file} with {}: {e}", key.display()))
-    })
+    let certified = pair.certified(&provider)?;
+    Ok(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))))
 }
 
 /// A certificate to show to a registry, and its key.
@@ -70,6 +71,22 @@ struct ClientPair {
     file: PathBuf,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+}
+
+impl ClientPair {
+    /// Ready to sign. A certificate that rustls cannot read is shown all the same: its registry judges it.
+    fn certified(self, provider: &CryptoProvider) -> Result<CertifiedKey, RegistryError> {
+        let (file, of) = (self.file.display(), self.file.with_extension("key"));
+        let wrong = |e: rustls::Error| {
+            RegistryError::Settings(format!("cannot use {file} with {}: {e}", of.display()))
+        };
+        let key = provider.key_provider.load_private_key(self.key).map_err(wrong)?;
+        let certified = CertifiedKey::new(self.chain, key);
+        match certified.keys_match() {
+            Err(e @ rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => Err(wrong(e)),
+            _ => Ok(certified),
+        }
+    }
 }
 
 /// What a registry's directory holds.
