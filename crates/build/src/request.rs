@@ -32,8 +32,17 @@ pub struct BuildRequest {
     pub run: RunOptions,
     /// `--cache-from`
     pub cache_from: Vec<CacheRef>,
+    /// What other builds made, by the names that further contexts have them by (`input:NAME`).
+    pub inputs: BTreeMap<String, BuiltImage>,
     /// No step runs: only the Dockerfile is read and planned, with all stages (`--check`).
     pub check_only: bool,
+}
+
+impl BuildRequest {
+    /// What another build made, where the further context of that name is one.
+    pub fn input(&self, context: &str) -> Option<&BuiltImage> {
+        self.inputs.get(self.options.contexts.get(context)?.strip_prefix("input:")?)
+    }
 }
 
 /// Where the Dockerfile is.

@@ -109,8 +109,11 @@ impl Session {
             let found = wanted.iter().map(|w| async move {
                 match &w.what {
                     Base::Image(name) => (w.id, self.metadata(name, &w.platform).await),
-                    // A directory: nothing says how its containers run.
-                    Base::Context(_) => (w.id, Ok(Given::default())),
+                    Base::Context(name) => {
+                        // Of a directory nothing says how its containers run.
+                        let config = self.request.input(name).map(|input| input.config.clone());
+                        (w.id, Ok(Given { digest: None, config }))
+                    }
                 }
             });
             for (id, given) in futures_util::future::join_all(found).await {

@@ -158,6 +158,9 @@ impl Session {
 
     /// A further context, by what the options say that it is.
     pub(super) async fn named_context(&self, name: &str, at: &At) -> Result<Root> {
+        if let Some(input) = self.request.input(name) {
+            return Ok(input.root.clone());
+        }
         let value = self.request.options.contexts.get(name).cloned().unwrap_or_default();
         if let Some(local) = value.strip_prefix("local:") {
             let wanted = Wanted { follow: vec![".dockerignore".into()], ..Wanted::default() };
