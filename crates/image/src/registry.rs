@@ -28,7 +28,7 @@ pub use auth::RegistryAuth;
 pub use error::{ApiError, Code, RegistryError, TransportError};
 pub use lookup::{Looked, RemotePlatform, lookup};
 pub use mirror::{RegistryConfig, RegistryOptions};
-pub use proxy::Proxies;
+pub use proxy::{Proxies, without_login};
 
 use auth::Authorizer;
 use client::Client;

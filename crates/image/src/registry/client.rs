@@ -65,7 +65,7 @@ impl Client {
     /// Sets up TLS and proxies; connects to nobody yet. Errors: `Settings`.
     pub(crate) fn new(config: &RegistryConfig, endpoint: Endpoint) -> Result<Self, RegistryError> {
         let tls = tls::client_config(config, &endpoint)?;
-        let dialer = Dialer::new(config.options().proxies.clone());
+        let dialer = Dialer::new(config.options().proxies.clone(), tls::proxy_config(config)?);
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))

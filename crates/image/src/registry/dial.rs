@@ -39,16 +39,62 @@ const MAX_PROXY_ANSWER: usize = 8 << 10;
 
 type Dialing<T> = Pin<Box<dyn Future<Output = Result<T, TransportError>> + Send>>;
 
+/// A connection as it is before anything is asked for.
+type Wire = TokioIo<TcpStream>;
+
+/// TCP to a host's first address.
+#[derive(Clone)]
+struct Direct;
+
+impl tower_service::Service<Uri> for Direct {
+    type Response = Wire;
+    type Error = TransportError;
+    type Future = Dialing<Wire>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        Box::pin(async move {
+            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+            Ok(TokioIo::new(connect(&host, uri.port_u16().unwrap_or(443)).await?))
+        })
+    }
+}
+
 /// TCP, directly or through a proxy.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     proxies: Arc<Proxies>,
+    /// To proxies that are spoken to by TLS.
+    secure: HttpsConnector<Direct>,
 }
 
 impl Dialer {
-    pub(crate) fn new(proxies: Proxies) -> Self {
-        Self { proxies: Arc::new(proxies) }
+    pub(crate) fn new(proxies: Proxies, tls: rustls::ClientConfig) -> Self {
+        let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls);
+        let secure = builder.https_only().enable_http1().wrap_connector(Direct);
+        Self { proxies: Arc::new(proxies), secure }
     }
+}
+
+/// A connection to a proxy.
+async fn connect_proxy(
+    proxy: &Proxy,
+    mut secure: HttpsConnector<Direct>,
+) -> Result<MaybeHttpsStream<Wire>, TransportError> {
+    use tower_service::Service as _;
+    let through = |e: TransportError| TransportError::Proxy(e.to_string());
+    if !proxy.secure {
+        let tcp = connect(&proxy.host, proxy.port).await.map_err(through)?;
+        return Ok(MaybeHttpsStream::Http(TokioIo::new(tcp)));
+    }
+    let host = if proxy.host.contains(':') { format!("[{}]", proxy.host) } else { proxy.host.clone() };
+    let uri: Uri = format!("https://{host}:{}/", proxy.port)
+        .parse()
+        .map_err(|e| TransportError::Proxy(format!("{host}: {e}")))?;
+    secure.call(uri).await.map_err(|e| through(explain(e)))
 }
 
 impl tower_service::Service<Uri> for Dialer {
@@ -61,22 +107,21 @@ impl tower_service::Service<Uri> for Dialer {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let proxies = self.proxies.clone();
+        let (proxies, secure) = (self.proxies.clone(), self.secure.clone());
         Box::pin(async move {
             let scheme = uri.scheme_str().unwrap_or("http");
             let host = uri.host().unwrap_or_default();
             let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
             let Some(proxy) = proxies.proxy_for(scheme, host, port) else {
                 let tcp = connect(host.trim_matches(['[', ']']), port).await?;
-                return Ok(Plain { tcp: TokioIo::new(tcp), forwards: false });
+                return Ok(Plain { way: MaybeHttpsStream::Http(TokioIo::new(tcp)), forwards: false });
             };
-            let through = |e: TransportError| TransportError::Proxy(e.to_string());
-            let mut tcp = connect(&proxy.host, proxy.port).await.map_err(through)?;
+            let mut way = TokioIo::new(connect_proxy(&proxy, secure).await?);
             // Plain requests are handed to the proxy as they are; TLS needs a way through.
             if scheme == "https" {
-                tunnel(&mut tcp, &proxy, host, port).await?;
+                tunnel(&mut way, &proxy, host, port).await?;
             }
-            Ok(Plain { tcp: TokioIo::new(tcp), forwards: scheme != "https" })
+            Ok(Plain { way: way.into_inner(), forwards: scheme != "https" })
         })
     }
 }
@@ -102,19 +147,25 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, TransportError> {
 }
 
 /// Asks the proxy for a way to `host:port`.
-async fn tunnel(tcp: &mut TcpStream, proxy: &Proxy, host: &str, port: u16) -> Result<(), TransportError> {
+async fn tunnel(
+    way: &mut TokioIo<MaybeHttpsStream<Wire>>,
+    proxy: &Proxy,
+    host: &str,
+    port: u16,
+) -> Result<(), TransportError> {
     let failed = |e: io::Error| TransportError::Proxy(io_words(&e));
     let login =
         proxy.authorization.iter().map(|a| format!("Proxy-Authorization: {a}\r\n")).collect::<String>();
     let request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{login}\r\n");
-    tcp.write_all(request.as_bytes()).await.map_err(failed)?;
+    way.write_all(request.as_bytes()).await.map_err(failed)?;
+    way.flush().await.map_err(failed)?;
     let mut answer = Vec::new();
     // Byte by byte: what follows the empty line belongs to TLS.
     while !answer.ends_with(b"\r\n\r\n") {
         if answer.len() >= MAX_PROXY_ANSWER {
             return Err(TransportError::Proxy("the proxy's answer is too long".into()));
         }
-        answer.push(tcp.read_u8().await.map_err(failed)?);
+        answer.push(way.read_u8().await.map_err(failed)?);
     }
     let first = String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned();
     let status = first.split_once(' ').map(|(_, status)| status.trim()).unwrap_or_default();
@@ -208,9 +259,9 @@ fn explain(error: Box<dyn std::error::Error + Send + Sync>) -> TransportError {
     TransportError::Broken(words)
 }
 
-/// A TCP connection, perhaps to a proxy that forwards plain requests.
+/// A connection, perhaps to a proxy that forwards plain requests.
 pub(crate) struct Plain {
-    tcp: TokioIo<TcpStream>,
+    way: MaybeHttpsStream<Wire>,
     forwards: bool,
 }
 
@@ -227,25 +278,25 @@ impl Read for Plain {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
+        Pin::new(&mut self.way).poll_read(cx, buf)
     }
 }
 
 impl Write for Plain {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        Pin::new(&mut self.way).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.way).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.way).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.way.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -253,6 +304,6 @@ impl Write for Plain {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.way).poll_write_vectored(cx, bufs)
     }
 }

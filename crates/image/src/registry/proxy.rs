@@ -37,8 +37,10 @@ impl fmt::Debug for Proxies {
 pub(crate) struct Proxy {
     /// Without brackets.
     pub(crate) host: String,
-    /// 80 if not given.
+    /// 80 if not given, or 443.
     pub(crate) port: u16,
+    /// It is spoken to by TLS.
+    pub(crate) secure: bool,
     /// The value of `Proxy-Authorization`.
     pub(crate) authorization: Option<String>,
 }
@@ -95,12 +97,26 @@ impl Proxies {
     }
 }
 
-/// A proxy's URL, with `http://` or without a scheme.
+/// A proxy's URL as it may be told: with what could be a login in the place of one.
+pub fn without_login(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}xxxxx:xxxxx{}", &rest[at..]),
+        None => url.to_owned(),
+    }
+}
+
+/// A proxy's URL, with `http://`, `https://` or without a scheme.
 fn parse(url: &str) -> Result<Proxy, RegistryError> {
     let wrong = |why: &str| RegistryError::Settings(format!("invalid proxy: {why}"));
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-    if !scheme.eq_ignore_ascii_case("http") {
-        return Err(wrong(&format!("unsupported scheme {scheme:?}: must use 'http://'")));
+    let secure = scheme.eq_ignore_ascii_case("https");
+    if !secure && !scheme.eq_ignore_ascii_case("http") {
+        return Err(wrong(&format!("unsupported scheme {scheme:?}: must use 'http://' or 'https://'")));
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let (user, host_port) = match authority.rsplit_once('@') {
@@ -116,7 +132,7 @@ fn parse(url: &str) -> Result<Proxy, RegistryError> {
         let pair = [percent_decode(name), b":".to_vec(), percent_decode(password)].concat();
         format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
     });
-    Ok(Proxy { host: host.to_owned(), port: port.unwrap_or(80), authorization })
+    Ok(Proxy { host: host.to_owned(), port: port.unwrap_or(if secure { 443 } else { 80 }), secure, authorization })
 }
 
 /// The bytes that a part of a URL stands for.
@@ -178,5 +194,18 @@ mod tests {
         assert!(
             check("socks5://p:1080").is_err() && check("http://").is_err() && check("proxy:3128").is_ok()
         );
+        let proxy = parse("https://proxy").unwrap();
+        assert_eq!((proxy.port, proxy.secure), (443, true));
+    }
+
+    #[test]
+    fn logins_are_not_told() {
+        for (url, told) in [
+            ("https://u:p@x@proxy:3128/a@b", "https://xxxxx:xxxxx@proxy:3128/a@b"),
+            ("u:p@proxy", "xxxxx:xxxxx@proxy"),
+            ("http://proxy/", "http://proxy/"),
+        ] {
+            assert_eq!(without_login(url), told);
+        }
     }
 }

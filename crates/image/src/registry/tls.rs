@@ -66,6 +66,14 @@ pub(crate) fn client_config(
     Ok(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))))
 }
 
+/// TLS for proxies: they see no certificate of ours. Errors: `Settings`.
+pub(crate) fn proxy_config(config: &RegistryConfig) -> Result<ClientConfig, RegistryError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| RegistryError::Settings(format!("cannot set up TLS: {e}")))?;
+    Ok(builder.with_root_certificates(config.roots()).with_no_client_auth())
+}
+
 /// A certificate to show to a registry, and its key.
 struct ClientPair {
     file: PathBuf,
