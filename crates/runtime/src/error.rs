@@ -32,6 +32,9 @@ pub enum RuntimeError {
     /// The request can never work.
     #[error("{0}")]
     Invalid(String),
+    /// What runc would refuse before it makes anything, in its words.
+    #[error("{0}")]
+    Runc(String),
     /// It is not supported here.
     #[error("{0}")]
     NotImplemented(String),
@@ -86,6 +89,7 @@ impl RuntimeError {
     pub fn kind(&self) -> Kind {
         match self {
             RuntimeError::Io { .. }
+            | RuntimeError::Runc(_)
             | RuntimeError::Cgroup { .. }
             | RuntimeError::ShimGone { .. }
             | RuntimeError::Protocol { .. } => Kind::Internal,
@@ -116,10 +120,10 @@ impl StartError {
     pub fn exit_code(&self) -> i32 {
         let text = self.text();
         let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        if says(&["executable file not found", "no such file or directory"]) {
-            127
-        } else if says(&["permission denied", "is a directory"]) {
+        if says(&["permission denied", "is a directory"]) {
             126
+        } else if says(&["executable file not found", "no such file or directory", "not a directory"]) {
+            127
         } else {
             128
         }
@@ -127,13 +131,7 @@ impl StartError {
 
     /// The kernel's words for `errno`, as Go writes them: lower case.
     pub fn reason(&self) -> String {
-        let text = io::Error::from_raw_os_error(self.errno).to_string();
-        let text = text.split(" (os error").next().unwrap_or(&text);
-        let mut chars = text.chars();
-        match chars.next() {
-            Some(first) => first.to_lowercase().chain(chars).collect(),
-            None => String::new(),
-        }
+        minke_linux::words::of(&io::Error::from_raw_os_error(self.errno))
     }
 
     /// What went wrong, in the words that Docker's clients know from runc.
@@ -152,6 +150,26 @@ impl StartError {
                 format!("exec: \"{detail}\": is a directory: permission denied")
             }
             Stage::Exec => format!("exec: \"{detail}\": {}", self.reason()),
+            Stage::Hostname => format!("sethostname: {}", self.reason()),
+            Stage::Rlimit => format!(
+                "error setting rlimits for ready process: error setting rlimit type {detail}: {}",
+                self.reason()
+            ),
+            Stage::Sysctl => {
+                let (name, value) = detail.split_once('=').unwrap_or((detail, ""));
+                let path = name.replace('.', "/");
+                match *errno {
+                    libc_errno::ENOENT => {
+                        format!("open sysctl {name} file: openat2 /proc/sys/{path}: {}", self.reason())
+                    }
+                    _ => format!(
+                        "failed to write sysctl {name} = {value:?}: write /proc/sys/{path}: {}",
+                        self.reason()
+                    ),
+                }
+            }
+            Stage::Mount if *errno == 0 => detail.clone(),
+            Stage::Mount if detail.starts_with("error mounting") => format!("{detail}: {}", self.reason()),
             Stage::Cwd => format!("chdir to cwd (\"{detail}\") set in config.json failed: {}", self.reason()),
             _ if *errno == 0 => format!("{}: {detail}", stage.as_str()),
             _ => format!("{}: {detail}: {}", stage.as_str(), self.reason()),

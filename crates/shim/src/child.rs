@@ -21,6 +21,11 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
 };
 
+/// Bytes of a domain name (`__NEW_UTS_LEN`).
+const MAX_DOMAIN: usize = 64;
+/// The capability to raise limits, as a bit.
+const CAP_SYS_RESOURCE: u64 = 1 << 24;
+
 /// What a clone hands its child.
 pub(crate) struct Start {
     /// To the shim.
@@ -217,7 +222,9 @@ fn make_container(plan: &StartPlan, socket: &OwnedFd) -> Outcome<Infallible> {
                 .at(Stage::Hostname, plan.hostname.as_str())?;
         }
         if !plan.domainname.is_empty() {
-            rustix::system::setdomainname(plan.domainname.as_bytes())
+            // Docker writes it to /proc/sys, which takes as much as there is room for.
+            let name = plan.domainname.as_bytes();
+            rustix::system::setdomainname(&name[..name.len().min(MAX_DOMAIN)])
                 .at(Stage::Hostname, plan.domainname.as_str())?;
         }
     }
@@ -388,25 +395,26 @@ fn become_process(
     let env: Vec<_> = env.iter().map(CString::as_c_str).collect();
     let error = process::exec(&path, &args, &env);
     // The program was found but does not run: as with runc, the container itself says so, and ends with 255.
-    let text = error.to_string();
-    let reason = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
+    let reason = minke_linux::words::of(&error);
     // SAFETY: 2 is open in this process.
     let stderr = unsafe { BorrowedFd::borrow_raw(2) };
     let _ = rustix::io::write(stderr, format!("exec {}: {reason}\n", path.to_string_lossy()).as_bytes());
     process::exit(255)
 }
 
-/// Limits; raising one without CAP_SYS_RESOURCE goes as high as is allowed, with a warning.
+/// Limits; raising one without CAP_SYS_RESOURCE goes as high as is allowed, with a warning. With it, the kernel has its
+/// own limit (fs.nr_open), and that is an error.
 fn rlimits(plan: &Process, warn: &dyn Fn(String)) -> Outcome<()> {
     for limit in &plan.rlimits {
         let Err(e) = process::set_rlimit(limit.resource, limit.soft, limit.hard) else { continue };
-        if e.raw_os_error() != Some(libc::EPERM) {
-            return Err(e).at(Stage::Rlimit, format!("limit {}", limit.resource));
+        let number = limit.resource.to_string();
+        let may_raise = || capability::get().is_ok_and(|have| have.effective & CAP_SYS_RESOURCE != 0);
+        if e.raw_os_error() != Some(libc::EPERM) || may_raise() {
+            return Err(e).at(Stage::Rlimit, number);
         }
-        let (_, most) = process::rlimit(limit.resource).at(Stage::Rlimit, "read")?;
+        let (_, most) = process::rlimit(limit.resource).at(Stage::Rlimit, number.as_str())?;
         let (soft, hard) = (limit.soft.min(most), limit.hard.min(most));
-        process::set_rlimit(limit.resource, soft, hard)
-            .at(Stage::Rlimit, format!("limit {}", limit.resource))?;
+        process::set_rlimit(limit.resource, soft, hard).at(Stage::Rlimit, number)?;
         warn(format!("resource limit {} could not be raised over {most}", limit.resource));
     }
     Ok(())

@@ -105,14 +105,17 @@ impl RootFs {
     fn step(&mut self, index: usize, step: &Step) -> Outcome<()> {
         match step {
             Step::Mount { fstype, source, target, flags, data, propagation } => {
+                refuse_root(source, target)?;
                 self.mount(fstype, source, target, *flags, data, *propagation)
+                    .map_err(|failure| mounting(failure, source, target))
             }
             Step::Bind { source, subpath, target, recursive, flags, depth, propagation } => {
-                let tree = match self.early.get_mut(index).and_then(Option::take) {
-                    Some(tree) => tree,
-                    None => copy_source(source, subpath, *recursive)?,
-                };
-                self.bind(tree, target, *recursive, *flags, *depth, *propagation)
+                refuse_root(source, target)?;
+                let early = self.early.get_mut(index).and_then(Option::take);
+                early
+                    .map_or_else(|| copy_source(source, subpath, *recursive), Ok)
+                    .and_then(|tree| self.bind(tree, target, *recursive, *flags, *depth, *propagation))
+                    .map_err(|failure| mounting(failure, source, target))
             }
             Step::Layers { lower, subpath, target } => self.layers(lower, subpath, target),
             Step::Node { path, kind, major, minor, mode, uid, gid } => {
@@ -180,6 +183,9 @@ impl RootFs {
             mount::make_file_in_root(self.fd(), target)
         }
         .at(Stage::Mount, target)?;
+        if !dir && mount::is_dir(fd.as_fd()).at(Stage::Mount, target)? {
+            return Err(Errno::NOTDIR).at(Stage::Mount, target);
+        }
         let covers_proc = target.trim_end_matches('/') == "/proc"
             && mount::magic(&tree).is_ok_and(|m| m == mount::PROC_MAGIC);
         if !covers_proc && !PROC_ALLOWED.contains(&target) {
@@ -479,6 +485,30 @@ fn real_null() -> Outcome<OwnedFd> {
         return Err(Errno::NODEV).at(Stage::Mask, "/dev/null");
     }
     Ok(fd)
+}
+
+/// Nothing may be mounted over the root itself: it would be all that the container sees. In runc's words.
+fn refuse_root(source: &str, target: &str) -> Outcome<()> {
+    if target != "/" {
+        return Ok(());
+    }
+    Err(Failure {
+        stage: Stage::Mount,
+        errno: 0,
+        detail: format!(
+            "error mounting {source:?} to rootfs at \"/\": create mountpoint for / mount: mountpoint \"/\" is on the top of rootfs \"/\""
+        ),
+    })
+}
+
+/// Names both ends of a mount that failed, in runc's words: clients look for its inner part.
+fn mounting(failure: Failure, source: &str, target: &str) -> Failure {
+    if failure.stage != Stage::Mount || failure.errno == 0 {
+        return failure;
+    }
+    let detail =
+        format!("error mounting {source:?} to rootfs at {target:?}: mount src={source}, dst={target}");
+    Failure { detail, ..failure }
 }
 
 /// Nothing may be mounted over files of procfs: a container would be told lies about its own confinement.

@@ -1,6 +1,7 @@
 //! The commands, one a file, and the tree that leads to them.
 
 pub(crate) mod completion;
+pub(crate) mod compose;
 pub(crate) mod container;
 pub(crate) mod context;
 pub(crate) mod image;
@@ -25,6 +26,7 @@ pub(crate) static TREE: &[Entry] = &[
     Entry::Alias("images", &image::ls::COMMAND),
     Entry::Command(&system::version::COMMAND),
     Entry::Command(&system::info::COMMAND),
+    Entry::Flagged(&compose::GROUP),
     Entry::Group(&container::GROUP),
     Entry::Group(&context::GROUP),
     Entry::Group(&image::GROUP),
@@ -70,7 +72,6 @@ const LATER: &[&str] = &[
     "builder",
     "buildx",
     "checkpoint",
-    "compose",
     "config",
     "image build",
     "manifest",
@@ -94,12 +95,7 @@ pub(crate) fn comes_later(path: &str) -> Option<&'static str> {
 }
 
 /// An I/O error's reason in the words of Go, which docker's sentences end with.
-pub(crate) fn go_error(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text).to_owned();
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_lowercase().collect::<String>() + chars.as_str()).unwrap_or_default()
-}
+pub(crate) use minke_linux::words::of as go_error;
 
 /// A name that a user typed, as part of a request's path. Slashes and colons stay, as docker's client
 /// leaves them: names of images and links have some.

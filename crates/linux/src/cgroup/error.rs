@@ -17,7 +17,7 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// A value was refused.
-    #[error("failed to write {value:?}: write {path}: {}", reason(source), path = path.display())]
+    #[error("failed to write {value:?}: write {path}: {}", crate::words::of(source), path = path.display())]
     Write {
         /// Where.
         path: PathBuf,
@@ -69,12 +69,6 @@ pub enum CgroupError {
         /// How long was waited.
         seconds: u64,
     },
-}
-
-/// The kernel's words as other runtimes print them: lower case, without Rust's number.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
 impl CgroupError {

@@ -30,13 +30,16 @@ const COMMON: [&str; 7] = ["labels", "labels-regex", "env", "env-regex", "tag", 
 /// # Errors
 /// A sentence in Docker's words on an unknown option or a bad value.
 pub fn rotation(driver: &str, options: &BTreeMap<String, String>) -> Result<Rotation, String> {
+    if driver == "none" {
+        // Docker looks at no option of what is not written.
+        return Ok(Rotation { max_size: DEFAULT_SIZE, max_files: DEFAULT_FILES, compress: false });
+    }
     let known: &[&str] = match driver {
         "json-file" | "local" => &["max-size", "max-file", "compress"],
         _ => &[],
     };
     for name in options.keys() {
-        let common = COMMON.contains(&name.as_str()) && driver != "none";
-        if !known.contains(&name.as_str()) && !common {
+        if !known.contains(&name.as_str()) && !COMMON.contains(&name.as_str()) {
             return Err(format!("unknown log opt '{name}' for {driver} log driver"));
         }
     }
@@ -47,7 +50,7 @@ pub fn rotation(driver: &str, options: &BTreeMap<String, String>) -> Result<Rota
     let asked_size = options.get("max-size");
     if let Some(text) = asked_size {
         rotation.max_size = match text.as_str() {
-            "-1" => 0,
+            "-1" if driver == "json-file" => 0,
             _ if driver == "local" => size(text, 1024)
                 .ok_or_else(|| format!("invalid value for max-size: {text}: invalid size: '{text}'"))?,
             _ => size(text, 1000).ok_or_else(|| format!("invalid size: '{text}'"))?,
@@ -68,8 +71,8 @@ pub fn rotation(driver: &str, options: &BTreeMap<String, String>) -> Result<Rota
         }
     }
     if let Some(text) = options.get("compress") {
-        rotation.compress =
-            bool_of(text).ok_or_else(|| format!("strconv.ParseBool: parsing \"{text}\": invalid syntax"))?;
+        rotation.compress = minke_model::go::parse_bool(text)
+            .ok_or_else(|| format!("strconv.ParseBool: parsing \"{text}\": invalid syntax"))?;
         if rotation.compress && driver == "json-file" && (rotation.max_files == 1 || asked_size.is_none()) {
             return Err(
                 "compress cannot be true when max-file is less than 2 or max-size is not set".to_owned()
@@ -97,15 +100,6 @@ fn size(text: &str, base: u64) -> Option<u64> {
         _ => return None,
     };
     Some((number * (base as f64).powi(power)) as u64)
-}
-
-/// As Go's strconv.ParseBool.
-fn bool_of(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 /// The log of a start plan. Drivers that the shim does not write are none to it.
@@ -172,6 +166,7 @@ mod tests {
         assert_eq!(read("json-file", &[("max-file", "0")]).unwrap_err(), "max-file cannot be less than 1");
         read("json-file", &[("max-file", "x")]).unwrap_err();
         read("json-file", &[("compress", "true")]).unwrap_err();
-        read("none", &[("max-size", "1m")]).unwrap_err();
+        assert_eq!(read("none", &[("max-size", "1m")]), read("none", &[]));
+        assert!(read("local", &[("max-size", "-1")]).is_err());
     }
 }

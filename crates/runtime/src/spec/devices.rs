@@ -127,9 +127,9 @@ pub(super) fn plan(spec: &ContainerSpec, lookup: &dyn DeviceLookup) -> Result<De
         rules: defaults::DEVICE_RULES.iter().filter_map(|r| DeviceRule::parse(r)).collect(),
     };
     for asked in spec.resources.devices.iter().flatten() {
-        let access = access_of(&asked.permissions).filter(|bits| *bits != 0);
-        let access =
-            access.ok_or_else(|| SpecError::DevicePermissions { permissions: asked.permissions.clone() })?;
+        // Docker passes on what it is given, and letters that mean nothing give nothing.
+        let letters: String = asked.permissions.chars().filter(|c| "rwm".contains(*c)).collect();
+        let access = access_of(&letters).unwrap_or_default();
         for node in find(lookup, &asked.host_path, &asked.container_path)? {
             let kind = if node.block { DeviceKind::Block } else { DeviceKind::Char };
             let (major, minor) = (Some(node.major), Some(node.minor));

@@ -13,6 +13,7 @@ mod seccomp;
 mod seccomp_default;
 mod security;
 mod support;
+mod sysctl;
 
 pub use devices::{DeviceLookup, HostDevices, Node};
 pub use host::Host;
@@ -57,14 +58,14 @@ pub enum SpecError {
         /// As asked.
         name: String,
     },
-    /// No such limit.
-    #[error("invalid ulimit type: {name}")]
-    UnknownUlimit {
-        /// As asked.
-        name: String,
-    },
+    /// What runc would say of a bundle, in its words.
+    #[error("{0}")]
+    Runc(String),
     /// A device of the host is missing or none.
-    #[error("error gathering device information while adding custom device \"{path}\": {}", reason(cause))]
+    #[error(
+        "error gathering device information while adding custom device \"{path}\": {}",
+        minke_linux::words::of(cause)
+    )]
     Device {
         /// As asked.
         path: String,
@@ -72,18 +73,12 @@ pub enum SpecError {
         cause: io::Error,
     },
     /// A throttled device of the host is missing or none.
-    #[error("stat {path}: {}", reason(cause))]
+    #[error("stat {path}: {}", minke_linux::words::of(cause))]
     BlockDevice {
         /// As asked.
         path: String,
         /// Why.
         cause: io::Error,
-    },
-    /// Not of `rwm`.
-    #[error("invalid device mode: {permissions}")]
-    DevicePermissions {
-        /// As asked.
-        permissions: String,
     },
     /// Not `c 1:3 rwm`.
     #[error("invalid device cgroup rule format: '{rule}'")]
@@ -130,17 +125,10 @@ impl From<SpecError> for crate::RuntimeError {
             SpecError::Machine { what, cause } => {
                 crate::RuntimeError::Io { what: format!("look at {what}"), cause }
             }
+            SpecError::Runc(why) => crate::RuntimeError::Runc(why),
             other => crate::RuntimeError::Invalid(other.to_string()),
         }
     }
-}
-
-/// The kernel's words in lower case, without Rust's number.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// `SECCOMP_FILTER_FLAG_SPEC_ALLOW`: a filter does not turn on speculation mitigations, which cost more than they
@@ -170,6 +158,7 @@ pub fn plan(request: &CreateRequest, host: &Host, lookup: &dyn DeviceLookup) -> 
     let devices = devices::plan(spec, lookup)?;
     let (steps, root_propagation) = mounts::plan(request, host, &cgroup, &devices)?;
     let namespaces = namespaces(request, host)?;
+    let sysctls = sysctl::plan(request, &namespaces)?;
     let own_uts = namespaces.uts == Namespace::New;
     let mut limits = resources::limits(&spec.resources, lookup)?;
     limits.devices = Some(devices.rules);
@@ -190,7 +179,7 @@ pub fn plan(request: &CreateRequest, host: &Host, lookup: &dyn DeviceLookup) -> 
         root_read_only: spec.security.readonly_rootfs,
         root_propagation,
         steps,
-        sysctls: sysctls(request),
+        sysctls,
         process: process(request, host)?,
         init: request.init,
         stdin: request.stdin,
@@ -302,22 +291,6 @@ fn namespaces(request: &CreateRequest, host: &Host) -> Result<Namespaces, SpecEr
             false => Namespace::New,
         },
     })
-}
-
-/// Kernel parameters: Docker's two for a network of one's own (moby `oci_linux.go`, `WithSysctls`), then the user's.
-fn sysctls(request: &CreateRequest) -> Vec<(String, String)> {
-    let asked = &request.container.spec.sysctls;
-    let mut sysctls = Vec::new();
-    if mounts::has_own_network(request) {
-        // Anyone inside may ping and serve port 80: nothing there is the machine's.
-        let own =
-            [("net.ipv4.ping_group_range", "0 2147483647"), ("net.ipv4.ip_unprivileged_port_start", "0")];
-        for (name, value) in own.into_iter().filter(|(name, _)| !asked.contains_key(*name)) {
-            sysctls.push((name.to_owned(), value.to_owned()));
-        }
-    }
-    sysctls.extend(asked.iter().map(|(name, value)| (name.clone(), value.clone())));
-    sysctls
 }
 
 /// The first process.

@@ -93,14 +93,16 @@ pub(super) fn rlimit_name(resource: u32) -> Option<&'static str> {
 /// Limits of each process: the container's, and the daemon's for names that it does not ask for.
 ///
 /// # Errors
-/// On an unknown name.
+/// On an unknown name, in runc's words.
 pub fn rlimits(asked: &Option<Vec<Ulimit>>, defaults: &[Ulimit]) -> Result<Vec<Rlimit>, SpecError> {
     let asked = asked.as_deref().unwrap_or_default();
     let others = defaults.iter().filter(|d| asked.iter().all(|a| a.name != d.name));
     let convert = |limit: &Ulimit| {
         let name = limit.name.to_ascii_lowercase();
         let found = RLIMITS.iter().find(|(known, _)| *known == name);
-        let (_, resource) = found.ok_or_else(|| SpecError::UnknownUlimit { name: limit.name.clone() })?;
+        let (_, resource) = found.ok_or_else(|| {
+            SpecError::Runc(format!("wrong rlimit value: RLIMIT_{}", limit.name.to_ascii_uppercase()))
+        })?;
         // -1 is without limit; the kernel's word for that is the largest number.
         Ok(Rlimit { resource: *resource, soft: limit.soft as u64, hard: limit.hard as u64 })
     };

@@ -132,7 +132,7 @@ const GO_ARCHES: [&str; 5] = ["amd64", "x86", "x32", "arm64", "arm"];
 /// A sentence, in Docker's words where its clients may know them.
 pub(super) fn parse(json: &str) -> Result<Source, String> {
     let file: File =
-        serde_json::from_str(json).map_err(|e| format!("decoding seccomp profile failed: {e}"))?;
+        serde_json::from_str(json).map_err(|e| format!("Decoding seccomp profile failed: {e}"))?;
     if file.architectures.as_ref().is_some_and(|a| !a.is_empty())
         && file.arch_map.as_ref().is_some_and(|a| !a.is_empty())
     {

@@ -27,7 +27,7 @@ pub fn judge(asked: &mut Resources, can: &Features) -> Result<Vec<String>, Strin
         (asked.cpu_period, asked.cpu_quota) = (0, 0);
     }
     judge_cpuset(asked, can, &mut warnings)?;
-    judge_io(asked, can, &mut warnings);
+    judge_io(asked, can, &mut warnings)?;
     Ok(warnings)
 }
 
@@ -75,7 +75,8 @@ fn judge_cpuset(asked: &mut Resources, can: &Features, warnings: &mut Vec<String
         (&asked.cpuset_cpus, &can.cpus, "cpus", "CPUs"),
         (&asked.cpuset_mems, &can.mems, "mems", "memory nodes"),
     ] {
-        let wanted = numbers(list).ok_or_else(|| format!("Invalid value {list} for cpuset {name}"))?;
+        let wanted = numbers(list)
+            .ok_or_else(|| format!("Invalid value {list} for cpuset {name}: invalid format: {list}"))?;
         // What the kernel does not tell it may still have.
         let Some(available) = numbers(there).filter(|all| !all.is_empty()) else { continue };
         let has = |n: u32| available.iter().any(|(from, to)| (*from..=*to).contains(&n));
@@ -99,18 +100,21 @@ fn numbers(list: &str) -> Option<Vec<(u32, u32)>> {
     list.split(',').filter(|_| !list.is_empty()).map(range).collect()
 }
 
-fn judge_io(asked: &mut Resources, can: &Features, warnings: &mut Vec<String>) {
+fn judge_io(asked: &mut Resources, can: &Features, warnings: &mut Vec<String>) -> Result<(), String> {
     let some = |list: &Option<Vec<_>>| list.as_ref().is_some_and(|list| !list.is_empty());
     if asked.blkio_weight > 0 && !can.blkio_weight {
         warnings.push(lacking("Block I/O weight", "Weight discarded"));
         asked.blkio_weight = 0;
+    }
+    if asked.blkio_weight > 0 && !(10..=1000).contains(&asked.blkio_weight) {
+        return Err("Range of blkio weight is from 10 to 1000".into());
     }
     if some(&asked.blkio_weight_device) && !can.blkio_weight_device {
         warnings.push(lacking("Block I/O weight_device", "Weight-device discarded"));
         asked.blkio_weight_device = Some(Vec::new());
     }
     if can.blkio_throttle {
-        return;
+        return Ok(());
     }
     for (list, unit, way) in [
         (&mut asked.blkio_read_bps, "BPS", "read"),
@@ -126,6 +130,7 @@ fn judge_io(asked: &mut Resources, can: &Features, warnings: &mut Vec<String>) {
             *list = Some(Vec::new());
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -208,7 +213,7 @@ mod tests {
             ask("2-4").unwrap_err(),
             "Requested CPUs are not available - requested 2-4, available: 0-3"
         );
-        assert_eq!(ask("x").unwrap_err(), "Invalid value x for cpuset cpus");
+        assert_eq!(ask("x").unwrap_err(), "Invalid value x for cpuset cpus: invalid format: x");
         let mut nodes = Resources { cpuset_mems: "1".into(), ..Default::default() };
         assert_eq!(
             judge(&mut nodes, &all()).unwrap_err(),
