@@ -28,6 +28,11 @@ pub(crate) fn forward(on: impl Fn(&'static str) + Send + 'static) -> std::io::Re
     watch(FORWARDED, on)
 }
 
+/// Calls `on` when somebody wants this process to end.
+pub(crate) fn on_stop(on: impl Fn() + Send + 'static) -> std::io::Result<()> {
+    watch(&[(2, "INT"), (15, "TERM")], move |_| on())
+}
+
 /// Calls `on` when the terminal changes its size.
 pub(crate) fn on_resize(on: impl Fn() + Send + 'static) -> std::io::Result<()> {
     watch(&[(28, "WINCH")], move |_| on())

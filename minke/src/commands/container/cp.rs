@@ -52,7 +52,8 @@ fn split(argument: &str) -> (Option<&str>, &str) {
     }
 }
 
-fn cp(cli: &Cli, flags: CpFlags, args: Vec<String>) -> Outcome {
+/// Copies `args[0]` to `args[1]`; one of them is `CONTAINER:PATH`.
+pub(crate) fn cp(cli: &Cli, flags: CpFlags, args: Vec<String>) -> Outcome {
     let (from, to) = (&args[0], &args[1]);
     if from.is_empty() || to.is_empty() {
         return Err(Failure::new(if from.is_empty() {

@@ -37,7 +37,8 @@ flags! {
     }
 }
 
-fn exec(cli: &Cli, flags: ExecFlags, args: Vec<String>) -> Outcome {
+/// Runs `args[1..]` in the container `args[0]`.
+pub(crate) fn exec(cli: &Cli, flags: ExecFlags, args: Vec<String>) -> Outcome {
     check_name(&args[0])?;
     let environment = env::environment(&flags.env_file, &flags.env.0)?;
     let (key_text, keys) = detach_keys(cli, &flags.detach_keys)?;

@@ -158,7 +158,7 @@ pub(crate) fn size(writable: i64, all: i64) -> String {
 }
 
 /// Ports as docker shows them: neighbours joined to ranges, those published under another number last.
-fn ports(list: &[Value]) -> String {
+pub(crate) fn ports(list: &[Value]) -> String {
     let mut ports: Vec<(u64, &str, u64, &str)> = list
         .iter()
         .map(|port| {

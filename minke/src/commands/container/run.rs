@@ -83,8 +83,35 @@ fn run(cli: &Cli, flags: RunFlags, args: Vec<String>) -> Outcome {
     }
     let (key_text, keys) = detach_keys(cli, &own.detach_keys)?;
     let id = create(cli, &wish, &request)?;
-    let client = cli.client()?;
+    attend(
+        cli,
+        &id,
+        &Attendance { streams, tty, keys, key_text, auto_remove, detach: own.detach, sig_proxy: own.sig_proxy },
+    )
+}
 
+/// How a container that was made is started and stayed with.
+pub(crate) struct Attendance {
+    /// Which of our streams take part.
+    pub(crate) streams: StreamSet,
+    /// Whether it has a terminal.
+    pub(crate) tty: bool,
+    /// The keys that detach.
+    pub(crate) keys: Vec<u8>,
+    /// The same as the daemon takes them; empty for docker's own.
+    pub(crate) key_text: String,
+    /// Whether it goes by itself when it ends.
+    pub(crate) auto_remove: bool,
+    /// Whether it is only started.
+    pub(crate) detach: bool,
+    /// Whether our signals are forwarded to it.
+    pub(crate) sig_proxy: bool,
+}
+
+/// Starts a container, and ends as it ends.
+pub(crate) fn attend(cli: &Cli, id: &str, attendance: &Attendance) -> Outcome {
+    let Attendance { streams, tty, auto_remove, detach, sig_proxy, .. } = *attendance;
+    let client = cli.client()?;
     // Before start: neither output nor the end of a short-lived container is missed.
     let attached = streams.stdin || streams.stdout || streams.stderr;
     let stream = match attached {
@@ -97,31 +124,31 @@ fn run(cli: &Cli, flags: RunFlags, args: Vec<String>) -> Outcome {
                     query.push((name, "1".to_owned()));
                 }
             }
-            if !key_text.is_empty() {
-                query.push(("detachKeys", key_text));
+            if !attendance.key_text.is_empty() {
+                query.push(("detachKeys", attendance.key_text.clone()));
             }
             Some(
                 client
-                    .hijack(&path(&id, "/attach"), &query, Payload::None)
+                    .hijack(&path(id, "/attach"), &query, Payload::None)
                     .map_err(|error| cli.with_help(125, error))?,
             )
         }
         false => None,
     };
     let condition = if auto_remove { "removed" } else { "next-exit" };
-    let waiting = match own.detach {
+    let waiting = match detach {
         false => Some(client.call(
             "POST",
-            &path(&id, "/wait"),
+            &path(id, "/wait"),
             &[("condition", condition.to_owned())],
             Payload::None,
         )?),
         true => None,
     };
-    if own.sig_proxy && !own.detach {
-        proxy_signals(cli, &id)?;
+    if sig_proxy && !detach {
+        proxy_signals(cli, id)?;
     }
-    if let Err(error) = client.act(&path(&id, "/start"), &[]) {
+    if let Err(error) = client.act(&path(id, "/start"), &[]) {
         let text = error.to_string();
         drop(stream);
         if auto_remove && let Some(waiting) = waiting {
@@ -135,12 +162,17 @@ fn run(cli: &Cli, flags: RunFlags, args: Vec<String>) -> Outcome {
         show(&format!("{id}\n"))?;
     }
     if tty && (streams.stdin || streams.stdout) {
-        follow_size(cli, &path(&id, ""), false)?;
+        follow_size(cli, &path(id, ""), false)?;
     }
     if let Some(stream) = stream {
         match copy(
             stream,
-            Attached { stdin: streams.stdin, output: streams.stdout || streams.stderr, tty, keys },
+            Attached {
+                stdin: streams.stdin,
+                output: streams.stdout || streams.stderr,
+                tty,
+                keys: attendance.keys.clone(),
+            },
         )? {
             End::Detached => return Ok(()),
             End::Closed => {}

@@ -3,6 +3,8 @@
 use crate::cli::command::{Arity, Command, Offer, command};
 use crate::cli::flag::flags;
 use crate::cli::{Cli, Failure, Outcome, show};
+use crate::client::Client;
+use crate::client::config_file::ConfigFile;
 use crate::client::http::{Body, Payload};
 use crate::output::progress;
 use crate::stream::terminal;
@@ -29,7 +31,13 @@ flags! {
 }
 
 /// Begins a pull; the body is its progress.
-fn begin(cli: &Cli, reference: &Reference, platform: &str, all_tags: bool) -> Result<Body, Failure> {
+fn begin(
+    client: &Client,
+    config: &ConfigFile,
+    reference: &Reference,
+    platform: &str,
+    all_tags: bool,
+) -> Result<Body, Failure> {
     let mut query = vec![("fromImage", reference.name())];
     if !all_tags {
         let version = reference
@@ -41,16 +49,21 @@ fn begin(cli: &Cli, reference: &Reference, platform: &str, all_tags: bool) -> Re
     if !platform.is_empty() {
         query.push(("platform", platform.to_lowercase()));
     }
-    let auth = cli.config().registry_auth(reference.domain()).map_err(Failure::new)?;
-    Ok(cli
-        .client()?
-        .call_with("POST", "/images/create", &query, Payload::None, &[("X-Registry-Auth".into(), auth)])?
-        .body)
+    let auth = config.registry_auth(reference.domain()).map_err(Failure::new)?;
+    let headers = [("X-Registry-Auth".to_owned(), auth)];
+    Ok(client.call_with("POST", "/images/create", &query, Payload::None, &headers)?.body)
+}
+
+/// Pulls an image and says nothing.
+pub(crate) fn quietly(client: &Client, config: &ConfigFile, image: &str, platform: &str) -> Outcome {
+    let reference = Reference::parse(image).map_err(|error| Failure::new(error.to_string()))?.or_latest();
+    let body = begin(client, config, &reference, platform, false)?;
+    progress::show(body, &mut std::io::sink(), false, |_| {})
 }
 
 /// Pulls an image that a container needs. Progress goes to stderr: stdout is the container's.
 pub(crate) fn pull(cli: &Cli, reference: &Reference, platform: &str, quiet: bool) -> Outcome {
-    let body = begin(cli, reference, platform, false)?;
+    let body = begin(cli.client()?, cli.config(), reference, platform, false)?;
     if quiet {
         return progress::show(body, &mut std::io::sink(), false, |_| {});
     }
@@ -72,7 +85,7 @@ fn pull_command(cli: &Cli, flags: PullFlags, args: Vec<String>) -> Outcome {
     if bare && !flags.quiet {
         show("Using default tag: latest\n")?;
     }
-    let body = begin(cli, &reference, &flags.platform, flags.all_tags)?;
+    let body = begin(cli.client()?, cli.config(), &reference, &flags.platform, flags.all_tags)?;
     if flags.quiet {
         progress::show(body, &mut std::io::sink(), false, |_| {})?;
     } else {

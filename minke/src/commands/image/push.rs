@@ -3,7 +3,9 @@
 use crate::cli::command::{Arity, Command, Offer, command};
 use crate::cli::flag::flags;
 use crate::cli::{Cli, Failure, Outcome, show};
-use crate::client::http::Payload;
+use crate::client::Client;
+use crate::client::config_file::ConfigFile;
+use crate::client::http::{Body, Payload};
 use crate::commands::segment;
 use crate::output::progress;
 use crate::stream::terminal;
@@ -28,6 +30,21 @@ flags! {
     }
 }
 
+/// Begins a push; the body is its progress.
+fn begin(client: &Client, config: &ConfigFile, reference: &Reference) -> Result<Body, Failure> {
+    let auth = config.registry_auth(reference.domain()).map_err(Failure::new)?;
+    let path = format!("/images/{}/push", segment(&reference.familiar_name()));
+    let query = [("tag", reference.tag().unwrap_or_default().to_owned())];
+    let headers = [("X-Registry-Auth".to_owned(), auth)];
+    Ok(client.call_with("POST", &path, &query, Payload::None, &headers)?.body)
+}
+
+/// Pushes an image and says nothing.
+pub(crate) fn quietly(client: &Client, config: &ConfigFile, image: &str) -> Outcome {
+    let reference = Reference::parse(image).map_err(|error| Failure::new(error.to_string()))?.or_latest();
+    progress::show(begin(client, config, &reference)?, &mut std::io::sink(), false, |_| {})
+}
+
 fn push(cli: &Cli, flags: PushFlags, args: Vec<String>) -> Outcome {
     if !flags.content_trust_off {
         return Err(Failure::new(
@@ -43,11 +60,7 @@ fn push(cli: &Cli, flags: PushFlags, args: Vec<String>) -> Outcome {
     if bare && !flags.quiet {
         show("Using default tag: latest\n")?;
     }
-    let auth = cli.config().registry_auth(reference.domain()).map_err(Failure::new)?;
-    let path = format!("/images/{}/push", segment(&reference.familiar_name()));
-    let query = [("tag", reference.tag().unwrap_or_default().to_owned())];
-    let headers = [("X-Registry-Auth".to_owned(), auth)];
-    let body = cli.client()?.call_with("POST", &path, &query, Payload::None, &headers)?.body;
+    let body = begin(cli.client()?, cli.config(), &reference)?;
     if flags.quiet {
         progress::show(body, &mut std::io::sink(), false, |_| {})?;
         return show(&format!("{}\n", reference.full()));
