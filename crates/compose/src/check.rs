@@ -26,6 +26,15 @@ pub(crate) fn check(project: &Project) -> Vec<(String, Fault)> {
         amounts(name, service, &mut say);
         mounts(name, service, &mut say);
     }
+    let mut names: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, service) in project.services.iter().filter(|(_, service)| !service.container_name.is_empty()) {
+        if let Some(other) = names.insert(&service.container_name, name) {
+            let container = &service.container_name;
+            let message =
+                format!("services.{name}: container name {container:?} is already in use by service {other}");
+            found.push((format!("services.{name}.container_name"), Fault::new(message)));
+        }
+    }
     for (key, secret) in project.secrets.iter().filter(|(_, secret)| !secret.external) {
         if secret.file.is_empty() && secret.environment.is_empty() {
             let message = format!("secret {key:?} must declare either `file` or `environment`: {INVALID}");
@@ -128,6 +137,12 @@ fn references(project: &Project, name: &str, service: &Service, say: &mut dyn Fn
         }
         let message = format!("service {name:?} depends on undefined service {other:?}: {INVALID}");
         say(&format!("depends_on.{other}"), message);
+    }
+    if let Some(other) = service.network_mode.strip_prefix("service:")
+        && !service.depends_on.contains_key(other)
+        && !project.services.contains_key(other)
+    {
+        say("network_mode", format!("service {other:?} not found for network_mode 'service:{other}'"));
     }
 }
 

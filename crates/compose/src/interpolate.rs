@@ -9,6 +9,7 @@ use crate::{
     path::Path,
     text,
 };
+use minke_model::go;
 
 /// How deep defaults may stand in defaults.
 const DEPTH: usize = 50;
@@ -216,20 +217,22 @@ fn value_of(name: &str, lookup: Lookup<'_>, unset: &mut dyn FnMut(&str)) -> Stri
 #[derive(Clone, Copy)]
 enum Cast {
     Int,
+    /// The same, by another name in messages.
+    Int64,
     Float,
     Bool,
 }
 
 /// Attributes whose text is turned into another type (compose-go `loader/interpolate.go`).
 const CASTS: &[(&str, Cast)] = &[
-    ("services.*.cpu_count", Cast::Int),
+    ("services.*.cpu_count", Cast::Int64),
     ("services.*.cpu_percent", Cast::Float),
-    ("services.*.cpu_period", Cast::Int),
-    ("services.*.cpu_quota", Cast::Int),
-    ("services.*.cpu_rt_period", Cast::Int),
-    ("services.*.cpu_rt_runtime", Cast::Int),
+    ("services.*.cpu_period", Cast::Int64),
+    ("services.*.cpu_quota", Cast::Int64),
+    ("services.*.cpu_rt_period", Cast::Int64),
+    ("services.*.cpu_rt_runtime", Cast::Int64),
     ("services.*.cpus", Cast::Float),
-    ("services.*.cpu_shares", Cast::Int),
+    ("services.*.cpu_shares", Cast::Int64),
     ("services.*.init", Cast::Bool),
     ("services.*.deploy.replicas", Cast::Int),
     ("services.*.deploy.update_config.parallelism", Cast::Int),
@@ -241,8 +244,8 @@ const CASTS: &[(&str, Cast)] = &[
     ("services.*.healthcheck.retries", Cast::Int),
     ("services.*.healthcheck.disable", Cast::Bool),
     ("services.*.oom_kill_disable", Cast::Bool),
-    ("services.*.oom_score_adj", Cast::Int),
-    ("services.*.pids_limit", Cast::Int),
+    ("services.*.oom_score_adj", Cast::Int64),
+    ("services.*.pids_limit", Cast::Int64),
     ("services.*.ports.[].target", Cast::Int),
     ("services.*.privileged", Cast::Bool),
     ("services.*.read_only", Cast::Bool),
@@ -341,13 +344,16 @@ fn walk(node: &mut Node, path: &Path, lookup: Lookup<'_>, said: &mut Said<'_>) {
 
 fn convert(value: &str, cast: Cast) -> Result<Data, String> {
     match cast {
-        Cast::Int => match value.parse() {
+        Cast::Int | Cast::Int64 => match value.parse() {
             Ok(n) => Ok(Data::Int(n)),
-            Err(_) => Err(format!("strconv.ParseInt: parsing {value:?}: invalid syntax")),
+            Err(_) => {
+                let function = if matches!(cast, Cast::Int) { "Atoi" } else { "ParseInt" };
+                Err(format!("strconv.{function}: parsing {}: invalid syntax", go::quote(value)))
+            }
         },
         Cast::Float => match value.parse() {
             Ok(x) => Ok(Data::Float(x)),
-            Err(_) => Err(format!("strconv.ParseFloat: parsing {value:?}: invalid syntax")),
+            Err(_) => Err(format!("strconv.ParseFloat: parsing {}: invalid syntax", go::quote(value))),
         },
         Cast::Bool => text::boolean(value).map(Data::Bool).ok_or_else(|| format!("invalid boolean: {value}")),
     }

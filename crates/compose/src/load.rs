@@ -108,7 +108,7 @@ impl Tree {
 
 /// Loads a project. All faults that could be found, or the project.
 pub fn load(options: &LoadOptions, files: &dyn Files) -> Result<Loaded, Vec<Fault>> {
-    let (start, mut reading, model) = read(options, files)?;
+    let (start, mut reading, model) = read(options, files, true)?;
     let project = start.project(options, model, &mut reading).map_err(|fault| vec![fault])?;
     match reading.faults.is_empty() {
         true => Ok(Loaded { project, warnings: reading.warnings }),
@@ -118,15 +118,21 @@ pub fn load(options: &LoadOptions, files: &dyn Files) -> Result<Loaded, Vec<Faul
 
 /// Loads a project as a tree.
 pub fn load_model(options: &LoadOptions, files: &dyn Files) -> Result<Tree, Vec<Fault>> {
-    let (_, reading, model) = read(options, files)?;
+    // Compose gives a tree no variables but the project's name.
+    let (_, reading, model) = read(options, files, false)?;
     Ok(Tree { value: model.value(), warnings: reading.warnings })
 }
 
 /// Reads all files into one tree.
-fn read<'a>(options: &LoadOptions, files: &'a dyn Files) -> Result<(Start, Reading<'a>, Node), Vec<Fault>> {
+fn read<'a>(
+    options: &LoadOptions,
+    files: &'a dyn Files,
+    variables: bool,
+) -> Result<(Start, Reading<'a>, Node), Vec<Fault>> {
     let home = options.environment.get("HOME").filter(|home| !home.is_empty()).cloned();
     let mut reading = Reading { files, home, names: Vec::new(), faults: Vec::new(), warnings: Vec::new() };
-    let result = Start::find(options, &mut reading).and_then(|start| {
+    let result = Start::find(options, &mut reading).and_then(|mut start| {
+        start.environment.retain(|name, _| variables || name == "COMPOSE_PROJECT_NAME");
         let model = start.read(options, &mut reading)?;
         Ok((start, model))
     });
@@ -370,11 +376,6 @@ impl Start {
         project.files = self.files;
         project.environment = self.environment;
         project = project.with_profiles(self.profiles);
-        for object in project.secrets.values_mut().chain(project.configs.values_mut()) {
-            if let Some(content) = project.environment.get(&object.environment) {
-                object.content.clone_from(content);
-            }
-        }
         if options.consistency {
             let found = check(&project);
             if !found.is_empty() {

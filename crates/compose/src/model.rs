@@ -10,6 +10,7 @@ use crate::{
     node::{Data, Node, Spot},
     path::Path,
     paths::Paths,
+    project::CONTENT,
     schema, unique, validate, yaml,
 };
 
@@ -228,7 +229,8 @@ pub(crate) fn reset(node: &mut Node, path: &Path, resets: &[Path]) {
     }
 }
 
-/// Gives names in lists of variables the values that the environment has (compose-go `loader/environment.go`).
+/// Gives names in lists of variables the values that the environment has, and secrets and configs their bytes
+/// (compose-go `loader/environment.go`).
 fn resolve_lists(model: &mut Node, environment: &Variables) {
     let Some(root) = model.as_map_mut() else { return };
     let services = root.get_mut("services").and_then(Node::as_map_mut);
@@ -241,6 +243,16 @@ fn resolve_lists(model: &mut Node, environment: &Variables) {
                 && let Some(value) = environment.get(line.as_str())
             {
                 *line = format!("{line}={value}");
+            }
+        }
+    }
+    for section in ["secrets", "configs"] {
+        let objects = root.get_mut(section).and_then(Node::as_map_mut);
+        for object in objects.into_iter().flat_map(|map| map.values_mut()).filter_map(Node::as_map_mut) {
+            let value =
+                object.get("environment").and_then(Node::as_text).and_then(|name| environment.get(name));
+            if let Some(value) = value {
+                object.insert(CONTENT.to_owned(), Data::Text(value.clone()).into());
             }
         }
     }

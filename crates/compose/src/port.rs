@@ -16,29 +16,28 @@ pub(crate) fn parse(spec: &str) -> Result<Vec<Node>, String> {
     };
     let (container, protocol) = container.split_once('/').unwrap_or((container, "tcp"));
     let protocol = if protocol.is_empty() { "tcp" } else { protocol }.to_lowercase();
-    let address =
-        address.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(&address).to_owned();
+    let address = host_of(&address)?;
     if !address.is_empty() && address.parse::<IpAddr>().is_err() {
-        return Err(format!("invalid IP address: {address}"));
+        return Err(format!("Invalid ip address: {address}"));
     }
     if container.is_empty() {
-        return Err(format!("no port specified: {spec}<empty>"));
+        return Err(format!("No port specified: {spec}<empty>"));
     }
     let Some((first, last)) = range(container) else {
-        return Err(format!("invalid containerPort: {container}"));
+        return Err(format!("Invalid containerPort: {container}"));
     };
     let hosts = match host {
         "" => None,
-        host => Some(range(host).ok_or_else(|| format!("invalid hostPort: {host}"))?),
+        host => Some(range(host).ok_or_else(|| format!("Invalid hostPort: {host}"))?),
     };
     if let Some((start, end)) = hosts
         && end - start != last - first
         && first != last
     {
-        return Err(format!("invalid ranges specified for container and host Ports: {container} and {host}"));
+        return Err(format!("Invalid ranges specified for container and host Ports: {container} and {host}"));
     }
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(format!("invalid proto: {protocol}"));
+        return Err(format!("Invalid proto: {protocol}"));
     }
     let mut ports: Vec<u32> = (first..=last).collect();
     // In the order of their texts, as a sorted list of Go's strings has them.
@@ -62,6 +61,20 @@ pub(crate) fn parse(spec: &str) -> Result<Vec<Node>, String> {
         node
     };
     Ok(ports.into_iter().map(port).collect())
+}
+
+/// An address without its brackets, which one with colons must have (Go's `net.SplitHostPort`).
+fn host_of(address: &str) -> Result<String, String> {
+    let refuse = |why: &str| Err(format!("Invalid ip address {address}: address {address}:: {why}"));
+    match address.strip_prefix('[') {
+        None if address.contains(':') => refuse("too many colons in address"),
+        None => Ok(address.to_owned()),
+        Some(inner) => match inner.split_once(']') {
+            Some((inside, "")) => Ok(inside.to_owned()),
+            Some(_) => refuse("missing port in address"),
+            None => refuse("missing ']' in address"),
+        },
+    }
 }
 
 /// `80` or `80-90`.

@@ -190,7 +190,15 @@ fn text(out: &mut String, value: &str, indent: usize, key: bool) {
         (true, true, _) => out.push_str(value),
         (true, false, true) => {
             out.push('\'');
-            out.push_str(&value.replace('\'', "''"));
+            for c in value.chars() {
+                out.push(c);
+                match c {
+                    '\'' => out.push(c),
+                    // Such a break is one, and the next line is indented.
+                    '\u{2028}' | '\u{2029}' => pad(out, indent),
+                    _ => {}
+                }
+            }
             out.push('\'');
         }
         (true, false, false) => double(out, value),

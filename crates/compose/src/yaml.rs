@@ -3,12 +3,15 @@
 //!
 //! The parser gives events with positions; everything that has a meaning is decided here.
 
+mod indent;
+
 use crate::{
     error::{Fault, Place},
     node::{Data, Map, Node, Spot},
     path::Path,
 };
-use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use indent::Padding;
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 use std::{borrow::Cow, collections::HashMap};
 
 /// How deep values may be nested. Far more than the specification has, few enough for a stack.
@@ -39,43 +42,65 @@ enum RawKind {
 }
 
 /// Reads all documents of a file.
+///
+/// Fails with go-yaml's sentence.
 pub(crate) fn parse(text: &str, file: u16, files: &[String]) -> Result<Vec<Document>, Fault> {
-    let mut reader = Raws { file, files, values: Vec::new(), anchors: HashMap::new() };
-    let mut documents = Vec::new();
-    let mut parser = Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
-    while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(|error| {
-            let spot =
-                Spot { file, line: error.marker().line() as u32, column: error.marker().col() as u32 + 1 };
-            Fault::at(Place::of(spot, files), format!("yaml: line {}: {}", spot.line, sentence(error.info())))
-        })?;
-        if let Event::DocumentStart(_) = event {
-            reader.values.clear();
-            reader.anchors.clear();
-            let root = reader.document(&mut parser)?;
-            let mut resolver =
-                Resolver { reader: &reader, resets: Vec::new(), left: VALUES, open: Vec::new() };
-            let root = match root {
-                Some(root) => resolver.node(root, &Path::root(), 0)?,
-                None => None,
-            };
-            documents.push(Document { root: root.unwrap_or(Data::Null.into()), resets: resolver.resets });
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    match documents(text, &HashMap::new(), file, files) {
+        Err(fault) if fault.message.contains(INDENTATION) => {
+            // The parser wants flow collections and quoted texts indented, as YAML 1.2 does; go-yaml does not.
+            let (text, padding) = indent::padded(text);
+            documents(&text, &padding, file, files)
         }
-        let _ = span;
+        result => result,
+    }
+}
+
+/// What the parser says about something that does not stand far enough to the right.
+const INDENTATION: &str = "invalid indentation";
+
+fn documents(text: &str, padding: &Padding, file: u16, files: &[String]) -> Result<Vec<Document>, Fault> {
+    let mut reader = Raws { text, padding, file, files, values: Vec::new(), anchors: HashMap::new() };
+    let mut documents = Vec::new();
+    let mut parser = Parser::new_from_str(text);
+    while let Some(event) = parser.next_event() {
+        let (event, _) = event.map_err(|error| reader.malformed(&error))?;
+        if !matches!(event, Event::DocumentStart(_)) {
+            continue;
+        }
+        reader.values.clear();
+        reader.anchors.clear();
+        let root = reader.document(&mut parser)?;
+        let mut resolver = Resolver { reader: &reader, resets: Vec::new(), left: VALUES, open: Vec::new() };
+        let root = match root {
+            Some(root) => resolver.node(root, &Path::root(), 0)?,
+            None => None,
+        };
+        documents.push(Document { root: root.unwrap_or(Data::Null.into()), resets: resolver.resets });
     }
     Ok(documents)
 }
 
-/// The parser's words, where go-yaml has others.
+/// The parser's words as go-yaml's, where those are known.
 fn sentence(info: &str) -> String {
-    match info {
-        "while parsing node, found unknown anchor" => "unknown anchor referenced".to_owned(),
-        other => other.strip_prefix("while parsing a block mapping, ").unwrap_or(other).to_owned(),
+    if info.contains("tabs disallowed") {
+        return "found character that cannot start any token".to_owned();
+    }
+    let info = match info.strip_prefix("while ") {
+        Some(context) => context.split_once(", ").map_or(info, |(_, problem)| problem),
+        None => info,
+    };
+    match info.strip_prefix("expected ") {
+        Some(what) => format!("did not find expected {what}"),
+        None => info.to_owned(),
     }
 }
 
 /// All values of one document, by number.
 struct Raws<'a> {
+    text: &'a str,
+    /// How far lines were moved to the right.
+    padding: &'a Padding,
     file: u16,
     files: &'a [String],
     values: Vec<Raw>,
@@ -84,8 +109,24 @@ struct Raws<'a> {
 }
 
 impl Raws<'_> {
-    fn spot(&self, span: &Span) -> Spot {
-        Spot { file: self.file, line: span.start.line() as u32, column: span.start.col() as u32 + 1 }
+    fn spot(&self, marker: &Marker) -> Spot {
+        let (line, column) = (marker.line() as u32, marker.col() as u32);
+        let column = column.saturating_sub(self.padding.get(&line).copied().unwrap_or(0)) + 1;
+        Spot { file: self.file, line, column }
+    }
+
+    /// What the parser refused.
+    fn malformed(&self, error: &ScanError) -> Fault {
+        let spot = self.spot(error.marker());
+        let mut message = sentence(error.info());
+        if message.contains("unknown anchor") {
+            let line = self.text.lines().nth(spot.line.saturating_sub(1) as usize).unwrap_or("");
+            let name = line.chars().skip(error.marker().col()).skip_while(|c| *c == '*');
+            let name: String = name.take_while(|c| !c.is_whitespace() && !",[]{}".contains(*c)).collect();
+            message = format!("unknown anchor '{name}' referenced");
+            return self.fault(spot, format!("yaml: {message}"));
+        }
+        self.fault(spot, format!("yaml: line {}: {message}", spot.line))
     }
 
     fn fault(&self, spot: Spot, message: String) -> Fault {
@@ -100,12 +141,8 @@ impl Raws<'_> {
         let mut open: Vec<(usize, Option<usize>)> = Vec::new();
         let mut root = None;
         while let Some(event) = parser.next_event() {
-            let (event, span) = event.map_err(|error| {
-                let (line, column) = (error.marker().line() as u32, error.marker().col() as u32 + 1);
-                let spot = Spot { file: self.file, line, column };
-                self.fault(spot, format!("yaml: line {line}: {}", sentence(error.info())))
-            })?;
-            let spot = self.spot(&span);
+            let (event, span) = event.map_err(|error| self.malformed(&error))?;
+            let spot = self.spot(&span.start);
             let (kind, anchor, tag, opens) = match event {
                 Event::DocumentEnd | Event::StreamEnd => break,
                 Event::SequenceEnd | Event::MappingEnd => {
@@ -239,8 +276,11 @@ impl Resolver<'_> {
                 return Err(self.reader.fault(key.spot, format!("non-string key {at}: {{}}")));
             };
             if let Some(line) = lines.insert(text, key.spot.line) {
-                let message =
-                    format!("line {}: mapping key {text:?} already defined at line {line}", key.spot.line);
+                let file = &self.reader.files[usize::from(key.spot.file)];
+                let message = format!(
+                    "failed to parse {file}: line {}: mapping key {text:?} already defined at line {line}",
+                    key.spot.line
+                );
                 return Err(self.reader.fault(key.spot, message));
             }
             if text == "<<" && *plain && matches!(key.tag.as_str(), "" | "!" | "!!merge") {

@@ -35,6 +35,9 @@ pub type Extensions = BTreeMap<String, Value>;
 /// `KEY=VALUE` pairs, of which some have no value: those come from the environment of whoever asks.
 pub type Pairs = BTreeMap<String, Option<String>>;
 
+/// Where a secret's or config's bytes stand in a tree until it has types. Compose's name.
+pub(crate) const CONTENT: &str = "x-#value";
+
 /// What some files describe together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Project {
@@ -90,6 +93,11 @@ impl Project {
         };
         for (name, service) in &mut project.services {
             service.name.clone_from(name);
+        }
+        for object in project.secrets.values_mut().chain(project.configs.values_mut()) {
+            if let Some(Value::Text(content)) = object.extensions.remove(CONTENT) {
+                object.content = content;
+            }
         }
         for (key, node) in root.as_map().into_iter().flatten().filter(|(key, _)| key.starts_with("x-")) {
             project.extensions.insert(key.clone(), node.value());
@@ -159,7 +167,7 @@ impl Project {
 
 /// One section of a file.
 fn section<T: Part>(root: &Node, key: &str, reader: &mut Reader<'_>) -> BTreeMap<String, T> {
-    reader.path.push(key.to_owned());
+    reader.path.push(format!(".{key}"));
     let parts = root.get(key).map(|node| Part::read_any(node, reader)).unwrap_or_default();
     reader.path.pop();
     parts

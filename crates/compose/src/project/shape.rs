@@ -25,14 +25,16 @@ pub(crate) struct Reader<'a> {
     pub faults: &'a mut Vec<Fault>,
     /// The names of the files that places count.
     pub files: &'a [String],
-    /// Where we are, for messages: `services.web`.
+    /// Where we are, for messages, as mapstructure writes it: `.services`, `[web]`.
     pub path: Vec<String>,
 }
 
 impl Reader<'_> {
     /// Notes why `node` cannot be read; something empty stands for it.
     pub(crate) fn refuse<T: Default>(&mut self, node: &Node, message: String) -> T {
-        let message = format!("{}: {message}", self.path.join("."));
+        let path = self.path.concat();
+        let path = path.strip_prefix('.').unwrap_or(&path);
+        let message = format!("decoding failed due to the following error(s):\n\n'{path}' {message}");
         self.faults.push(Fault::at(Place::of(node.at, self.files), message));
         T::default()
     }
@@ -90,7 +92,7 @@ impl<T: Part> Part for Vec<T> {
             Data::List(list) => {
                 let mut parts = Vec::with_capacity(list.len());
                 for (at, entry) in list.iter().enumerate() {
-                    reader.path.push(at.to_string());
+                    reader.path.push(format!("[{at}]"));
                     parts.push(T::read_any(entry, reader));
                     reader.path.pop();
                 }
@@ -98,8 +100,7 @@ impl<T: Part> Part for Vec<T> {
             }
             Data::Map(map) => T::read_entries(map).unwrap_or_else(|| reader.mismatch(node, "slice")),
             // A single one may stand for a list of one, where the schema lets it.
-            Data::Text(_) => vec![T::read(node, reader)],
-            _ => reader.mismatch(node, "slice"),
+            _ => vec![T::read(node, reader)],
         }
     }
     fn show(&self, form: Form) -> Value {
@@ -116,7 +117,7 @@ impl<T: Part> Part for BTreeMap<String, T> {
         match &node.data {
             Data::Map(map) => {
                 for (key, value) in map {
-                    reader.path.push(key.clone());
+                    reader.path.push(format!("[{key}]"));
                     parts.insert(key.clone(), T::read_any(value, reader));
                     reader.path.pop();
                 }
@@ -190,7 +191,7 @@ macro_rules! shape {
                 for (key, value) in map {
                     match key.as_str() {
                         $( $key => {
-                            reader.path.push($key.to_owned());
+                            reader.path.push(concat!(".", $key).to_owned());
                             part.$field = $crate::project::Part::read_any(value, reader);
                             reader.path.pop();
                         } )*

@@ -50,7 +50,16 @@ impl Part for Bytes {
             Data::Int(n) => Bytes(*n),
             Data::Text(word) => match go::ram_in_bytes(word).map(|bytes| bytes as i64) {
                 Some(bytes) => Bytes(bytes),
-                None => reader.refuse(node, format!("invalid size: '{word}'")),
+                None => {
+                    let at = word.rfind(|c: char| c.is_ascii_digit() || matches!(c, '.' | ' '));
+                    let message = match at {
+                        Some(at) if at + 1 < word.len() => {
+                            format!("invalid suffix: '{}'", word[at + 1..].to_lowercase())
+                        }
+                        _ => format!("invalid size: '{word}'"),
+                    };
+                    reader.refuse(node, message)
+                }
             },
             _ => Bytes(0),
         }
