@@ -12,6 +12,8 @@ pub mod changes;
 mod commit;
 pub mod config;
 mod content;
+#[cfg(test)]
+mod crash;
 mod decompress;
 mod diff;
 mod disk;
@@ -40,6 +42,7 @@ mod transfer;
 mod trash;
 pub mod tree;
 mod unpack;
+pub mod verify;
 pub mod web;
 mod whereabouts;
 mod whiteout;

@@ -44,8 +44,6 @@ const SCHEMA2: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
-/// Layers that are sent at once, as dockerd sends.
-const AT_ONCE: usize = 5;
 /// A piece of a blob on its way.
 const PIECE: usize = 256 << 10;
 /// Pieces between the disk and the network.
@@ -109,7 +107,8 @@ impl Images {
                     continue;
                 }
             };
-            let push = Push { images: self, there, progress: &*progress };
+            let at_once = registries.options().max_uploads;
+            let push = Push { images: self, there, at_once, progress: &*progress };
             let mut pushed = Vec::new();
             for name in &names {
                 pushed.push(push.one(name).await?);
@@ -139,6 +138,8 @@ impl Images {
 struct Push<'a> {
     images: &'a Images,
     there: Repository,
+    /// Layers that are sent at once.
+    at_once: usize,
     progress: &'a dyn Progress,
 }
 
@@ -190,7 +191,7 @@ impl Push<'_> {
                 wanted.push((layer, original.map(|original| original.layers[n].clone())));
             }
         }
-        for (layer, _) in wanted.iter().skip(AT_ONCE) {
+        for (layer, _) in wanted.iter().skip(self.at_once) {
             self.tell(layer, "Waiting", None);
         }
         // Boxed and collected first: with closures in it, callers could not prove that the future is `Send`.
@@ -198,7 +199,7 @@ impl Push<'_> {
             .into_iter()
             .map(|(layer, wanted)| Box::pin(self.layer(layer, wanted)) as BoxFuture<'_, _>)
             .collect();
-        let sent: Vec<_> = stream::iter(sends).buffer_unordered(AT_ONCE).try_collect().await?;
+        let sent: Vec<_> = stream::iter(sends).buffer_unordered(self.at_once).try_collect().await?;
         Ok(sent.into_iter().collect())
     }
 

@@ -43,6 +43,10 @@ impl Chain {
         self.0.iter().map(|layer| layer.diff_id().clone()).collect()
     }
 
+    pub(crate) fn leases(&self) -> &[LayerLease] {
+        &self.0
+    }
+
     /// `above` on top of it.
     pub fn with(&self, above: &Chain) -> Chain {
         Chain(Arc::new(self.0.iter().chain(above.0.iter()).cloned().collect()))

@@ -8,7 +8,7 @@ use super::{
     REPOSITORIES, Source, TYPE_CONFIG, TYPE_INDEX, TYPE_LAYER, TYPE_MANIFEST, blob_path,
 };
 use crate::{
-    Image, ImageError, Images, Reference, Result,
+    Chain, Image, ImageConfig, ImageError, Images, Reference, Result,
     config::digest,
     layer::LayerLease,
     platform,
@@ -49,12 +49,38 @@ impl Images {
                 }
             }
         }
+        self.write(&asked, out)
+    }
+
+    /// Writes what a build made as an archive of one image with these names, whether or not it is known here.
+    pub fn save_built(
+        &self,
+        config: &Arc<ImageConfig>,
+        chain: &Chain,
+        names: &[Reference],
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        let image = Image {
+            id: config.id(),
+            config: config.clone(),
+            tags: Vec::new(),
+            digests: Vec::new(),
+            parent: None,
+            size: 0,
+            manifest: None,
+            last_tagged: None,
+        };
+        let names = names.iter().map(|name| name.clone().or_latest()).collect();
+        self.write(&[Asked { image: Arc::new(image), names, layers: chain.leases().to_vec() }], out)
+    }
+
+    fn write(&self, asked: &[Asked], out: &mut dyn Write) -> Result<()> {
         let mut blobs: BTreeMap<Digest, (File, i64)> = BTreeMap::new();
         let mut items = Vec::new();
         let mut manifests = Vec::new();
         let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-        for image in &asked {
-            self.describe(image, &asked, &mut blobs, &mut items, &mut manifests, &mut repositories)?;
+        for image in asked {
+            self.describe(image, asked, &mut blobs, &mut items, &mut manifests, &mut repositories)?;
         }
         let index =
             Index { schema_version: 2, media_type: Some(TYPE_INDEX.into()), manifests: Some(manifests) };

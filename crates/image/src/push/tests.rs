@@ -171,8 +171,9 @@ async fn a_refusal_says_which_registry_which_step_and_what_to_do() {
     assert!(error.starts_with(&format!("denied (registry {host}, sending blob ")), "{error}");
     assert!(error.ends_with(&format!("; to log in: docker login {host})")), "{error}");
     let missing = lab.push("none:1").await.0.unwrap_err();
-    assert!(matches!(missing, ImageError::NoSuchTag { .. }), "{missing}");
     assert_eq!(missing.to_string(), format!("An image does not exist locally with the tag: {host}/none"));
+    let missing = lab.push("app:2").await.0.unwrap_err();
+    assert!(matches!(missing, ImageError::NoSuchTag { .. }), "{missing}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

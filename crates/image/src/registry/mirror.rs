@@ -35,6 +35,8 @@ pub struct RegistryOptions {
     pub user_agent: String,
     /// Layers of one pull that arrive at once (`max-concurrent-downloads`); at least 1.
     pub max_downloads: usize,
+    /// Layers of one push that are sent at once (`max-concurrent-uploads`); at least 1.
+    pub max_uploads: usize,
     /// How often one download is begun (`max-download-attempts`); at least 1.
     pub max_attempts: u32,
 }
@@ -49,6 +51,7 @@ impl Default for RegistryOptions {
             proxies: Proxies::default(),
             user_agent: concat!("minke/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_downloads: 3,
+            max_uploads: 5,
             max_attempts: 5,
         }
     }
@@ -134,6 +137,7 @@ impl RegistryConfig {
         hub: &str,
     ) -> Self {
         options.max_downloads = options.max_downloads.max(1);
+        options.max_uploads = options.max_uploads.max(1);
         options.max_attempts = options.max_attempts.max(1);
         let hub = hub.to_owned();
         let roots = OnceLock::new();

@@ -132,7 +132,12 @@ fn parse(url: &str) -> Result<Proxy, RegistryError> {
         let pair = [percent_decode(name), b":".to_vec(), percent_decode(password)].concat();
         format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
     });
-    Ok(Proxy { host: host.to_owned(), port: port.unwrap_or(if secure { 443 } else { 80 }), secure, authorization })
+    Ok(Proxy {
+        host: host.to_owned(),
+        port: port.unwrap_or(if secure { 443 } else { 80 }),
+        secure,
+        authorization,
+    })
 }
 
 /// The bytes that a part of a URL stands for.
