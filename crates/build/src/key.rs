@@ -54,7 +54,9 @@ impl Hasher {
 pub(crate) fn vertex(step: &Step, inputs: &[Digest]) -> Digest {
     let mut hasher = Hasher::new("vertex");
     hasher.text(&definition(&step.op)).text(&step.name).text(&platform::format(&step.platform));
-    inputs.iter().for_each(|input| drop(hasher.text(input.as_str())));
+    for input in inputs {
+        hasher.text(input.as_str());
+    }
     hasher.finish()
 }
 
@@ -90,6 +92,8 @@ pub(crate) fn key(step: &Step, options: &RunOptions, epoch: Option<i64>, inputs:
         hasher.text(&format!("{add_hosts:?} {ulimits:?} {shm_size:?} {hostname:?} {network:?}"));
     }
     hasher.text(&format!("{epoch:?}"));
-    inputs.iter().for_each(|input| drop(hasher.text(input)));
+    for input in inputs {
+        hasher.text(input);
+    }
     hasher.finish()
 }

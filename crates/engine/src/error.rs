@@ -63,6 +63,9 @@ pub enum Error {
         /// 126, 127 or 128.
         exit: i32,
     },
+    /// The network of a container that starts could not be made. dockerd's words around the reason.
+    #[error("failed to set up container networking: {0}")]
+    Networking(#[source] Box<Error>),
     /// The image room refused.
     #[error(transparent)]
     Image(#[from] minke_image::ImageError),
@@ -75,6 +78,9 @@ pub enum Error {
     /// A log cannot be read.
     #[error(transparent)]
     Log(#[from] minke_runtime::logs::LogError),
+    /// A build failed.
+    #[error(transparent)]
+    Build(#[from] minke_build::BuildError),
     /// A registry did not accept a login.
     #[error(transparent)]
     Login(#[from] minke_image::registry::LoginError),
@@ -106,17 +112,22 @@ impl Error {
             | Error::NoSuchNetwork(_)
             | Error::NoSuchVolume(_)
             | Error::NotFound(_) => Kind::NotFound,
-            Error::Ambiguous(_) | Error::Invalid(_) | Error::Start { .. } => Kind::Invalid,
+            Error::Ambiguous(_) | Error::Invalid(_) => Kind::Invalid,
+            // Docker's line between a command that cannot be and a machine that cannot.
+            Error::Start { exit: 126 | 127, .. } => Kind::Invalid,
+            Error::Start { .. } => Kind::Internal,
             Error::NotRunning(_) | Error::Conflict(_) | Error::NameInUse { .. } => Kind::Conflict,
             Error::NotModified(_) => Kind::NotModified,
             Error::Forbidden(_) => Kind::Forbidden,
             Error::Unsupported(_) => Kind::NotImplemented,
+            Error::Networking(e) => e.kind(),
             Error::Image(e) => e.kind(),
             Error::Runtime(e) => e.kind(),
             Error::Network(e) => e.kind(),
             Error::Store(e) => e.kind(),
             Error::Log(e) => e.kind(),
             Error::Login(e) => e.kind(),
+            Error::Build(e) => e.kind(),
             Error::ShuttingDown => Kind::Unavailable,
             Error::Io { .. } | Error::Internal(_) => Kind::Internal,
         }

@@ -19,8 +19,10 @@ mod records;
 mod recover;
 mod root;
 mod signal;
+pub mod space;
 pub mod volume;
 
+pub use build::Builds;
 pub use config::EngineConfig;
 pub use container::Containers;
 pub use error::Error;
@@ -29,6 +31,7 @@ pub use filter::Filters;
 pub use image::Images;
 pub use machine::Machine;
 pub use network::Networks;
+pub use space::Space;
 pub use volume::Volumes;
 
 // The types of rooms below that `api` names.
@@ -37,7 +40,7 @@ pub use minke_image::{
     platform, pull::Pulled, push::Pushed, reference, registry,
 };
 pub use minke_linux::socket::unread_by_peer;
-pub use minke_network::{NetworkError, PublishPolicy};
+pub use minke_network::{Faults as NetworkFaults, NetworkError, PublishPolicy};
 pub use minke_runtime::{CgroupInfo, ExternalRuntime, RuntimeError, Stats, logs};
 
 use error::Result;
@@ -47,6 +50,8 @@ use std::{os::fd::OwnedFd, sync::Arc};
 /// One machine's engine: rooms, no verbs.
 #[derive(Clone)]
 pub struct Engine {
+    /// Builds.
+    pub builds: Builds,
     /// Containers.
     pub containers: Containers,
     /// Images.
@@ -59,6 +64,8 @@ pub struct Engine {
     pub events: Events,
     /// The machine itself.
     pub machine: Machine,
+    /// Room on its disk.
+    pub space: Space,
     /// Keeps other daemons out of the data root.
     _lock: Arc<OwnedFd>,
 }
@@ -72,9 +79,15 @@ impl Engine {
         let id = root::machine_id(&config.data_root)?;
         let events = Events::new();
         let records = Records::open(&config.data_root.join("store"))?;
-        let store = {
-            let root = config.data_root.join("image");
-            blocking(move || minke_image::Images::open(&root)).await??
+        let (built, store, kept) = {
+            let (root, records) = (config.data_root.join("image"), build::records_root(&config));
+            let open = move || {
+                // What the build cache names stays, although nothing in the image room does.
+                let built = build::read_records(&records);
+                let named = built.iter().flat_map(|record| record.chain.iter().cloned()).collect();
+                minke_image::Images::open_keeping(&root, &named).map(|(store, kept)| (built, store, kept))
+            };
+            blocking(open).await??
         };
         let runtime = minke_runtime::Runtime::open(minke_runtime::RuntimeConfig {
             exec_root: config.exec_root.clone(),
@@ -95,6 +108,7 @@ impl Engine {
             binding: config.default_host_ip,
             ip_forward: config.ip_forward,
             firewall: config.firewall,
+            faults: config.network_faults.clone(),
         })?;
         let dns = minke_network::dns::Server::new(Default::default(), config.resolv_conf());
         let networks = Networks::open(config.clone(), records.clone(), events.clone(), kernel, dns).await?;
@@ -108,7 +122,25 @@ impl Engine {
             volumes.clone(),
             events.clone(),
         );
-        let images = Images::new(&config, store, containers.clone(), events.clone());
+        let images = Images::new(&config, store.clone(), containers.clone(), events.clone());
+        let builds = Builds::open(
+            config.clone(),
+            built,
+            store,
+            images.clone(),
+            containers.clone(),
+            networks.clone(),
+            runtime.clone(),
+            events.clone(),
+        )?;
+        drop(kept);
+        let space = Space::new(
+            config.data_root.clone(),
+            config.watermarks,
+            containers.clone(),
+            images.clone(),
+            events.clone(),
+        );
         let machine = Machine::new(
             id,
             config,
@@ -119,7 +151,8 @@ impl Engine {
             runtime,
         );
         containers.recover().await?;
-        Ok(Engine { containers, images, networks, volumes, events, machine, _lock: lock })
+        space.watch();
+        Ok(Engine { builds, containers, images, networks, volumes, events, machine, space, _lock: lock })
     }
 
     /// The daemon's end. Containers run on, or get `timeout` seconds to stop.

@@ -267,10 +267,27 @@ impl Runtime {
         Ok(Process::from_state(Arc::new(container), state, link, machine, cgroup).map(Found::Running))
     }
 
+    /// A cgroup beside those of containers, for processes of another sort: made where it is not there, and with this share
+    /// of the processors' time (a container's is 1024). Returns what [`minke_model::resources::Resources::cgroup_parent`]
+    /// takes.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn group(&self, name: &str, cpu_shares: u64) -> Result<String, RuntimeError> {
+        let host = &self.inner.machine.host;
+        let path = format!("{}/{name}", host.cgroup_parent.trim_end_matches('/'));
+        let failed = |cause| RuntimeError::Cgroup { what: format!("make the cgroup {path}"), cause };
+        let cgroup = host.cgroups.create(&path).map_err(failed)?;
+        let limits = minke_linux::cgroup::Limits { cpu_shares: Some(cpu_shares), ..Default::default() };
+        cgroup.apply(&limits).map_err(failed)?;
+        Ok(path)
+    }
+
     /// The daemon's end on a machine where nothing of it runs: the cgroup above its containers goes. While something is
     /// in there it stays.
     pub fn close(&self) {
         let Machine { host, .. } = &*self.inner.machine;
+        host.cgroups.remove_if_empty(&format!("{}/build", host.cgroup_parent.trim_end_matches('/')));
         host.cgroups.remove_if_empty(&host.cgroup_parent);
     }
 

@@ -1,11 +1,142 @@
-//! Builds on this machine: what the build room needs of images, snapshots and processes, and its cache.
+//! Builds: what the solver of `minke-build` needs of a machine, and what becomes of what was built.
 //!
-//! Doors name the build room's types by this module.
+//! On disk below `build` of the data root, each found again by a scan: `records` (cache.rs), `contexts` (contexts.rs),
+//! `mounts` (mounts.rs), `scratch` (emptied at start). Layers are the image room's; records hold them.
+//! Start at [`Builds::solve`], then `machine.rs`.
 
+mod cache;
+mod content;
+mod contexts;
+mod copy;
+mod directory;
+mod export;
+mod fetch;
+mod machine;
+mod mounts;
+mod read;
+mod run;
 mod upload;
+mod usage;
+mod view;
 
+pub use directory::Directory;
 pub use minke_build::{
-    BuildError, BuildRequest, Built, Client, Dockerfile, DockerfileError, Lines, PlanOptions, Progress,
-    checks, dockerfile, error, git, host, plan, request,
+    BuildError, BuildRequest, Built, Client, Dockerfile, DockerfileError, Lines, PlanOptions, Progress, checks,
+    detect, dockerfile, error, git, host, host as seam, ignore, plan, request,
 };
 pub use upload::Upload;
+
+pub(crate) use cache::{Record, read as read_records};
+
+use crate::{Containers, Events, Images, Networks, config::EngineConfig};
+use minke_build::{Flights, Result};
+use minke_image::Images as Store;
+use minke_model::{Kind, image::Platform};
+use minke_runtime::Runtime;
+use std::{path::PathBuf, sync::Arc};
+
+/// The builds of this machine.
+#[derive(Clone)]
+pub struct Builds {
+    inner: Arc<Inner>,
+}
+
+/// What builds share.
+pub(crate) struct Inner {
+    config: Arc<EngineConfig>,
+    store: Store,
+    images: Images,
+    containers: Containers,
+    networks: Networks,
+    runtime: Runtime,
+    events: Events,
+    cache: cache::Cache,
+    contexts: contexts::Contexts,
+    mounts: mounts::CacheMounts,
+    flights: Arc<Flights>,
+    /// For what steps write that is not kept.
+    scratch: PathBuf,
+    /// A directory with nothing in it.
+    empty: PathBuf,
+    /// In the exec root: secrets, sockets.
+    exec_root: PathBuf,
+}
+
+/// Work that waits for the disk, off the threads that serve sockets.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => Err(BuildError::other(Kind::Internal, format!("a blocking task failed: {e}"))),
+    }
+}
+
+/// Where the records of the build cache lie.
+pub(crate) fn records_root(config: &EngineConfig) -> PathBuf {
+    config.data_root.join("build/records")
+}
+
+impl Builds {
+    pub(crate) fn open(
+        config: Arc<EngineConfig>,
+        records: Vec<Record>,
+        store: Store,
+        images: Images,
+        containers: Containers,
+        networks: Networks,
+        runtime: Runtime,
+        events: Events,
+    ) -> Result<Self> {
+        let root = config.data_root.join("build");
+        let make = |path: PathBuf, anew: bool| {
+            if anew {
+                drop(crate::volume::remove_tree(&path));
+            }
+            std::fs::create_dir_all(&path)
+                .map(|()| path.clone())
+                .map_err(BuildError::io(format!("make {}", path.display())))
+        };
+        make(root.clone(), false)?;
+        let restrict = rustix::fs::chmod(&root, rustix::fs::Mode::RWXU);
+        restrict.map_err(|e| BuildError::io(format!("make {}", root.display()))(e.into()))?;
+        let inner = Inner {
+            cache: cache::Cache::open(records_root(&config), records, &store)?,
+            contexts: contexts::Contexts::open(root.join("contexts"))?,
+            mounts: mounts::CacheMounts::open(root.join("mounts"))?,
+            flights: Arc::default(),
+            scratch: make(root.join("scratch"), true)?,
+            empty: make(root.join("empty"), false)?,
+            exec_root: make(config.exec_root.join("build"), true)?,
+            config,
+            store,
+            images,
+            containers,
+            networks,
+            runtime,
+            events,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Runs a build. Dropping the future cancels it and leaves nothing.
+    pub async fn solve(
+        &self,
+        request: BuildRequest,
+        client: Arc<dyn Client>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Arc<Built>> {
+        let host = Arc::new(machine::Machine(self.inner.clone()));
+        let flights = self.inner.flights.clone();
+        let solved = minke_build::solve(request, host, client, progress, flights).await;
+        if solved.is_err() {
+            // Layers that a failed build left are nobody's.
+            let store = self.inner.store.clone();
+            let _ = blocking(move || Ok(store.collect()?)).await;
+        }
+        solved
+    }
+
+    /// What can be built for: this machine's platform first, then those that binfmt_misc runs.
+    pub fn platforms(&self) -> Vec<Platform> {
+        machine::platforms()
+    }
+}

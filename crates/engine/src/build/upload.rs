@@ -2,25 +2,22 @@
 //!
 //! Who sends a context so sends nothing else: no secrets, no agent, and takes no files back.
 
-use super::{
-    error::{BuildError, Result},
-    host::{Blobs, Client, Duplex, Entry, Files, Incoming, Sent, Wanted},
-};
+use super::directory::Directory;
 use crate::Images;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use minke_build::ignore::{Above, Ignore};
+use minke_build::{
+    BuildError, Result,
+    host::{Blobs, Client, Duplex, Files, Incoming, Sent, Wanted},
+};
 use minke_image::{Chain, Work, registry::RegistryAuth, tree};
 use minke_model::Kind;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
-    },
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -28,9 +25,6 @@ use tokio::{io::AsyncWrite, sync::mpsc};
 
 /// Bytes of a file that are sent at once.
 const CHUNK: usize = 256 << 10;
-
-/// Directories inside of each other that are walked.
-const MAX_DEPTH: usize = 512;
 
 /// A context that came whole, and the credentials that came with it.
 pub struct Upload {
@@ -171,33 +165,30 @@ impl Client for Upload {
 /// Sends a directory: entries, then the bytes of those that are wanted.
 fn send(dir: Option<&Path>, wanted: &Wanted, into: Incoming) -> Result<()> {
     let Incoming { send, wanted: mut asked } = into;
-    let invalid = |e: minke_build::ignore::IgnoreError| BuildError::invalid(e.to_string());
-    let mut include = wanted.include.clone();
-    if !include.is_empty() {
-        // What links lead to is not worked out: the parts that are named are sent whole.
-        include.extend(wanted.follow.iter().cloned());
-    }
-    let mut walk = Walk {
-        send,
-        exclude: Ignore::new(&wanted.exclude).map_err(invalid)?,
-        include: Ignore::new(&include).map_err(invalid)?,
-        files: HashMap::new(),
-        links: HashMap::new(),
-        waiting: Vec::new(),
-        count: 0,
-    };
+    let mut files: HashMap<u32, PathBuf> = HashMap::new();
     let gone = || BuildError::Cancelled;
     if let Some(dir) = dir {
-        walk.directory(dir, "", &Above::default(), &Above::default(), true)?;
-    }
-    walk.send.blocking_send(Sent::Listed).map_err(|_| gone())?;
-    while let Some(entry) = asked.blocking_recv() {
-        if let Some(path) = walk.files.get(&entry) {
-            bytes(path, entry, &walk.send)?;
-            walk.send.blocking_send(Sent::End { entry }).map_err(|_| gone())?;
+        let mut count = 0;
+        let walked = Directory::new(dir, wanted)?.walk(&mut |entry| {
+            if entry.link.is_none() && FileType::from_raw_mode(entry.mode) == FileType::RegularFile {
+                files.insert(count, dir.join(&entry.path));
+            }
+            count += 1;
+            send.blocking_send(Sent::Entry(entry)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        });
+        match walked {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Err(gone()),
+            walked => walked.map_err(BuildError::io("read the build context"))?,
         }
     }
-    walk.send.blocking_send(Sent::Finished).map_err(|_| gone())
+    send.blocking_send(Sent::Listed).map_err(|_| gone())?;
+    while let Some(entry) = asked.blocking_recv() {
+        if let Some(path) = files.get(&entry) {
+            bytes(path, entry, &send)?;
+            send.blocking_send(Sent::End { entry }).map_err(|_| gone())?;
+        }
+    }
+    send.blocking_send(Sent::Finished).map_err(|_| gone())
 }
 
 fn bytes(path: &Path, entry: u32, send: &mpsc::Sender<Sent>) -> Result<()> {
@@ -215,151 +206,33 @@ fn bytes(path: &Path, entry: u32, send: &mpsc::Sender<Sent>) -> Result<()> {
     }
 }
 
-/// A walk over a directory that nobody else changes.
-struct Walk {
-    send: mpsc::Sender<Sent>,
-    exclude: Ignore,
-    include: Ignore,
-    /// Regular files by the number of their entry.
-    files: HashMap<u32, PathBuf>,
-    /// The first name of files with several.
-    links: HashMap<(u64, u64), String>,
-    /// Directories that are sent once something in them is.
-    waiting: Vec<Entry>,
-    count: u32,
-}
-
-impl Walk {
-    /// `taken`: what is in it is wanted unless something excludes it.
-    fn directory(&mut self, dir: &Path, below: &str, out: &Above, into: &Above, root: bool) -> Result<()> {
-        let failed = |e: io::Error| BuildError::Io { what: format!("read {}", dir.display()), source: e };
-        if below.matches('/').count() > MAX_DEPTH {
-            return Err(BuildError::invalid(
-                "the build context has too many directories inside of each other",
-            ));
-        }
-        let mut names = Vec::new();
-        for entry in fs::read_dir(dir).map_err(failed)? {
-            names.push(entry.map_err(failed)?.file_name());
-        }
-        names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
-        for name in names {
-            let path = dir.join(&name);
-            let Some(text) = name.to_str() else {
-                return Err(BuildError::invalid(format!(
-                    "the build context has a name that is not UTF-8: {name:?}"
-                )));
-            };
-            let relative = if root { text.to_owned() } else { format!("{below}/{text}") };
-            let meta = fs::symlink_metadata(&path).map_err(failed)?;
-            let (excluded, out) = self.exclude.matches_below(&relative, out);
-            let (mut included, into) = self.include.matches_below(&relative, into);
-            included |= self.include.is_empty();
-            let entry = self.entry(&relative, &path, &meta)?;
-            if !meta.is_dir() {
-                if included && !excluded {
-                    self.tell(entry, &path, &meta)?;
-                }
-                continue;
-            }
-            if excluded && !self.exclude.may_keep_below(&relative) {
-                continue;
-            }
-            let held = self.waiting.len();
-            if included && !excluded {
-                self.tell(entry, &path, &meta)?;
-            } else {
-                self.waiting.push(entry);
-            }
-            self.directory(&path, &relative, &out, &into, false)?;
-            self.waiting.truncate(held);
-        }
-        Ok(())
-    }
-
-    fn entry(&self, relative: &str, path: &Path, meta: &fs::Metadata) -> Result<Entry> {
-        let mut entry = Entry {
-            path: relative.to_owned(),
-            mode: meta.mode(),
-            uid: meta.uid(),
-            gid: meta.gid(),
-            mtime: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
-            ..Entry::default()
-        };
-        if meta.is_symlink() {
-            let target =
-                fs::read_link(path).map_err(BuildError::io(format!("read the link {}", path.display())))?;
-            entry.link = Some(target.to_string_lossy().into_owned());
-        } else if meta.is_file() {
-            entry.size = meta.len();
-        } else if !meta.is_dir() {
-            (entry.major, entry.minor) = (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
-        }
-        Ok(entry)
-    }
-
-    fn tell(&mut self, mut entry: Entry, path: &Path, meta: &fs::Metadata) -> Result<()> {
-        for directory in std::mem::take(&mut self.waiting) {
-            self.put(directory)?;
-        }
-        if meta.is_file() {
-            let known = (meta.nlink() > 1).then(|| self.links.get(&(meta.dev(), meta.ino()))).flatten();
-            match known {
-                Some(first) => entry.link = Some(first.clone()),
-                None => {
-                    self.files.insert(self.count, path.to_owned());
-                    self.links.insert((meta.dev(), meta.ino()), entry.path.clone());
-                }
-            }
-        }
-        self.put(entry)
-    }
-
-    fn put(&mut self, entry: Entry) -> Result<()> {
-        self.count += 1;
-        self.send.blocking_send(Sent::Entry(entry)).map_err(|_| BuildError::Cancelled)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn listed(files: &[&str], wanted: Wanted) -> Vec<String> {
-        let root = std::env::temp_dir().join(format!("minke-upload-{}-{:p}", std::process::id(), files));
-        for file in files {
-            let path = root.join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, file).unwrap();
-        }
-        let (send_end, mut sent) = mpsc::channel(1000);
-        let (ask, asked) = mpsc::unbounded_channel();
-        drop(ask);
-        send(Some(&root), &wanted, Incoming { send: send_end, wanted: asked }).unwrap();
-        fs::remove_dir_all(&root).unwrap();
-        let mut names = Vec::new();
-        let mut finished = false;
-        while let Ok(one) = sent.try_recv() {
-            match one {
-                Sent::Entry(entry) => names.push(entry.path),
-                Sent::Finished => finished = true,
-                _ => {}
-            }
-        }
-        assert!(finished);
-        names
-    }
+    use std::fs;
 
     #[test]
-    fn a_walk_leaves_out_what_is_not_wanted_and_keeps_the_way_to_what_is() {
-        let files = ["a/b/keep", "a/b/drop", "c", "Dockerfile"];
-        let all = listed(&files, Wanted::default());
-        assert_eq!(all, ["Dockerfile", "a", "a/b", "a/b/drop", "a/b/keep", "c"]);
-        let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-        let exclude = Wanted { exclude: words(&["a", "!a/b/keep"]), ..Wanted::default() };
-        assert_eq!(listed(&files, exclude), ["Dockerfile", "a", "a/b", "a/b/keep", "c"]);
-        let include = Wanted { include: words(&["Dockerfile", ".dockerignore"]), ..Wanted::default() };
-        assert_eq!(listed(&files, include), ["Dockerfile"]);
+    fn only_what_is_asked_for_comes_with_its_bytes() {
+        let root = std::env::temp_dir().join(format!("minke-upload-{}", std::process::id()));
+        fs::create_dir_all(&root).unwrap();
+        fs::write(root.join("a"), "one").unwrap();
+        fs::write(root.join("b"), "two").unwrap();
+        let (into, mut sent) = mpsc::channel(100);
+        let (ask, asked) = mpsc::unbounded_channel();
+        ask.send(1).unwrap();
+        drop(ask);
+        send(Some(&root), &Wanted::default(), Incoming { send: into, wanted: asked }).unwrap();
+        fs::remove_dir_all(&root).unwrap();
+        let mut said = Vec::new();
+        while let Ok(one) = sent.try_recv() {
+            said.push(match one {
+                Sent::Entry(entry) => entry.path,
+                Sent::Data { entry, bytes } => format!("{entry}: {}", String::from_utf8_lossy(&bytes)),
+                Sent::End { entry } => format!("{entry} ends"),
+                other => format!("{other:?}"),
+            });
+        }
+        assert_eq!(said, ["a", "b", "Listed", "1: two", "1 ends", "Finished"]);
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Containers {
     }
 
     /// The network that gives the default route: the highest priority, then not internal, then the first by name.
-    pub(super) fn gateway_network(&self, record: &Container) -> Option<String> {
+    pub(crate) fn gateway_network(&self, record: &Container) -> Option<String> {
         let asked = &record.spec.networking.endpoints;
         let mut candidates: Vec<(i64, bool, &String)> = record
             .status

@@ -2,14 +2,14 @@
 
 use super::Containers;
 use crate::{Error, error::Result};
-use minke_model::{Container, container::NetworkMode};
+use minke_model::{Container, container::NetworkMode, go::quote};
 use minke_network::dns::{ResolverConfig, hosts, resolv_conf};
 use minke_runtime::NetworkFiles;
 use std::{net::IpAddr, path::Path};
 
 impl Containers {
     /// Where the files lie: the container's own, or those of the one whose network it shares.
-    pub(super) fn files(&self, record: &Container) -> Result<NetworkFiles> {
+    pub(crate) fn files(&self, record: &Container) -> Result<NetworkFiles> {
         let owner = match &record.spec.networking.mode {
             NetworkMode::Container(target) => self.find(target)?.id.clone(),
             _ => record.id.clone(),
@@ -23,7 +23,15 @@ impl Containers {
     }
 
     /// Writes the files for a start, once addresses are known; how its embedded resolver behaves.
-    pub(super) fn write_files(&self, record: &Container) -> Result<ResolverConfig> {
+    pub(crate) fn write_files(&self, record: &Container) -> Result<ResolverConfig> {
+        let own_resolvers = !matches!(record.spec.networking.mode, NetworkMode::Container(_));
+        let bad = |server: &&String| server.split('%').next().is_none_or(|a| a.parse::<IpAddr>().is_err());
+        if let Some(server) = record.spec.networking.dns.iter().find(bad).filter(|_| own_resolvers) {
+            return Err(Error::Internal(format!(
+                "bad nameserver address {server}: ParseAddr({}): unable to parse IP",
+                quote(server)
+            )));
+        }
         let resolv = self.resolv_conf(record);
         if !matches!(record.spec.networking.mode, NetworkMode::Container(_)) {
             let files = self.files(record)?;
@@ -36,6 +44,14 @@ impl Containers {
 
     /// Writes what a change of networks changes.
     pub(super) fn write_files_again(&self, record: &Container) -> Result<ResolverConfig> {
+        let own_resolvers = !matches!(record.spec.networking.mode, NetworkMode::Container(_));
+        let bad = |server: &&String| server.split('%').next().is_none_or(|a| a.parse::<IpAddr>().is_err());
+        if let Some(server) = record.spec.networking.dns.iter().find(bad).filter(|_| own_resolvers) {
+            return Err(Error::Internal(format!(
+                "bad nameserver address {server}: ParseAddr({}): unable to parse IP",
+                quote(server)
+            )));
+        }
         let resolv = self.resolv_conf(record);
         self.write_hosts(record)?;
         write(&self.files(record)?.resolv_conf, &resolv.text)?;

@@ -4,10 +4,13 @@ mod defaults;
 mod list;
 mod prune;
 mod remove;
+mod web;
 
 pub(crate) use defaults::changed;
 pub use list::{ImageListOptions, ImageSummary};
+pub use minke_image::verify::Part;
 pub use remove::{Removal, RemoveImage};
+pub use web::{Found, Search};
 
 use crate::{
     Containers, Error, Events,
@@ -16,7 +19,7 @@ use crate::{
     error::Result,
 };
 use minke_image::{
-    Image, ImageError, Images as Store, Loaded, Progress, ProgressEvent, Reference,
+    Image, ImageError, Images as Store, Loaded, Progress, ProgressEvent, Reference, platform,
     pull::{PullRequest, Pulled},
     push::{PushRequest, Pushed},
     reference::is_identifier,
@@ -223,12 +226,23 @@ impl Images {
 
     /// Gives an archive of images.
     pub async fn save(&self, names: Vec<String>, platform: Option<Platform>) -> Result<Body> {
-        let find = |name: &String| match self.resolve(name) {
-            // As it was asked for, without a tag that was not.
-            Err(Error::NotFound(_)) => Err(Error::NotFound(format!("No such image: {name}"))),
-            other => other,
-        };
-        let ids: Vec<ImageId> = names.iter().map(find).collect::<Result<_>>()?;
+        let mut found: Vec<(ImageId, &String)> = Vec::new();
+        for name in &names {
+            match self.resolve(name) {
+                Err(Error::NotFound(_)) => {
+                    let before = found.len();
+                    found.extend(self.of_repository(name).into_iter().map(|id| (id, name)));
+                    if found.len() == before {
+                        // As it was asked for, without a tag that was not.
+                        return Err(Error::NotFound(format!("No such image: {name}")));
+                    }
+                }
+                resolved => found.push((resolved?, name)),
+            }
+        }
+        for (id, name) in found {
+            self.tell(&id, "save", id.as_str(), name);
+        }
         let (mut writer, body) = body::channel();
         let store = self.inner.store.clone();
         let asked = names.clone();
@@ -236,10 +250,18 @@ impl Images {
             let saved = store.save(&asked, platform.as_ref(), &mut writer);
             writer.finish(saved.map_err(std::io::Error::other));
         });
-        for (id, name) in ids.iter().zip(&names) {
-            self.tell(id, "save", id.as_str(), name);
-        }
         Ok(body)
+    }
+
+    /// The images of a repository, if that is all that `name` says.
+    fn of_repository(&self, name: &str) -> Vec<ImageId> {
+        let Ok(asked) = Reference::parse(name) else { return Vec::new() };
+        if !asked.is_name_only() {
+            return Vec::new();
+        }
+        let images = self.inner.store.list().into_iter();
+        let named = |tag: &Reference| tag.familiar_name() == asked.familiar_name();
+        images.filter(|image| image.tags.iter().any(named)).map(|image| image.id.clone()).collect()
     }
 
     /// Gives an image one more name.
@@ -255,9 +277,35 @@ impl Images {
         Ok(self.inner.store.layer_sizes(id)?)
     }
 
+    /// Reads all parts of an image: whether each is still what its digest says.
+    pub async fn verify(&self, name: &str) -> Result<(Arc<Image>, Vec<Part>)> {
+        let image = self.get(name)?;
+        let (store, id) = (self.inner.store.clone(), image.id.clone());
+        Ok((image, crate::blocking(move || store.verify(&id)).await??))
+    }
+
+    /// The image of that name, if it is for a platform that suits the one asked for.
+    pub fn get_for(&self, name: &str, wanted: Option<&Platform>) -> Result<Arc<Image>> {
+        let image = self.get(name)?;
+        let is = image.config.platform();
+        match wanted {
+            Some(wanted) if !platform::suits(wanted, &is) => Err(Error::NotFound(format!(
+                "image with reference {name} was found but its platform ({}) does not match the specified platform ({})",
+                platform::format(&is),
+                platform::format(wanted)
+            ))),
+            _ => Ok(image),
+        }
+    }
+
     /// Asks a registry whether it knows these credentials; what it answered.
     pub async fn login(&self, auth: RegistryAuth) -> Result<LoginStatus> {
         Ok(login(&auth, &self.registries()).await?)
+    }
+
+    /// A build gave an image a name.
+    pub(crate) fn tell_tag(&self, id: &ImageId, name: &Reference) {
+        self.tell(id, "tag", id.as_str(), &name.familiar());
     }
 
     fn tell(&self, id: &ImageId, action: &str, about: &str, name: &str) {

@@ -1,0 +1,302 @@
+//! What becomes of what was built: an image here, a push, an archive or files for the client.
+//!
+//! Never: changes what was built; an export may come twice.
+
+pub(super) mod cache;
+mod files;
+
+use super::{Builds, Inner, view::chain_of};
+use files::TreeFiles;
+use minke_build::{
+    BuildError, Built, Client, Progress, Result,
+    host::Root,
+    key::Hasher,
+    report::{Reporter, Telling},
+    request::{BuiltImage, CacheRef, ExportRequest},
+};
+use minke_image::{Chain, Quiet, Reference, platform};
+use minke_model::{ContainerId, Timestamp, id::Digest};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    sync::Arc,
+};
+use tokio::io::AsyncWriteExt;
+
+/// What the client is told of an export: BuildKit's exporter response.
+pub type Response = BTreeMap<String, String>;
+
+/// Attributes that change nothing here: what they ask for is so, or has no meaning for images that are kept unpacked.
+const HARMLESS: [&str; 16] = [
+    "unpack",
+    "store",
+    "oci-mediatypes",
+    "compression",
+    "compression-level",
+    "force-compression",
+    "buildinfo",
+    "buildinfo-attrs",
+    "prefer-nondist-layers",
+    "rewrite-timestamp",
+    "name-canonical",
+    "dangling-name-prefix",
+    "registry.insecure",
+    "danglingNamePrefix",
+    "nameCanonical",
+    "tar",
+];
+
+impl Builds {
+    /// Does the exports in order, then the caches'. What the client is told of them.
+    pub async fn export(
+        &self,
+        built: &Arc<Built>,
+        exports: Vec<ExportRequest>,
+        caches: Vec<CacheRef>,
+        client: Arc<dyn Client>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Response> {
+        let mut response = Response::new();
+        let id = ContainerId::random();
+        for (number, wish) in exports.into_iter().enumerate() {
+            let name = match wish.kind.as_str() {
+                "" | "cacheonly" | "none" => continue,
+                "image" | "moby" | "docker-image" => "exporting to image",
+                "local" | "tar" => "exporting to client",
+                "oci" => "exporting to oci image format",
+                "docker" => "exporting to docker image format",
+                other => {
+                    return Err(BuildError::invalid(format!("could not find exporter {other:?}")));
+                }
+            };
+            let mut hasher = Hasher::new("export");
+            hasher.text(id.as_str()).number(number as u64);
+            let mut telling = Telling::known(hasher.finish(), name.into(), Vec::new(), &progress);
+            telling.start();
+            let export = Export {
+                inner: self.inner.clone(),
+                built: built.clone(),
+                client: client.clone(),
+                reporter: Reporter::of(telling.digest(), &progress),
+            };
+            let done = export.run(&wish).await;
+            telling.end(&done);
+            response.extend(done?);
+        }
+        for wish in caches {
+            let mut hasher = Hasher::new("export cache");
+            hasher.text(id.as_str()).text(&format!("{wish:?}"));
+            let name = format!("exporting cache to {}", cache::shown(&wish));
+            let mut telling = Telling::known(hasher.finish(), name, Vec::new(), &progress);
+            telling.start();
+            let reporter = Reporter::of(telling.digest(), &progress);
+            let done = cache::export(&self.inner, built, &wish, &client, &reporter).await;
+            telling.end(&done);
+            response.extend(done?);
+        }
+        Ok(response)
+    }
+}
+
+/// One export.
+struct Export {
+    inner: Arc<Inner>,
+    built: Arc<Built>,
+    client: Arc<dyn Client>,
+    reporter: Reporter,
+}
+
+impl Export {
+    async fn run(&self, wish: &ExportRequest) -> Result<Response> {
+        match wish.kind.as_str() {
+            "local" => self.local(wish).await,
+            "tar" => self.tar(wish).await,
+            "oci" | "docker" => self.archive(wish).await,
+            _ => self.image(wish).await,
+        }
+    }
+
+    /// The one image of a build for one platform.
+    fn only(&self, kind: &str) -> Result<&BuiltImage> {
+        match &self.built.images[..] {
+            [only] => Ok(only),
+            [] => Err(BuildError::invalid("nothing was built")),
+            _ => Err(BuildError::unsupported(format!(
+                "the exporter {kind} takes one platform, and {} were built: choose one, or export as local",
+                self.built.images.len()
+            ))),
+        }
+    }
+
+    fn chain(&self, root: &Root) -> Result<Chain> {
+        match root {
+            Root::Layers { chain, keep } => chain_of(&self.inner.store, chain, keep),
+            Root::Directory { .. } => Ok(Chain::default()),
+        }
+    }
+
+    /// Told as a part that is done.
+    fn done(&self, what: &str) {
+        self.reporter.status(what, 0, 0, Timestamp::now(), true);
+    }
+
+    async fn image(&self, wish: &ExportRequest) -> Result<Response> {
+        let known = ["name", "push", "push-by-digest"];
+        check(wish, &known)?;
+        let image = self.only(&wish.kind)?;
+        let names = names(wish)?;
+        let chain = self.chain(&image.root)?;
+        let (store, config, wanted) = (self.inner.store.clone(), image.config.clone(), names.clone());
+        self.reporter.status("exporting layers", 0, 0, Timestamp::now(), false);
+        let id = super::blocking(move || Ok(store.register_built(&config.raw, &chain, &wanted)?)).await?;
+        self.done("exporting layers");
+        self.done(&format!("writing image {id}"));
+        for name in &names {
+            self.done(&format!("naming to {}", name.clone().or_latest().full()));
+            self.inner.images.tell_tag(&id, name);
+        }
+        let mut response = Response::from([
+            ("containerimage.digest".into(), id.to_string()),
+            ("containerimage.config.digest".into(), id.to_string()),
+        ]);
+        if !names.is_empty() {
+            let all: Vec<String> = names.iter().map(|name| name.clone().or_latest().full()).collect();
+            response.insert("image.name".into(), all.join(","));
+        }
+        if is_set(wish, "push") {
+            for name in &names {
+                let name = name.clone().or_latest();
+                self.reporter.status(&format!("pushing {}", name.full()), 0, 0, Timestamp::now(), false);
+                let auth = self.client.auth(name.domain()).await?;
+                let pushed = self.inner.images.push(name.clone(), auth, Arc::new(Quiet)).await;
+                let pushed = pushed.map_err(|e| BuildError::other(e.kind(), format!("failed to push {}: {e}", name.full())))?;
+                self.done(&format!("pushing {}", name.full()));
+                if let Some(last) = pushed.last() {
+                    response.insert("containerimage.digest".into(), last.digest.to_string());
+                }
+            }
+        }
+        Ok(response)
+    }
+
+    async fn local(&self, wish: &ExportRequest) -> Result<Response> {
+        check(wish, &["dest", "platform-split", "attestation-prefix"])?;
+        let split = match wish.attributes.get("platform-split") {
+            Some(_) => is_set(wish, "platform-split"),
+            None => self.built.images.len() > 1,
+        };
+        let (store, images) = (self.inner.store.clone(), self.built.images.clone());
+        let files = super::blocking(move || TreeFiles::open(&store, &images, split)).await?;
+        self.reporter.status("copying files", 0, 0, Timestamp::now(), false);
+        self.client.send_files(&wish.exporter, Arc::new(files)).await?;
+        self.done("copying files");
+        Ok(Response::new())
+    }
+
+    async fn tar(&self, wish: &ExportRequest) -> Result<Response> {
+        check(wish, &["dest"])?;
+        let image = self.only("tar")?;
+        let (store, root, epoch) = (self.inner.store.clone(), image.root.clone(), image.epoch);
+        self.send("sending tarball", wish, Response::new(), move |out| {
+            let view = super::view::View::open(&store, &root)?;
+            Ok(files::write_tar(&view, epoch, out)?)
+        })
+        .await?;
+        Ok(Response::new())
+    }
+
+    async fn archive(&self, wish: &ExportRequest) -> Result<Response> {
+        check(wish, &["dest", "name"])?;
+        if wish.attributes.get("tar").is_some_and(|tar| tar == "false") {
+            return Err(BuildError::unsupported(format!("the exporter {} writes a tar only: leave tar=false out", wish.kind)));
+        }
+        let image = self.only(&wish.kind)?;
+        let names = names(wish)?;
+        let chain = self.chain(&image.root)?;
+        let (store, config) = (self.inner.store.clone(), image.config.clone());
+        let id: Digest = config.id();
+        let metadata = Response::from([("containerimage.config.digest".to_owned(), id.to_string())]);
+        self.send("sending tarball", wish, metadata.clone(), move |out| {
+            Ok(store.save_built(&config, &chain, &names, out)?)
+        })
+        .await?;
+        let mut response = metadata;
+        response.insert("containerimage.digest".into(), id.to_string());
+        Ok(response)
+    }
+
+    /// Sends what `write` writes.
+    async fn send(
+        &self,
+        what: &str,
+        wish: &ExportRequest,
+        metadata: Response,
+        write: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let started = Timestamp::now();
+        let mut out = self.client.send_tar(&wish.exporter, metadata).await?;
+        let (mut writer, mut body) = crate::body::channel();
+        let writing = tokio::task::spawn_blocking(move || {
+            let written = write(&mut writer);
+            let ended = match &written {
+                Ok(()) => Ok(()),
+                Err(e) => Err(std::io::Error::other(e.to_string())),
+            };
+            writer.finish(ended);
+            written
+        });
+        let failed = |e: std::io::Error| BuildError::io("send an archive to the client")(e);
+        let mut size = 0;
+        let mut sent = Ok(());
+        while let Some(piece) = body.next().await {
+            let Ok(piece) = piece else { break };
+            size += piece.len() as i64;
+            if let Err(e) = out.write_all(&piece).await {
+                sent = Err(failed(e));
+                break;
+            }
+        }
+        drop(body);
+        let written = writing
+            .await
+            .map_err(|e| BuildError::other(minke_model::Kind::Internal, format!("a blocking task failed: {e}")))?;
+        // A client that left breaks the writer: what it said first counts.
+        sent?;
+        written?;
+        out.shutdown().await.map_err(failed)?;
+        self.reporter.status(what, size, size, started, true);
+        Ok(())
+    }
+}
+
+fn is_set(wish: &ExportRequest, name: &str) -> bool {
+    wish.attributes.get(name).is_some_and(|value| matches!(value.as_str(), "" | "1" | "t" | "true" | "True" | "TRUE"))
+}
+
+/// Refuses an attribute that would change something and does not.
+fn check(wish: &ExportRequest, known: &[&str]) -> Result<()> {
+    for (name, value) in &wish.attributes {
+        let fine = known.contains(&name.as_str()) || HARMLESS.contains(&name.as_str()) || name.starts_with("attest:");
+        if !fine {
+            let kind = if wish.kind.is_empty() { "image" } else { &wish.kind };
+            return Err(BuildError::unsupported(format!(
+                "the exporter {kind} does not know the attribute {name}={value}: leave it out"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The names that are asked for, separated by commas.
+fn names(wish: &ExportRequest) -> Result<Vec<Reference>> {
+    let text = wish.attributes.get("name").map(String::as_str).unwrap_or_default();
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names
+        .map(|name| Reference::parse(name).map_err(|e| BuildError::invalid(format!("invalid reference {name:?}: {e}"))))
+        .collect()
+}
+
+/// `linux_amd64`, as directories of platforms are called.
+pub(super) fn directory_of(of: &minke_model::image::Platform) -> String {
+    platform::format(of).replace('/', "_")
+}
