@@ -42,9 +42,9 @@ pub struct ContainerSpec {
     pub stop_timeout: Option<i64>,
     /// Ports that its service listens on.
     pub exposed_ports: BTreeSet<Port>,
-    /// Those of them that were said without a protocol, and are shown so.
+    /// What was said of ports in other words than ours: shown as it was said.
     #[serde(default)]
-    pub exposed_bare: BTreeSet<Port>,
+    pub exposed_as: BTreeSet<String>,
     /// Paths that get an anonymous volume.
     pub volumes: BTreeSet<String>,
     /// Kept for inspect.
@@ -112,7 +112,7 @@ impl ContainerSpec {
             stop_signal: None,
             stop_timeout: None,
             exposed_ports: Default::default(),
-            exposed_bare: Default::default(),
+            exposed_as: Default::default(),
             volumes: Default::default(),
             on_build: None,
             shell: None,
@@ -229,6 +229,9 @@ pub struct NetworkingSpec {
     pub disabled: bool,
     /// Where ports appear on the host.
     pub port_bindings: BTreeMap<Port, Vec<PortBinding>>,
+    /// The same as it was said, for inspect: by port, host addresses and ports.
+    #[serde(default)]
+    pub port_bindings_as: Option<BTreeMap<String, Option<Vec<(String, String)>>>>,
     /// Publish all exposed ports.
     pub publish_all: bool,
     /// Resolvers, instead of the host's.

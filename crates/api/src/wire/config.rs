@@ -1,6 +1,6 @@
 //! `Config`: what runs in a container, and what an image gives to it.
 
-use super::{Empty, Map, Words, is_default, or_null, wire};
+use super::{Empty, Map, Words, is_default, or_null, ports, wire};
 use minke_model::{ContainerSpec, health::HealthSpec, image::ImageDefaults, port::Port};
 use std::collections::BTreeSet;
 
@@ -125,11 +125,9 @@ pub(crate) fn set<'a, T: ToString + 'a>(members: impl IntoIterator<Item = &'a T>
 
 /// Exposed ports as they were said.
 fn exposed(spec: &ContainerSpec) -> Map<Empty> {
-    let say = |port: &Port| match spec.exposed_bare.contains(port) {
-        true => port.number.to_string(),
-        false => port.to_string(),
-    };
-    Map(spec.exposed_ports.iter().map(|port| (say(port), Empty {})).collect())
+    let otherwise: BTreeSet<Port> = spec.exposed_as.iter().filter_map(|key| ports::meant(key)).collect();
+    let ours = spec.exposed_ports.difference(&otherwise).map(ToString::to_string);
+    Map(ours.chain(spec.exposed_as.iter().cloned()).map(|key| (key, Empty {})).collect())
 }
 
 impl From<&ContainerSpec> for Config {

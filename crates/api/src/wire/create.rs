@@ -21,6 +21,7 @@ use minke_model::{
     log::LogSpec,
     mount::{BindSpec, MountSpec},
     network::EndpointSpec,
+    port::Port,
     resources::Resources,
     restart::RestartPolicy as Policy,
 };
@@ -258,10 +259,9 @@ fn convert(
     let mut resources = Resources::from(&host.resources);
     // dockerd takes 0 and everything below for "no limit", and shows none.
     resources.pids_limit = resources.pids_limit.filter(|limit| *limit > 0);
-    let exposed =
-        config.exposed_ports.0.keys().map(|p| ports::parse_exposed(p)).collect::<Result<Vec<_>, _>>()?;
-    let bare = config.exposed_ports.0.keys().filter(|p| !p.contains(['/', '-']));
-    let exposed_bare = bare.filter_map(|p| p.parse().ok()).collect();
+    let exposed: BTreeSet<Port> = config.exposed_ports.0.keys().filter_map(|key| ports::meant(key)).collect();
+    let ours = |key: &String| ports::meant(key).is_some_and(|port| port.to_string() == *key);
+    let exposed_as = config.exposed_ports.0.keys().filter(|key| !ours(key)).cloned().collect();
     let words = |w: &Option<Words>| w.clone().map(|w| w.0);
     Ok(ContainerSpec {
         image: config.image.clone(),
@@ -287,8 +287,8 @@ fn convert(
         healthcheck: config.healthcheck.as_ref().map(HealthSpec::from),
         stop_signal: (!config.stop_signal.is_empty()).then(|| config.stop_signal.clone()),
         stop_timeout: config.stop_timeout,
-        exposed_ports: exposed.into_iter().flatten().collect(),
-        exposed_bare,
+        exposed_ports: exposed,
+        exposed_as,
         volumes: config.volumes.iter().flat_map(|v| v.0.keys().cloned()).collect(),
         on_build: config.on_build.clone(),
         shell: words(&config.shell),
@@ -309,6 +309,7 @@ fn convert(
             mac: String::new(),
             disabled: config.network_disabled,
             port_bindings,
+            port_bindings_as: host.port_bindings.as_ref().map(ports::said),
             publish_all: host.publish_all_ports,
             dns: host.dns.clone().unwrap_or_default(),
             dns_options: host.dns_options.clone(),

@@ -158,7 +158,7 @@ impl From<&ContainerSpec> for HostConfig {
             container_id_file: spec.container_id_file.clone(),
             log_config: LogConfig { driver: spec.log.driver.clone(), config: Map(spec.log.options.clone()) },
             network_mode: networking.mode.as_text(),
-            port_bindings: Some(bindings(&networking.port_bindings)),
+            port_bindings: bindings(networking),
             restart_policy: spec.restart.into(),
             auto_remove: spec.auto_remove,
             volume_driver: spec.volume_driver.clone(),

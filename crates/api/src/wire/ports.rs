@@ -3,6 +3,7 @@
 use super::{Map, wire};
 use crate::error::ApiError;
 use minke_model::go::quote;
+use minke_model::container::NetworkingSpec;
 use minke_model::port::{Port, PortBinding as Model, Protocol, PublishedPort};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,17 +18,23 @@ wire! {
     }
 }
 
-/// Bindings as inspect shows them.
-pub(crate) fn bindings(model: &BTreeMap<Port, Vec<Model>>) -> PortMap {
-    let show = |binding: &Model| PortBinding {
-        host_ip: binding.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
-        host_port: match binding.host_ports {
-            None => String::new(),
-            Some((first, last)) if first == last => first.to_string(),
-            Some((first, last)) => format!("{first}-{last}"),
-        },
-    };
-    Map(model.iter().map(|(port, list)| (port.to_string(), Some(list.iter().map(show).collect()))).collect())
+/// Bindings as inspect shows them: as they were said.
+pub(crate) fn bindings(networking: &NetworkingSpec) -> Option<PortMap> {
+    let show = |(ip, port): &(String, String)| PortBinding { host_ip: ip.clone(), host_port: port.clone() };
+    let asked = networking.port_bindings_as.as_ref()?;
+    Some(Map(asked
+        .iter()
+        .map(|(key, list)| (key.clone(), list.as_ref().map(|list| list.iter().map(show).collect())))
+        .collect()))
+}
+
+/// Bindings as they were said.
+pub(crate) fn said(map: &PortMap) -> BTreeMap<String, Option<Vec<(String, String)>>> {
+    let pair = |binding: &PortBinding| (binding.host_ip.clone(), binding.host_port.clone());
+    map.0
+        .iter()
+        .map(|(key, list)| (key.clone(), list.as_ref().map(|list| list.iter().map(pair).collect())))
+        .collect()
 }
 
 /// `NetworkSettings.Ports` of a running container: every exposed port, and where it appears.
@@ -49,40 +56,38 @@ fn parse_range(text: &str) -> Option<(u16, u16)> {
     (first <= last).then_some((first, last))
 }
 
-/// The container's ports of `80`, `80/tcp`, `80-90/udp`.
-pub(crate) fn parse_exposed(text: &str) -> Result<Vec<Port>, ApiError> {
-    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let bad = || ApiError::invalid(format!("invalid port specification: {}", quote(text)));
-    let protocol: Protocol =
-        if protocol.is_empty() { Protocol::Tcp } else { protocol.parse().map_err(|_| bad())? };
-    let (first, last) = parse_range(range).ok_or_else(bad)?;
-    Ok((first..=last).map(|number| Port { number, protocol }).collect())
+/// The container's port that a key of `ExposedPorts` or `PortBindings` means: `80`, `80/tcp`, `80/`. What means none is
+/// kept and shown, as dockerd does, and has no effect.
+pub(crate) fn meant(key: &str) -> Option<Port> {
+    let mut parts = key.split('/');
+    let number = parts.next()?.parse().ok().filter(|number| *number != 0)?;
+    let protocol: Protocol = match parts.next().unwrap_or_default() {
+        "" => Protocol::Tcp,
+        name => name.parse().ok()?,
+    };
+    Some(Port { number, protocol })
 }
 
-/// A container's port as a key of `PortBindings`: no ranges there.
-fn parse_key(text: &str) -> Result<Port, ApiError> {
-    let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let bad = |what: &str| ApiError::invalid(format!("invalid port specification: {}", quote(what)));
-    let number = number.parse().map_err(|_| bad(number))?;
-    let protocol =
-        if protocol.is_empty() { Protocol::Tcp } else { protocol.parse().map_err(|_| bad(text))? };
-    Ok(Port { number, protocol })
+/// Whether a key's number may stand there.
+fn check_key(key: &str) -> Result<(), ApiError> {
+    let number = key.split('/').next().unwrap_or_default();
+    match number.is_empty() || number.parse::<u16>().is_ok() {
+        true => Ok(()),
+        false => Err(ApiError::invalid(format!("invalid port specification: {}", quote(number)))),
+    }
 }
 
 fn parse_binding(wire: &PortBinding) -> Result<Model, ApiError> {
     let text = wire.host_port.as_str();
-    let (range, _) = text.split_once('/').unwrap_or((text, ""));
-    let host_ports = match range {
+    let host_ports = match text.split('/').next().unwrap_or_default() {
         "" => None,
-        _ => Some(
+        range => Some(
             parse_range(range)
                 .ok_or_else(|| ApiError::invalid(format!("invalid port specification: {}", quote(text))))?,
         ),
     };
-    let host_ip = match wire.host_ip.as_str() {
-        "" => None,
-        ip => Some(ip.parse().map_err(|_| ApiError::invalid(format!("invalid IP address: {ip}")))?),
-    };
+    // What is no address is everywhere, as Go's nil.
+    let host_ip = wire.host_ip.parse().ok();
     // Docker's client says "any free port" as 0.
     Ok(Model { host_ip, host_ports: host_ports.filter(|range| *range != (0, 0)) })
 }
@@ -91,13 +96,11 @@ fn parse_binding(wire: &PortBinding) -> Result<Model, ApiError> {
 pub(crate) fn parse_bindings(map: &PortMap) -> Result<BTreeMap<Port, Vec<Model>>, ApiError> {
     let mut parsed = BTreeMap::new();
     for (key, list) in &map.0 {
+        check_key(key)?;
         let bindings = list.iter().flatten().map(parse_binding).collect::<Result<Vec<_>, _>>()?;
-        parsed.insert(parse_key(key)?, bindings);
+        if let Some(port) = meant(key) {
+            parsed.insert(port, bindings);
+        }
     }
     Ok(parsed)
-}
-
-/// A port of the host; none is the form of one that is reached by the container's own address.
-fn number(port: u16) -> String {
-    if port == 0 { String::new() } else { port.to_string() }
 }

@@ -125,9 +125,6 @@ impl Resources {
             ));
         }
         self.check_cpu(cpus)?;
-        if self.blkio_weight > 0 && !(10..=1000).contains(&self.blkio_weight) {
-            return Err(ApiError::invalid("Range of blkio weight is from 10 to 1000"));
-        }
         Ok(())
     }
 

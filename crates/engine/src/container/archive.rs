@@ -86,7 +86,8 @@ impl Containers {
             .with_root(&cell, move |root| {
                 let at = stat(root, &wanted).map_err(missing(&asked, &holder))?;
                 let resolved = resolve(root, &wanted, &at)?;
-                let owner = match options.copy_uid_gid {
+                // Without a user of its own, a container's files keep whom they belonged to.
+                let owner = match options.copy_uid_gid && !user.is_empty() {
                     true => Some(minke_runtime::user_ids(root, &user).map_err(Error::Invalid)?),
                     false => None,
                 };

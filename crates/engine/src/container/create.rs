@@ -9,11 +9,12 @@ use minke_image::{Image, ImageError};
 use minke_model::{
     Container, ContainerId, ContainerSpec, ContainerStatus, Timestamp,
     container::{IpcSharing, NetworkMode, Sharing},
+    go::clean_rooted,
     health::{Health, HealthState},
     name,
 };
 use minke_store::Durability;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, os::fd::AsFd, sync::Arc};
 
 /// A container to make.
 #[derive(Clone, Debug)]
@@ -127,7 +128,28 @@ impl Containers {
         let directory = self.directory(&record.id);
         std::fs::create_dir_all(&directory)
             .map_err(Error::io(format!("cannot make {}", directory.display())))?;
+        self.make_working_directory(record).await?;
         self.copy_up(record).await
+    }
+
+    /// Where its program begins: made now, as Docker's, so that files may be copied there before it runs.
+    async fn make_working_directory(&self, record: &Container) -> Result<()> {
+        let asked = record.spec.process.working_dir.clone();
+        let path = clean_rooted(&asked);
+        if path == "/" {
+            return Ok(());
+        }
+        let (store, id) = (self.inner.store.clone(), record.id.clone());
+        crate::blocking(move || {
+            let root = store.open_rootfs(&id)?;
+            minke_linux::mount::make_dir_in_root(root.as_fd(), &path).map(drop).map_err(|e| match e.kind() {
+                std::io::ErrorKind::NotADirectory => {
+                    Error::Internal(format!("Cannot mkdir: {asked} is not a directory"))
+                }
+                _ => Error::Io { what: format!("cannot make the working directory {asked}"), source: e },
+            })
+        })
+        .await?
     }
 
     /// Takes back what `make` made.
@@ -192,14 +214,16 @@ impl Containers {
 
     /// What only this machine can say of a spec.
     fn check(&self, spec: &ContainerSpec) -> Result<()> {
-        self.check_devices(spec)?;
         if !spec.runtime.is_empty() && !crate::machine::known_runtime(&self.inner.config, &spec.runtime) {
             return Err(Error::Invalid(format!("unknown or invalid runtime name: {}", spec.runtime)));
         }
         if !spec.storage_options.is_empty() {
-            return Err(Error::Invalid(
+            return Err(Error::Internal(
                 "--storage-opt is supported only for overlay over xfs with 'pquota' mount option".into(),
             ));
+        }
+        if let IpcSharing::Container(target) = &spec.namespaces.ipc {
+            self.find(target).map_err(|e| Error::Invalid(e.to_string()))?;
         }
         if let Sharing::Container(target) = &spec.namespaces.pid {
             self.find(target).map_err(|e| Error::Invalid(e.to_string()))?;

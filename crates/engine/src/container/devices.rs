@@ -1,7 +1,6 @@
 //! Devices that are asked for by name or by what they can: `--device vendor.com/class=name`, `--gpus`.
 //!
-//! Looked up at create, so that a name that nobody knows is told at once, and again at each start, since what a device
-//! brings may have changed.
+//! Looked up at each start, as dockerd does: what a device brings may have changed, and it may come after the container.
 
 use super::Containers;
 use crate::{Error, error::Result};
@@ -18,16 +17,11 @@ use std::{path::PathBuf, sync::Arc};
 
 impl From<CdiError> for Error {
     fn from(error: CdiError) -> Self {
-        Error::Invalid(error.to_string())
+        Error::Start { exit: 128, message: error.to_string() }
     }
 }
 
 impl Containers {
-    /// Refuses devices that nothing here can give.
-    pub(super) fn check_devices(&self, spec: &ContainerSpec) -> Result<()> {
-        self.device_edits(spec).map(drop)
-    }
-
     /// What the asked-for devices bring.
     fn device_edits(&self, spec: &ContainerSpec) -> Result<Option<Edits>> {
         let requests = spec.resources.device_requests.as_deref().unwrap_or_default();
@@ -39,11 +33,12 @@ impl Containers {
             let Some(_) = self.inner.config.cdi.as_ref().filter(|_| request.driver == "cdi") else {
                 let sets: Vec<String> =
                     request.capabilities.iter().flatten().map(|set| format!("[{}]", set.join(" "))).collect();
-                return Err(Error::Invalid(format!(
+                let message = format!(
                     "could not select device driver \"{}\" with capabilities: [{}]",
                     request.driver,
                     sets.join(" ")
-                )));
+                );
+                return Err(Error::Start { exit: 128, message });
             };
             names.extend(request.device_ids.iter().flatten().cloned());
         }

@@ -311,9 +311,13 @@ fn check_subpath(base: &Path, subpath: &str) -> Result<()> {
         return Ok(());
     }
     let whole = base.join(subpath);
-    let real = whole
-        .canonicalize()
-        .map_err(|e| Error::NotFound(format!("cannot access path {}: {e}", whole.display())))?;
+    let real = whole.canonicalize().map_err(|e| {
+        // Go names the part that is missing.
+        let parts = whole.ancestors().collect::<Vec<_>>();
+        let missing = parts.iter().rev().find(|part| part.symlink_metadata().is_err()).unwrap_or(&parts[0]);
+        let why = minke_linux::words::of(&e);
+        Error::NotFound(format!("cannot access path {}: lstat {}: {why}", whole.display(), missing.display()))
+    })?;
     let base = base.canonicalize().map_err(Error::io(format!("cannot access path {}", base.display())))?;
     if real.starts_with(&base) {
         return Ok(());
@@ -537,7 +541,12 @@ mod tests {
         let said =
             |subpath: &str| check_subpath(&base, subpath).err().map(|e| e.to_string()).unwrap_or_default();
         assert_eq!((said(""), said("sub"), said("in")), (String::new(), String::new(), String::new()));
-        assert!(said("none").starts_with("cannot access path "), "{}", said("none"));
+        let (none, whole) =
+            (base.join("none").display().to_string(), base.join("none/deep").display().to_string());
+        assert_eq!(
+            said("none/deep"),
+            format!("cannot access path {whole}: lstat {none}: no such file or directory")
+        );
         assert!(said("out").starts_with("path concatenation escapes the base directory"), "{}", said("out"));
         assert!(part_of(&base, "sub").is_ok() && part_of(&base, "none").is_err());
         std::fs::remove_dir_all(&base).unwrap();

@@ -113,7 +113,7 @@ impl Containers {
                 }
                 Err(e) => {
                     self.inner.networks.release_all(&record.id);
-                    return Err(e);
+                    return Err(Error::Networking(Box::new(e)));
                 }
             }
         }
@@ -165,7 +165,7 @@ impl Containers {
                 Err(e) => {
                     let _ = process.kill().await;
                     cell.set_process(None);
-                    return Err(e);
+                    return Err(Error::Networking(Box::new(e)));
                 }
             };
             let record = cell.change(|c| c.status.endpoints = endpoints);
@@ -240,6 +240,31 @@ impl Containers {
         Ok(process.pid())
     }
 
+    /// The process of a container whose network another one shares. At a start, that it is not there is the machine's
+    /// failure: create took the name as it was.
+    fn network_donor(&self, record: &Container, target: &str) -> Result<i32> {
+        let other = self
+            .find(target)
+            .map_err(|e| Error::Internal(format!("joining network namespace of container: {e}")))?;
+        if other.id == record.id {
+            return Err(Error::Internal("cannot join own network namespace".into()));
+        }
+        let state = other.state();
+        if state == ContainerState::Restarting {
+            return Err(Error::Conflict(format!(
+                "cannot join network namespace of container: Container {target} is restarting, wait until the container is running"
+            )));
+        }
+        let process = other.running_process().map_err(|_| {
+            Error::Conflict(format!(
+                "cannot join network namespace of a non running container: container {} is {}",
+                other.record().name,
+                state.as_str()
+            ))
+        })?;
+        Ok(process.pid())
+    }
+
     /// The processes whose namespaces it shares.
     fn joined(&self, record: &Container) -> Result<Joined> {
         let running = |target: &str, what: &str| -> Result<i32> {
@@ -273,7 +298,7 @@ impl Containers {
         };
         let net = match &record.spec.networking.mode {
             NetworkMode::Host => NetJoin::Host,
-            NetworkMode::Container(target) => NetJoin::Container(running(target, "network namespace")?),
+            NetworkMode::Container(target) => NetJoin::Container(self.network_donor(record, target)?),
             _ => NetJoin::New,
         };
         Ok(Joined { pid, ipc, net })
@@ -323,6 +348,12 @@ fn start_error(e: RuntimeError) -> Error {
         }
         // What the plan of it cannot have: at a start, that is the machine's failure.
         RuntimeError::Invalid(message) => return Error::Start { exit: 128, message },
+        RuntimeError::Runc(why) => {
+            let message = format!(
+                "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: {why}"
+            );
+            return Error::Start { exit: 128, message };
+        }
         other => return Error::Runtime(other),
     };
     match e.stage {
@@ -330,11 +361,20 @@ fn start_error(e: RuntimeError) -> Error {
         Stage::Cwd if e.errno == NOT_A_DIRECTORY => {
             Error::Start { exit: 128, message: format!("Cannot mkdir: {} is not a directory", e.detail) }
         }
-        _ => Error::Start {
-            exit: e.exit_code(),
-            message: format!(
+        _ => {
+            let message = format!(
                 "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: {e}"
-            ),
-        },
+            );
+            Error::Start { exit: e.exit_code(), message: with_hint(message) }
+        }
     }
+}
+
+/// dockerd's guess at what a user got wrong.
+fn with_hint(message: String) -> String {
+    if message.contains("not a directory") && !message.contains("permission denied") {
+        return message
+            + ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type";
+    }
+    message
 }

@@ -12,8 +12,7 @@ struct Recorded {
     body: Value,
     status: u16,
     says: Value,
-    /// Who refuses it here: this file unless said; `engine`, or `nobody` in dockerd but we do (what no port or address
-    /// can be).
+    /// Who refuses it here: this file unless said; or the `engine`.
     by: Option<String>,
 }
 
@@ -46,13 +45,6 @@ fn what_dockerd_takes_is_taken_and_what_only_the_machine_can_judge_passes() {
     {
         let got = said(&case.body).map(|_| ());
         assert_eq!(got, Ok(()), "{}", case.body);
-    }
-}
-
-#[test]
-fn what_no_port_or_address_can_be_is_refused_before_a_start_fails() {
-    for case in recorded().iter().filter(|c| c.by.as_deref() == Some("nobody")) {
-        assert_eq!(said(&case.body).map(|_| ()).map_err(|e| e.status.as_u16()), Err(400), "{}", case.body);
     }
 }
 
@@ -105,9 +97,19 @@ fn a_value_of_a_wrong_type_is_never_taken_for_none() {
 }
 
 #[test]
-fn ranges_of_exposed_ports_are_all_of_them() {
-    let exposed = spec(json!({"Image": "a", "ExposedPorts": {"80-82/udp": {}}})).exposed_ports;
-    assert_eq!(exposed.iter().map(ToString::to_string).collect::<Vec<_>>(), ["80/udp", "81/udp", "82/udp"]);
+fn ports_in_other_words_are_shown_as_said_and_those_that_are_none_do_nothing() {
+    let said = json!({"80": {}, "81/": {}, "82/TCP": {}, "83/udp": {}, "90-92/tcp": {}, "99999/tcp": {}, "80/zz": {}});
+    let asked = json!({"84": [{"HostIp": "x", "HostPort": "1/udp"}], "85/tcp": null});
+    let body = json!({"Image": "a", "ExposedPorts": said, "HostConfig": {"PortBindings": asked}});
+    let spec = spec(body);
+    let ports: Vec<String> = spec.exposed_ports.iter().map(ToString::to_string).collect();
+    assert_eq!(ports, ["80/tcp", "81/tcp", "82/tcp", "83/udp"]);
+    let config = serde_json::to_value(Config::from(&spec)).expect("json");
+    assert_eq!(config["ExposedPorts"], said);
+    let host = serde_json::to_value(HostConfig::from(&spec)).expect("json");
+    assert_eq!(host["PortBindings"], asked);
+    let bound: Vec<String> = spec.networking.port_bindings.keys().map(ToString::to_string).collect();
+    assert_eq!(bound, ["84/tcp", "85/tcp"]);
 }
 
 #[test]
