@@ -2,7 +2,7 @@
 
 use minke_image::registry::RegistryConfig;
 use minke_model::{Labels, log::LogSpec, network::Subnet, resources::Ulimit};
-use minke_network::{PublishPolicy, ipam::AddressPool};
+use minke_network::{Faults as NetworkFaults, PublishPolicy, ipam::AddressPool};
 use minke_runtime::ExternalRuntime;
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
@@ -45,6 +45,8 @@ pub struct EngineConfig {
     pub address_pools: Vec<AddressPool>,
     /// Options that networks get where they have none of that name, by driver.
     pub network_options: BTreeMap<String, Labels>,
+    /// What of networks shall fail, for tests.
+    pub network_faults: NetworkFaults,
     /// How published ports and the host's firewall meet.
     pub publish_policy: PublishPolicy,
     /// The log of containers that ask for none.
@@ -91,6 +93,8 @@ pub struct EngineConfig {
     pub shim_bytes: Option<&'static [u8]>,
     /// Where vendors describe devices; `None`: such devices are not given.
     pub cdi: Option<Vec<PathBuf>>,
+    /// When unused things go from a disk that fills up.
+    pub watermarks: crate::space::Watermarks,
     /// Registries.
     pub registries: RegistryConfig,
     /// Debug logging is on (`info`).

@@ -151,12 +151,22 @@ pub(crate) fn inside<T: Send>(
 }
 
 /// Inside: parameters, addresses, on, routes. In this order no packet leaves that the final setting would not send.
-pub(crate) fn set_up(socket: &mut Socket, plan: &EndpointPlan) -> Result<(), NetworkError> {
+/// `ipv6_stays`: it cannot be switched off here.
+pub(crate) fn set_up(socket: &mut Socket, plan: &EndpointPlan, ipv6_stays: bool) -> Result<(), NetworkError> {
     let name = plan.interface.as_str();
     let link = index(socket, name)?
         .ok_or_else(|| NetworkError::io(format!("find interface {name}"), Errno::NODEV))?;
     let has_ipv6 = plan.has_ipv6();
-    sysctl::try_set(&format!("ipv6/conf/{name}/disable_ipv6"), if has_ipv6 { "0" } else { "1" });
+    let switch = format!("ipv6/conf/{name}/disable_ipv6");
+    let wanted = if has_ipv6 { "0" } else { "1" };
+    match sysctl::set(&switch, wanted) {
+        Ok(()) if has_ipv6 || !ipv6_stays => {}
+        // A kernel without IPv6.
+        Err(NetworkError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) if has_ipv6 => tracing::warn!(%error, "interface {name} has no IPv6"),
+        // It would have an address that nobody gave it.
+        _ => return Err(NetworkError::Ipv6Stays { interface: name.to_owned() }),
+    }
     if has_ipv6 {
         // Addresses come from us: no wait for a duplicate's answer, no advertisements.
         sysctl::try_set(&format!("ipv6/conf/{name}/accept_dad"), "0");

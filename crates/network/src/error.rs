@@ -110,6 +110,14 @@ pub enum NetworkError {
     /// The parent interface of a macvlan is missing.
     #[error("invalid subinterface vlan name {0}, the parent interface was not found on the host")]
     NoParent(String),
+    /// A container of a network without IPv6 would have it. dockerd's words.
+    #[error(
+        "failed to disable IPv6 on container's interface {interface}: net.ipv6.conf.{interface}.disable_ipv6 stays as it is; is /proc/sys read-only?"
+    )]
+    Ipv6Stays {
+        /// Which.
+        interface: String,
+    },
     /// The kernel said no.
     #[error("cannot {action}: {source}")]
     Kernel {
@@ -143,6 +151,7 @@ impl NetworkError {
             NetworkError::PortAllocated { .. }
             | NetworkError::PortBind { .. }
             | NetworkError::PortsAllocated { .. }
+            | NetworkError::Ipv6Stays { .. }
             | NetworkError::Kernel { .. }
             | NetworkError::Io { .. } => Kind::Internal,
             NetworkError::NotABridge { .. } => Kind::Conflict,

@@ -26,5 +26,5 @@ pub use endpoint::EndpointPlan;
 pub use error::NetworkError;
 pub use firewall::plan::Linked;
 pub use mac::Mac;
-pub use networks::{NetworkConfig, Networks, PoolLock, PublishPolicy, Running, State};
+pub use networks::{Faults, NetworkConfig, Networks, PoolLock, PublishPolicy, Running, State};
 pub use ports::{PortRequest, Target};

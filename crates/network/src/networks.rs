@@ -25,6 +25,7 @@ use minke_model::{
 use rustix::{
     fd::{BorrowedFd, OwnedFd},
     fs::{FlockOperation, flock},
+    io::Errno,
 };
 use std::{
     collections::BTreeMap,
@@ -57,6 +58,18 @@ pub struct NetworkConfig {
     pub ip_forward: bool,
     /// Whether there are firewall rules at all (`--iptables`). Without them no port is published but by copying.
     pub firewall: bool,
+    /// For tests.
+    pub faults: Faults,
+}
+
+/// What shall fail as it would on a machine that forbids it: dockerd's own switches for tests (moby
+/// `libnetwork/drivers/bridge` and `osl`), so that its stories can be told of this daemon too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// This bridge cannot be made.
+    pub bridge: Option<String>,
+    /// IPv6 cannot be switched off for an interface.
+    pub ipv6_stays: bool,
 }
 
 impl Default for NetworkConfig {
@@ -68,6 +81,7 @@ impl Default for NetworkConfig {
             binding: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             ip_forward: true,
             firewall: true,
+            faults: Faults::default(),
         }
     }
 }
@@ -290,6 +304,9 @@ impl Networks {
     }
 
     fn make_device(&self, network: &Network, options: &Options) -> Result<(), NetworkError> {
+        if self.0.config.faults.bridge.as_ref() == Some(&network.bridge) {
+            return Err(NetworkError::io(format!("make bridge {}", network.bridge), Errno::PERM));
+        }
         bridge::ensure(&mut lock(&self.0.route), network, options)?;
         if network.spec.internal || !self.0.config.ip_forward {
             return Ok(());
@@ -346,7 +363,7 @@ impl Networks {
                 }
                 drop(quiet);
                 made.push(plan);
-                endpoint::set_up(socket, plan)?;
+                endpoint::set_up(socket, plan, self.0.config.faults.ipv6_stays)?;
                 if network.spec.driver == NetworkDriver::Bridge {
                     let mut host = lock(&self.0.route);
                     endpoint::settle(&mut host, &plan.host_name)?;
@@ -442,7 +459,11 @@ impl Networks {
             .filter(|r| r.binding.host_ip.map_or(!default.is_empty(), |ip| !is_routed(ip.is_ipv6())))
             .cloned()
             .collect();
-        let taken = lock(&self.0.ports).take(container, target, &default, &translated)?;
+        let behind = Target {
+            ipv4: target.ipv4.filter(|_| !is_routed(false)),
+            ipv6: target.ipv6.filter(|_| !is_routed(true)),
+        };
+        let taken = lock(&self.0.ports).take(container, behind, &default, &translated)?;
         let published: Vec<PublishedPort> = taken.iter().map(|t| t.at).chain(routed).collect();
         if !self.0.config.firewall {
             return Ok(published);
@@ -557,7 +578,14 @@ impl Networks {
         let mut zones: BTreeMap<NetworkId, Zone> = BTreeMap::new();
         for network in state.networks.iter().filter(|n| n.spec.driver == NetworkDriver::Bridge) {
             let options = self.options(&network.spec)?;
-            self.make_device(network, &options)?;
+            if let Err(error) = self.make_device(network, &options) {
+                if is_default_bridge(network) {
+                    return Err(error);
+                }
+                // The others go on; this one can be removed, and made again by who connects to it.
+                tracing::error!(%error, "network {} is not there", network.spec.name);
+                continue;
+            }
             zones.insert(network.id.clone(), bridge::zone(network, &options));
         }
         let mut all: BTreeMap<ContainerId, Vec<Opening>> = BTreeMap::new();
@@ -598,6 +626,11 @@ impl Networks {
         }
         result
     }
+}
+
+/// Whether it is the one that containers are in if they ask for none.
+fn is_default_bridge(network: &Network) -> bool {
+    network.spec.options.get("com.docker.network.bridge.default_bridge").is_some_and(|value| value == "true")
 }
 
 /// An address with the size of its subnet.

@@ -5,7 +5,8 @@
 mod lab;
 
 use lab::*;
-use minke_network::Linked;
+use minke_linux::netlink;
+use minke_network::{EndpointPlan, Faults, Linked, NetworkConfig, State};
 use std::{
     net::{TcpListener, UdpSocket},
     os::fd::AsFd,
@@ -481,5 +482,51 @@ fn a_network_of_two_addresses_without_a_gateway_has_both_for_containers() {
         let given = [leases.reserve(false, None).unwrap(), leases.reserve(false, None).unwrap()];
         assert_eq!(given.map(|leased| leased.address.to_string()), ["192.168.135.0", "192.168.135.1"]);
         assert!(leases.reserve(false, None).is_err());
+    });
+}
+
+#[test]
+fn a_bridge_that_cannot_be_made_again_holds_up_no_other() {
+    on_a_host(|lab| {
+        let mut other = spec("other");
+        other.options.insert("com.docker.network.bridge.name".into(), "wan0x".into());
+        let (lost, _) = lab.network(other);
+        let (kept, mut leases) = lab.network_beside(spec("kept"), &[&lost]);
+        lab.networks.remove(&lost).unwrap();
+        // Something else has its name now.
+        let mut socket = netlink::Socket::open(netlink::Family::Route).unwrap();
+        let veth = netlink::Veth {
+            name: "wan0x",
+            master: None,
+            peer: "eth1",
+            namespace: lab.outside.as_fd(),
+            peer_address: None,
+            mtu: 0,
+        };
+        netlink::create_veth(&mut socket, &veth).unwrap();
+        lab.networks.sync(&State { networks: vec![lost, kept.clone()], running: Vec::new() }).unwrap();
+        let a = lab.guest(&kept, &mut leases);
+        serve(a.fd(), 80, "a");
+        assert!(ask(&a.address(), 80).is_ok());
+    });
+}
+
+#[test]
+fn without_ipv6_switched_off_there_is_no_interface() {
+    let faults = Faults { ipv6_stays: true, ..Faults::default() };
+    let config = NetworkConfig { daemon_id: "0badcafe".into(), faults, ..Default::default() };
+    with(config, |lab| {
+        let (network, _) = lab.network(spec("n"));
+        let namespace = netlink::new_namespace().unwrap();
+        let plan = EndpointPlan {
+            interface: "eth0".into(),
+            host_name: "veth0x".into(),
+            ipv4: Some(("172.17.0.2".parse().unwrap(), 16)),
+            ..Default::default()
+        };
+        let refused = lab.networks.connect(namespace.as_fd(), &network, &plan).unwrap_err().to_string();
+        assert!(refused.starts_with("failed to disable IPv6 on container's interface eth0"), "{refused}");
+        let link = netlink::link_index(&netlink::Socket::open(netlink::Family::Route).unwrap(), "veth0x");
+        assert_eq!(link.unwrap(), None, "a half-made interface is left");
     });
 }

@@ -4,7 +4,7 @@ import pathlib
 import socket
 import subprocess
 
-from house import HOST, IMAGE, fetch, story, until
+from house import HOST, IMAGE, busybox_root, fetch, story, until
 
 SERVE = "mkdir /www; echo hello from $HOSTNAME > /www/index.html; exec httpd -f -p 80 -h /www"
 
@@ -147,3 +147,37 @@ def an_interface_is_called_as_asked(machine):
     assert {"eth0", "eth1", "lo"} <= set(names), names
     refused = machine.docker("network", "connect", "--driver-opt", "com.docker.network.endpoint.ifname=eth0", "bridge", "here", fails=True)
     assert "file exists" in refused.err, refused
+
+
+@story
+def a_container_keeps_its_address_while_nobody_else_has_it(machine):
+    machine.docker("network", "create", "blue")
+    machine.run("-d", "--name", "one", "--network", "blue", "--", "sleep 1000")
+    machine.run("-d", "--name", "two", "--network", "blue", "--", "sleep 1000")
+    seen = lambda: machine.see("one", "{{.NetworkSettings.Networks.blue.IPAddress}}")
+    before = seen()
+    machine.docker("restart", "-t", "0", "one")
+    assert seen() == before
+    machine.docker("network", "disconnect", "blue", "one")
+    machine.docker("network", "connect", "blue", "one")
+    assert seen() == before
+
+
+@story
+def links_reach_where_all_are_kept_apart(machine):
+    other = machine.second_daemon("--icc=false", name="apart")
+    machine.docker("import", "-", IMAGE, stdin=busybox_root(), daemon=other)
+    machine.run("-d", "--name", "web", "--expose", "80", "--", SERVE, daemon=other)
+    machine.run("-d", "--name", "stranger", "--", "sleep 1000", daemon=other)
+    machine.run("-d", "--name", "client", "--link", "web:shop", "--", "sleep 1000", daemon=other)
+    ask = ("wget", "-T", "5", "-q", "-O", "-")
+    until("it to serve", lambda: "hello" in machine.docker("exec", "client", *ask, "http://shop/", daemon=other, fails=None).out)
+    address = machine.docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", "web", daemon=other).out.strip()
+    machine.docker("exec", "stranger", "wget", "-T", "1", "-q", "-O", "-", f"http://{address}/", daemon=other, fails=True)
+    # One that comes back is reached where it is then.
+    machine.docker("restart", "-t", "0", "web", daemon=other)
+    until("it to serve", lambda: "hello" in machine.docker("exec", "client", *ask, "http://shop/", daemon=other, fails=None).out)
+    machine.docker("rm", "--link", "client/shop", daemon=other)
+    machine.docker("exec", "client", "wget", "-T", "1", "-q", "-O", "-", f"http://{address}/", daemon=other, fails=True)
+    machine.docker("exec", "client", "grep", "shop", "/etc/hosts", daemon=other, fails=True)
+    other.end()

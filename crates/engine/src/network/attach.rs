@@ -10,6 +10,7 @@ use minke_model::{
 use minke_network::{
     EndpointPlan, Linked, Mac, NetworkError, PortRequest, Target,
     dns::{Member as Named, Prepared, ResolverConfig},
+    ipam::{Leased, Leases},
 };
 use std::{
     collections::BTreeMap,
@@ -69,7 +70,7 @@ impl Networks {
         }
         check_addresses(&network, wish)
             .map_err(|e| Error::Invalid(format!("invalid config for network {name}: {e}")))?;
-        self.reserve_addresses(&network, wish, ipv6, &mut endpoint)?;
+        self.reserve_addresses(&network, container, wish, ipv6, &mut endpoint)?;
         if endpoint.mac.is_empty() {
             let address =
                 endpoint.ipv4.map(|(a, _)| IpAddr::V4(a)).or(endpoint.ipv6.map(|(a, _)| IpAddr::V6(a)));
@@ -82,17 +83,20 @@ impl Networks {
     fn reserve_addresses(
         &self,
         network: &Network,
+        container: &ContainerId,
         wish: &EndpointSpec,
         ipv6: bool,
         endpoint: &mut Endpoint,
     ) -> Result<()> {
         let mut state = self.state();
+        let place = (container.clone(), network.id.clone());
+        let last = state.last.remove(&place).unwrap_or_default();
         let leases = state
             .leases
             .get_mut(&network.id)
             .ok_or_else(|| Error::NoSuchNetwork(network.spec.name.clone()))?;
         if network.spec.ipv4 {
-            let leased = leases.reserve(false, wish.ipv4.map(IpAddr::V4))?;
+            let leased = reserve(leases, false, wish.ipv4.map(IpAddr::V4), &last)?;
             if let IpAddr::V4(address) = leased.address {
                 endpoint.ipv4 = Some((address, leased.prefix));
             }
@@ -101,7 +105,7 @@ impl Networks {
             }
         }
         if network.spec.ipv6 && ipv6 {
-            let leased = match leases.reserve(true, wish.ipv6.map(IpAddr::V6)) {
+            let leased = match reserve(leases, true, wish.ipv6.map(IpAddr::V6), &last) {
                 Ok(leased) => leased,
                 Err(e) => {
                     if let Some((address, _)) = endpoint.ipv4 {
@@ -117,7 +121,15 @@ impl Networks {
                 endpoint.gateway6 = Some(gateway);
             }
         }
+        let got = endpoint.ipv4.map(|(a, _)| IpAddr::V4(a)).into_iter();
+        let got = got.chain(endpoint.ipv6.map(|(a, _)| IpAddr::V6(a))).collect();
+        state.last.insert(place, got);
         Ok(())
+    }
+
+    /// A container is no more: nobody asks for its addresses again.
+    pub(crate) fn forget(&self, container: &ContainerId) {
+        self.state().last.retain(|(other, _), _| other != container);
     }
 
     /// Takes again the addresses of a container that ran on while no daemon did.
@@ -372,7 +384,7 @@ impl Networks {
         published.map_err(|e| match e {
             NetworkError::PortAllocated { .. } | NetworkError::PortsAllocated { .. } | NetworkError::PortBind { .. } => {
                 Error::Internal(format!(
-                    "failed to set up container networking: driver failed programming external connectivity on endpoint {name} ({}): {e}",
+                    "driver failed programming external connectivity on endpoint {name} ({}): {e}",
                     record.status.endpoints.values().find_map(|e| e.id.as_ref()).map(ToString::to_string).unwrap_or_default()
                 ))
             }
@@ -473,6 +485,20 @@ impl Networks {
     }
 }
 
+/// The address asked for, else the one that it had last, else any.
+fn reserve(
+    leases: &mut Leases,
+    ipv6: bool,
+    wanted: Option<IpAddr>,
+    last: &[IpAddr],
+) -> std::result::Result<Leased, NetworkError> {
+    let last = last.iter().find(|address| address.is_ipv6() == ipv6).copied();
+    match (wanted, last) {
+        (None, Some(last)) => leases.reserve(ipv6, Some(last)).or_else(|_| leases.reserve(ipv6, None)),
+        _ => leases.reserve(ipv6, wanted),
+    }
+}
+
 /// Whether a container's interfaces may have IPv6 addresses: a sysctl of its own can forbid them.
 pub(super) fn allows_ipv6(record: &Container) -> bool {
     record.spec.sysctls.get("net.ipv6.conf.all.disable_ipv6").is_none_or(|value| value != "1")
@@ -482,7 +508,7 @@ fn target(endpoint: &Endpoint) -> Target {
     Target { ipv4: endpoint.ipv4.map(|(a, _)| a), ipv6: endpoint.ipv6.map(|(a, _)| a) }
 }
 
-fn release(leases: &mut minke_network::ipam::Leases, endpoint: &Endpoint) {
+fn release(leases: &mut Leases, endpoint: &Endpoint) {
     if let Some((address, _)) = endpoint.ipv4 {
         leases.release(address.into());
     }

@@ -45,6 +45,8 @@ struct State {
     networks: BTreeMap<NetworkId, Arc<Network>>,
     leases: HashMap<NetworkId, Leases>,
     members: HashMap<NetworkId, BTreeMap<ContainerId, Member>>,
+    /// What each container had last in each network: it gets that again, while nobody else has it.
+    last: HashMap<(ContainerId, NetworkId), Vec<IpAddr>>,
 }
 
 /// A running container in a network.
