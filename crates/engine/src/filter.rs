@@ -68,14 +68,22 @@ impl Filters {
 
     /// The time that `until` names: a duration back from now, a Unix time or RFC 3339. One value only.
     pub fn until(&self) -> Result<Option<Timestamp>> {
-        let Some(values) = self.values("until") else { return Ok(None) };
-        if values.len() > 1 {
+        if self.values("until").is_some_and(|values| values.len() > 1) {
             return Err(Error::Invalid("more than one until filter specified".into()));
         }
-        let text = values.iter().next().map_or("", String::as_str);
-        parse_time(text, Timestamp::now())
-            .map(Some)
-            .ok_or_else(|| Error::Invalid(format!("failed to parse {text} as a timestamp or duration")))
+        self.first_until()
+    }
+
+    /// The same; of several values the earliest counts.
+    pub fn first_until(&self) -> Result<Option<Timestamp>> {
+        let mut first: Option<Timestamp> = None;
+        for text in self.values("until").into_iter().flatten() {
+            let time = parse_time(text, Timestamp::now()).ok_or_else(|| {
+                Error::Invalid(format!("failed to parse {text} as a timestamp or duration"))
+            })?;
+            first = Some(first.map_or(time, |first| first.min(time)));
+        }
+        Ok(first)
     }
 }
 

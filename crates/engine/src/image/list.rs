@@ -43,7 +43,7 @@ impl Images {
     pub fn list(&self, filters: &Filters, options: ImageListOptions) -> Result<Vec<ImageSummary>> {
         filters.check(FILTERS)?;
         let dangling = filters.boolean("dangling")?;
-        let until = filters.until()?;
+        let until = filters.first_until()?;
         let created = |key: &str| -> Result<Option<Timestamp>> {
             let Some(name) = filters.values(key).and_then(|v| v.iter().next()) else { return Ok(None) };
             Ok(self.get(name)?.config.created)
@@ -57,7 +57,7 @@ impl Images {
             let at = image.config.created.unwrap_or_else(Timestamp::zero);
             if before.is_some_and(|t| at >= t)
                 || since.is_some_and(|t| at <= t)
-                || until.is_some_and(|t| at > t)
+                || until.is_some_and(|t| at >= t)
             {
                 continue;
             }

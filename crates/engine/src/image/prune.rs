@@ -20,18 +20,21 @@ impl Images {
             let image = summary.image;
             let named = !image.tags.is_empty() || !image.digests.is_empty();
             let old = until.is_none_or(|u| image.config.created.unwrap_or_else(Timestamp::zero) <= u);
-            let in_use = !self.users(&image.id).is_empty();
-            if in_use
-                || !old
+            if !old
                 || only_dangling && !image.tags.is_empty()
                 || !filters.labels_fit(&image.config.defaults.labels)
             {
                 continue;
             }
-            let names: Vec<String> = match named {
+            let mut names: Vec<String> = match named {
                 true => image.tags.iter().chain(&image.digests).map(|r| r.familiar()).collect(),
                 false => vec![image.id.to_string()],
             };
+            // An image that a container uses keeps one name: the last, as dockerd has it.
+            names.sort();
+            if !self.users(&image.id).is_empty() {
+                names.pop();
+            }
             for name in names {
                 // One that came into use, or that others are built on, stays.
                 if let Ok(went) = self.remove(&name, RemoveImage { force: false, no_prune: false }).await {
