@@ -3,7 +3,8 @@
 use super::flags::Given;
 use crate::cli::flag::Flags;
 use serde_json::Value;
-use std::path::Path;
+use minke_engine::registry;
+use std::{collections::BTreeMap, path::Path};
 
 /// daemon.json's names for flags that may be given several times.
 const PLURALS: &[(&str, &str)] = &[
@@ -54,11 +55,11 @@ fn apply(text: &str, json: bool, given: &mut Given) -> Result<(), String> {
         toml::from_str(text).map_err(|e| e.to_string())?
     };
     let Value::Object(entries) = tree else { return Err("it must be a map of settings".into()) };
-    let on_command_line = given.names.clone();
+    let on_command_line = given.texts.clone();
     let mut conflicts = Vec::new();
     for (key, value) in entries {
         if key == "proxies" {
-            apply_proxies(value, given)?;
+            apply_proxies(value, given, &on_command_line, &mut conflicts)?;
             continue;
         }
         let plural = PLURALS.iter().find(|(name, _)| *name == key);
@@ -68,8 +69,8 @@ fn apply(text: &str, json: bool, given: &mut Given) -> Result<(), String> {
         {
             return Err(format!("the following directives don't match any configuration option: {key}"));
         }
-        if on_command_line.contains(flag) {
-            conflicts.push(format!("{key}: (from flag: {flag}, from file: {value})"));
+        if let Some(asked) = on_command_line.get(flag) {
+            conflicts.push(conflict(&key, asked, &texts(flag, &value)?));
             continue;
         }
         // An empty list says something too: none, where the default would be some.
@@ -87,7 +88,24 @@ fn apply(text: &str, json: bool, given: &mut Given) -> Result<(), String> {
     ))
 }
 
-fn apply_proxies(value: Value, given: &mut Given) -> Result<(), String> {
+/// What the command line and the file both say, without logins.
+fn conflict(key: &str, asked: &[String], found: &[String]) -> String {
+    let show = |texts: &[String]| {
+        let texts: Vec<String> = match key.ends_with("-proxy") {
+            true => texts.iter().map(|text| registry::without_login(text)).collect(),
+            false => texts.to_vec(),
+        };
+        if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(" ")) }
+    };
+    format!("{key}: (from flag: {}, from file: {})", show(asked), show(found))
+}
+
+fn apply_proxies(
+    value: Value,
+    given: &mut Given,
+    on_command_line: &BTreeMap<String, Vec<String>>,
+    conflicts: &mut Vec<String>,
+) -> Result<(), String> {
     let Value::Object(proxies) = value else { return Err("proxies must be a map".into()) };
     for (key, value) in proxies {
         if !matches!(key.as_str(), "http-proxy" | "https-proxy" | "no-proxy") {
@@ -95,7 +113,12 @@ fn apply_proxies(value: Value, given: &mut Given) -> Result<(), String> {
                 "the following directives don't match any configuration option: proxies.{key}"
             ));
         }
-        for text in texts(&key, &value)? {
+        let found = texts(&key, &value)?;
+        if let Some(asked) = on_command_line.get(&key) {
+            conflicts.push(conflict(&key, asked, &found));
+            continue;
+        }
+        for text in found {
             given.set(&key, &text)?;
         }
     }
@@ -212,6 +235,14 @@ mod tests {
         let mut given = Given::default();
         given.set("mtu", "9000").unwrap();
         let error = apply("mtu = 1400", false, &mut given).err().unwrap_or_default();
-        assert!(error.contains("both as a flag and in the configuration file: mtu"), "{error}");
+        assert!(
+            error.contains("both as a flag and in the configuration file: mtu: (from flag: 9000, from file: 1400)"),
+            "{error}"
+        );
+        let mut given = Given::default();
+        given.set("http-proxy", "http://user:secret@one").unwrap();
+        let error = apply(r#"{"proxies":{"http-proxy":"http://u:secret@two"}}"#, true, &mut given).err();
+        let told = "http-proxy: (from flag: http://xxxxx:xxxxx@one, from file: http://xxxxx:xxxxx@two)";
+        assert!(error.unwrap_or_default().ends_with(told));
     }
 }

@@ -1,7 +1,7 @@
 //! The daemon's flags: dockerd's names, and Minke's own. Each is also a key of the configuration file.
 
 use crate::cli::flag::{Flag, Flags, flags};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 flags! {
     /// The daemon's flags as given.
@@ -33,6 +33,9 @@ flags! {
         default_runtime: String ["default-runtime"], "Runtime of containers that name none";
         default_shm_size: String ["default-shm-size"] = "64MiB", "Default shm size of containers";
         default_ulimit: Vec<String> ["default-ulimit"], "Default limits of containers (nofile=1024:2048)";
+        disk_high: i64 ["disk-high"] = "90", "Percent of the disk in use from which on unused images go (0: never)";
+        disk_keep: String ["disk-keep"] = "24h", "What was used within that time stays, however full the disk";
+        disk_low: i64 ["disk-low"] = "80", "Percent of the disk in use at which no more go";
         dns: Vec<String> ["dns"], "Resolvers of containers";
         dns_opt: Vec<String> ["dns-opt"], "Options of resolv.conf";
         dns_search: Vec<String> ["dns-search"], "Search domains of containers";
@@ -106,12 +109,15 @@ flags! {
 pub(super) struct Given {
     pub(super) flags: DaemonFlags,
     pub(super) names: BTreeSet<String>,
+    /// As given, for messages.
+    pub(super) texts: BTreeMap<String, Vec<String>>,
 }
 
 impl Flags for Given {
     const FLAGS: &'static [Flag] = DaemonFlags::FLAGS;
     fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
         self.names.insert(name.to_owned());
+        self.texts.entry(name.to_owned()).or_default().push(text.to_owned());
         self.flags.set(name, text)
     }
 }

@@ -247,8 +247,11 @@ fn reload(engine: &Engine, words: &[String], persona: Persona) {
         read_flags(words).and_then(|given| given.map_or(Ok(None), |given| configure(given, words, persona)));
     match read {
         Ok(Some(settings)) => {
+            let proxies = settings.engine.registries.options().proxies.clone();
             engine.reload(settings.engine);
-            tracing::info!("configuration reloaded");
+            let [http_proxy, https_proxy] =
+                [&proxies.http, &proxies.https].map(|url| minke_engine::registry::without_login(url));
+            tracing::info!(http_proxy, https_proxy, no_proxy = proxies.no, "Reloaded configuration");
         }
         Ok(None) => {}
         Err(e) => tracing::error!("the configuration stays as it was: {e}"),

@@ -1,8 +1,8 @@
 //! From flags and files to the engine's configuration: every value checked, with its flag named.
 
 use super::flags::Given;
-use minke_engine::{EngineConfig, ExternalRuntime, PublishPolicy, registry};
-use minke_model::{Labels, log::LogSpec, network::Subnet, resources::Ulimit};
+use minke_engine::{EngineConfig, ExternalRuntime, NetworkFaults, PublishPolicy, registry, space::Watermarks};
+use minke_model::{Labels, go, log::LogSpec, network::Subnet, resources::Ulimit};
 use std::{
     collections::BTreeMap,
     net::IpAddr,
@@ -138,6 +138,7 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
             .map(|p| parse("default-address-pool", p))
             .collect::<Result<_, _>>()?,
         network_options: network_options(&f.default_network_opt)?,
+        network_faults: faults(persona),
         publish_policy: publish_policy(&f.publish_policy, persona)?,
         log: LogSpec { driver: f.log_driver.clone(), options: pairs("log-opt", &f.log_opt)? },
         cgroup_parent: f.cgroup_parent.clone(),
@@ -173,6 +174,7 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         shim: Vec::new(),
         shim_bytes: SHIM,
         cdi: cdi(given)?,
+        watermarks: watermarks(given)?,
         registries: registries(given)?,
         debug: f.debug || matches!(f.log_level.as_str(), "debug" | "trace"),
         // Told as dockerd tells it: a setting, not what Minke does anyway.
@@ -194,7 +196,7 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         shutdown_timeout: f.shutdown_timeout,
         tls: tls(given)?,
         oom_score_adjust: f.oom_score_adjust,
-        warnings: without_effect(given),
+        warnings: without_effect(given).into_iter().chain(overridden_proxies(given)).collect(),
     })
 }
 
@@ -250,7 +252,6 @@ fn without_effect(given: &Given) -> Vec<String> {
         "experimental",
         "init-path",
         "ip-forward-no-drop",
-        "max-concurrent-uploads",
         "network-control-plane-mtu",
         "node-generic-resource",
         "raw-logs",
@@ -335,6 +336,18 @@ fn network_options(texts: &[String]) -> Result<BTreeMap<String, Labels>, String>
     Ok(all)
 }
 
+/// dockerd's own switches for tests, which its test suite sets.
+fn faults(persona: Persona) -> NetworkFaults {
+    let told = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    match persona {
+        Persona::Minke => NetworkFaults::default(),
+        Persona::Dockerd => NetworkFaults {
+            bridge: told("DOCKER_TEST_BRIDGE_INIT_ERROR"),
+            ipv6_stays: told("DOCKER_TEST_RO_DISABLE_IPV6").is_some(),
+        },
+    }
+}
+
 fn publish_policy(text: &str, persona: Persona) -> Result<PublishPolicy, String> {
     match (text, persona) {
         ("host", _) | ("", Persona::Minke) => Ok(PublishPolicy::Host),
@@ -397,6 +410,43 @@ fn seccomp(text: &str) -> Result<String, String> {
     }
 }
 
+/// When unused things go from a disk that fills up.
+fn watermarks(given: &Given) -> Result<Watermarks, String> {
+    let f = &given.flags;
+    let percent = |flag: &str, value: i64| match u8::try_from(value) {
+        Ok(value) if value <= 100 => Ok(value),
+        _ => Err(format!("invalid --{flag} {value}: it is a percentage, 0 to 100")),
+    };
+    let (high, low) = (percent("disk-high", f.disk_high)?, percent("disk-low", f.disk_low)?);
+    if high > 0 && low >= high {
+        return Err(format!("--disk-low {low} must be less than --disk-high {high}"));
+    }
+    let keep = go::parse_duration(&f.disk_keep)
+        .map_err(|_| format!("invalid --disk-keep {:?}: it is a time as 24h or 90m", f.disk_keep))?;
+    Ok(Watermarks { high, low, keep: keep / 1_000_000_000 })
+}
+
+/// Variables that what is configured stands in for, without logins.
+fn overridden_proxies(given: &Given) -> Vec<String> {
+    let f = &given.flags;
+    let pairs = [
+        ("HTTP_PROXY", &f.http_proxy),
+        ("http_proxy", &f.http_proxy),
+        ("HTTPS_PROXY", &f.https_proxy),
+        ("https_proxy", &f.https_proxy),
+        ("NO_PROXY", &f.no_proxy),
+        ("no_proxy", &f.no_proxy),
+    ];
+    let told = pairs.into_iter().filter(|(_, new)| !new.is_empty()).filter_map(|(name, new)| {
+        let old = std::env::var(name).ok().filter(|old| !old.is_empty() && old != new)?;
+        let (old, new) = (registry::without_login(&old), registry::without_login(new));
+        Some(format!(
+            "overriding existing proxy variable with value from configuration: {name} was {old} and is {new}"
+        ))
+    });
+    told.collect()
+}
+
 fn registries(given: &Given) -> Result<registry::RegistryConfig, String> {
     let f = &given.flags;
     let env = |flag: &str, names: [&str; 2]| {
@@ -415,6 +465,8 @@ fn registries(given: &Given) -> Result<registry::RegistryConfig, String> {
         },
         max_downloads: usize::try_from(f.max_concurrent_downloads)
             .map_err(|_| "invalid max concurrent downloads".to_owned())?,
+        max_uploads: usize::try_from(f.max_concurrent_uploads)
+            .map_err(|_| "invalid max concurrent uploads".to_owned())?,
         max_attempts: u32::try_from(f.max_download_attempts)
             .ok()
             .filter(|n| *n > 0)
