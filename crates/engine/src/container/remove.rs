@@ -95,6 +95,7 @@ impl Containers {
         self.let_volumes_go(&cell.id, &record.mounts);
         self.release_name(&record.name, &cell.id);
         self.forget(&cell.id);
+        self.inner.networks.forget(&cell.id);
         self.tell(&record, "destroy", &[]);
         cell.progress.send_modify(|p| p.removed = true);
         if options.volumes {
