@@ -7,11 +7,14 @@ use crate::{
     files::Files,
     model::FILE_SIZE,
     project::{Pairs, Project},
+    text,
 };
 
 /// Reads the variables of all enabled services. Those written down win over those of files; what has no value gets
 /// the project's.
-pub(crate) fn environment(project: &mut Project, files: &dyn Files) -> Result<(), Fault> {
+///
+/// Paths that were not resolved are seen from `directory`, where the caller is.
+pub(crate) fn environment(project: &mut Project, directory: &str, files: &dyn Files) -> Result<(), Fault> {
     for service in project.services.values_mut() {
         for (name, value) in service.environment.iter_mut().filter(|(_, value)| value.is_none()) {
             *value = project.environment.get(name).cloned();
@@ -20,11 +23,11 @@ pub(crate) fn environment(project: &mut Project, files: &dyn Files) -> Result<()
         let known = own.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
         let mut variables: Variables = known.collect();
         for file in &service.env_file {
-            if files.kind(&file.path).is_none() {
+            let path = &text::against(directory, &file.path);
+            if files.kind(path).is_none() {
                 if !file.required {
                     continue;
                 }
-                let path = &file.path;
                 let message = format!("env file {path} not found: stat {path}: no such file or directory");
                 return Err(Fault::not_found(message));
             }
@@ -32,7 +35,7 @@ pub(crate) fn environment(project: &mut Project, files: &dyn Files) -> Result<()
                 let caller = project.environment.get(name).cloned();
                 caller.or_else(|| own.get(name).cloned().flatten())
             };
-            read(&file.path, &file.format, &mut variables, &lookup, files)?;
+            read(path, &file.format, &mut variables, &lookup, files)?;
         }
         let mut pairs: Pairs = variables.into_iter().map(|(name, value)| (name, Some(value))).collect();
         pairs.append(&mut service.environment);
@@ -43,10 +46,11 @@ pub(crate) fn environment(project: &mut Project, files: &dyn Files) -> Result<()
 }
 
 /// Reads the labels of all enabled services. Those written down win.
-pub(crate) fn labels(project: &mut Project, files: &dyn Files) -> Result<(), Fault> {
+pub(crate) fn labels(project: &mut Project, directory: &str, files: &dyn Files) -> Result<(), Fault> {
     for service in project.services.values_mut() {
         let mut labels = Variables::new();
         for path in &service.label_file {
+            let path = &text::against(directory, path);
             if files.kind(path).is_none() {
                 let message = format!("label file {path} not found: stat {path}: no such file or directory");
                 return Err(Fault::not_found(message));

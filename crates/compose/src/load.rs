@@ -396,9 +396,9 @@ impl Start {
         project = project.with_services_enabled(&options.services);
         project = project.with_selected_services(&options.services, Along::Dependencies)?;
         if options.resolve_environment {
-            env_file::environment(&mut project, reading.files)?;
+            env_file::environment(&mut project, &options.working_directory, reading.files)?;
         }
-        env_file::labels(&mut project, reading.files)?;
+        env_file::labels(&mut project, &options.working_directory, reading.files)?;
         if !options.all_resources {
             project = project.without_unnecessary_resources();
         }
