@@ -18,6 +18,8 @@ mod decompress;
 mod diff;
 mod disk;
 pub mod error;
+#[cfg(test)]
+mod fuzz;
 mod gc;
 mod images;
 mod import;

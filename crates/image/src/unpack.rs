@@ -200,6 +200,10 @@ impl Unpacker<'_> {
         let clean = self.below(clean);
         let (parent, name) = path::split(&clean);
         if self.options.whiteouts {
+            // What AUFS kept for itself at the root, with all that is in it (moby `UnpackLayer`).
+            if whiteout::is_aufs_own(&clean) {
+                return Ok(());
+            }
             match whiteout::read(name) {
                 whiteout::Name::Plain => {}
                 whiteout::Name::Nothing => return Ok(()),
@@ -541,5 +545,7 @@ impl Unpacker<'_> {
     }
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

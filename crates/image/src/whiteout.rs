@@ -56,6 +56,11 @@ pub(crate) fn read(name: &[u8]) -> Name<'_> {
     }
 }
 
+/// Whether an entry's clean path begins with a directory of aufs's book-keeping.
+pub(crate) fn is_aufs_own(clean: &[u8]) -> bool {
+    clean.starts_with(META_PREFIX) && clean != OPAQUE
+}
+
 /// The entry that hides `path` in a tar.
 pub(crate) fn tar_path(hidden: &[u8]) -> Vec<u8> {
     let (parent, name) = path::split(hidden);

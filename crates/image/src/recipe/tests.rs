@@ -4,7 +4,7 @@ use crate::{
     ImageError,
     layer::Pending,
     tarball::{Entry, EntryKind},
-    testing::{LIMITS, Tar, Temp, block, entry, pax},
+    testing::{LIMITS, Tar, Temp, block, entry, pax, rounds},
 };
 
 /// Unpacks a tar and writes it again.
@@ -144,7 +144,7 @@ fn random_tars_come_back_bit_for_bit() {
     println!("SEED={seed}");
     let mut random = Random(seed);
     let (mut taken, mut refused) = (0, 0);
-    for _ in 0..300 {
+    for _ in rounds(300) {
         let tar = random_tar(&mut random, 40);
         let temp = Temp::new();
         let layer = match Pending::unpack(temp.path("new"), &tar[..], u64::MAX, None, LIMITS) {
@@ -182,7 +182,7 @@ fn damaged_tars_are_refused_or_come_back_as_they_are() {
     println!("SEED={seed}");
     let mut random = Random(seed);
     let (mut taken, mut refused) = (0, 0);
-    for _ in 0..400 {
+    for _ in rounds(400) {
         let mut tar = random_tar(&mut random, 8);
         for _ in 0..1 + random.below(4) {
             // Headers are where damage tells.

@@ -368,6 +368,25 @@ async fn requests_go_through_a_proxy_and_tls_through_a_tunnel() {
 }
 
 #[tokio::test]
+async fn a_proxy_with_https_is_spoken_to_by_tls() {
+    use tokio::io::AsyncReadExt as _;
+    let proxy = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("https://u:p@{}", proxy.local_addr().unwrap());
+    let proxies = Proxies { http: url.clone(), https: url, no: String::new() };
+    let options =
+        RegistryOptions { proxies, insecure: vec!["192.0.2.1:5000".into()], ..RegistryOptions::default() };
+    let config = RegistryConfig::new(options).unwrap();
+    let plain = config.endpoints("192.0.2.1:5000", true).await.pop().unwrap();
+    let asked = tokio::spawn(async move { text(Repository::open(&config, plain, "x", None, "pull").await) });
+    let (mut client, _) = proxy.accept().await.unwrap();
+    // A handshake's record (RFC 8446, 5.1): neither the request nor its login is seen before.
+    assert_eq!(client.read_u8().await.unwrap(), 22);
+    drop(client);
+    let error = asked.await.unwrap();
+    assert!(error.contains("proxyconnect tcp: "), "{error}");
+}
+
+#[tokio::test]
 async fn a_login_succeeds_with_the_right_password_only() {
     let fake = Fake::start().await;
     fake.want_basic(ALICE);

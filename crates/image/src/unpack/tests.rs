@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Unpacks a layer into `root/tree`, beside which nothing may appear.
-fn unpack_into(temp: &Temp, tar: &[u8], limits: Limits) -> Result<Unpacked> {
+pub(super) fn unpack_into(temp: &Temp, tar: &[u8], limits: Limits) -> Result<Unpacked> {
     let tree = temp.path("layer/tree");
     std::fs::create_dir_all(&tree).unwrap();
     std::fs::write(temp.path("outside"), "secret").unwrap();
