@@ -2,8 +2,8 @@
 
 use super::{Map, wire};
 use crate::error::ApiError;
-use minke_model::go::quote;
 use minke_model::container::NetworkingSpec;
+use minke_model::go::quote;
 use minke_model::port::{Port, PortBinding as Model, Protocol, PublishedPort};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,8 +42,7 @@ pub(crate) fn published(exposed: &BTreeSet<Port>, published: &BTreeSet<Published
     let mut map: BTreeMap<String, Option<Vec<PortBinding>>> =
         exposed.iter().map(|p| (p.to_string(), None)).collect();
     for port in published {
-        let binding =
-            PortBinding { host_ip: port.host_ip.to_string(), host_port: number(port.host_port) };
+        let binding = PortBinding { host_ip: port.host_ip.to_string(), host_port: number(port.host_port) };
         map.entry(port.container.to_string()).or_default().get_or_insert_default().push(binding);
     }
     Map(map)
@@ -103,4 +102,9 @@ pub(crate) fn parse_bindings(map: &PortMap) -> Result<BTreeMap<Port, Vec<Model>>
         }
     }
     Ok(parsed)
+}
+
+/// A port of the host; none is the form of one that is reached by the container's own address.
+fn number(port: u16) -> String {
+    if port == 0 { String::new() } else { port.to_string() }
 }
