@@ -9,6 +9,7 @@ use crate::{
     wire::{
         image::{Inspect, Summary, history, tag_names},
         prune,
+        verified::Verified,
     },
 };
 use http::StatusCode;
@@ -42,13 +43,18 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
                     "conflicting options: manifests and platform options cannot both be set",
                 ));
             }
-            let image = images.get(&ask.name)?;
+            let image = images.get_for(&ask.name, wanted.as_ref())?;
             lowered(&ask.version, ask.endpoint, StatusCode::OK, &Inspect::new(&image, BTreeMap::new()))
         }
         E::ImageHistory => {
-            let image = images.get(&ask.name)?;
+            let wanted = super::platform_json(query.get("platform"))?;
+            let image = images.get_for(&ask.name, wanted.as_ref())?;
             let sizes = images.layer_sizes(&image.id)?;
             ok(&history(&image, &sizes, &ancestors(routes, &image)))
+        }
+        E::ImageVerify => {
+            let (image, parts) = images.verify(&ask.name).await?;
+            ok(&Verified::new(&image, &parts))
         }
         E::ImageTag => {
             let Some(reference) = repository_and_tag(query.get("repo"), query.get("tag"))? else {

@@ -110,6 +110,9 @@ async fn push(routes: &Routes, ask: Ask) -> Result<Answer> {
     if reference.digest().is_some() {
         return Err(ApiError::invalid("cannot push a digest reference"));
     }
+    if let Some(wanted) = one_platform(&ask)? {
+        routes.engine.images.get_for(&reference.familiar(), Some(&wanted))?;
+    }
     let auth = ask.registry_auth().map(RegistryAuth::from);
     let (teller, told) = progress();
     let images = routes.engine.images.clone();
@@ -155,16 +158,29 @@ async fn import(routes: &Routes, ask: Ask) -> Result<Answer> {
     let platform = platform_of(query.get("platform"))?;
     let source = query.get("fromSrc").to_owned();
     let reference = repository_and_tag(query.get("repo"), query.get("tag"))?;
-    if source != "-" {
-        return Err(ApiError::unsupported(format!(
-            "importing from {source:?} is not supported by this daemon: send the archive itself (fromSrc=-)"
-        )));
-    }
     let message = query.filled("message").unwrap_or_else(|| format!("Imported from {source}"));
+    // Other systems' images do not run here, and Docker's graph drivers refuse them.
+    if platform.as_ref().is_some_and(|p| p.os != "linux") {
+        return Err(ApiError::invalid("operating system is not supported"));
+    }
     let wish = Import { reference, message, changes: query.all("changes"), platform };
-    let id = routes.engine.images.import(feed(&ask.body), wish).await?;
-    let line = Line::status("", id.as_str());
-    Ok(response::chunks("application/json", stream::iter([Ok(line.to_bytes())])))
+    if source == "-" {
+        let id = routes.engine.images.import(feed(&ask.body), wish).await?;
+        let line = Line::status("", id.as_str());
+        return Ok(response::chunks("application/json", stream::iter([Ok(line.to_bytes())])));
+    }
+    // As dockerd: what has no scheme is a host.
+    let url = if source.contains("://") { source } else { format!("http://{source}") };
+    let images = routes.engine.images.clone();
+    let began = Line::status("", &format!("Downloading from {url}"));
+    let verb = async move {
+        let imported = async { images.import(images.fetch(&url).await?, wish).await }.await;
+        // dockerd's head is out by now.
+        Ok(vec![imported.map_or_else(|e| Line::error(&e.to_string()), |id| Line::status("", id.as_str()))])
+    };
+    let mut transfer = Transfer::new(verb, mpsc::channel(1).1);
+    transfer.last.push_back(began);
+    transfer.answer().await
 }
 
 async fn load(routes: &Routes, ask: Ask) -> Result<Answer> {

@@ -9,6 +9,7 @@ use crate::{
     wire::{
         event::Message,
         image,
+        space::Space,
         summary::Summary,
         system::{self, AuthAnswer, AuthConfig, DiskUsage, Info},
         time,
@@ -31,6 +32,10 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
         }
         E::Events => events(routes, &ask),
         E::DiskUsage => disk_usage(routes, &ask).await,
+        E::Space => {
+            let (view, plan) = routes.engine.space.explain().await?;
+            ok(&Space::new(&view, &plan, routes.engine.space.watermarks()))
+        }
         _ => auth(routes, ask).await,
     }
 }
@@ -46,7 +51,7 @@ fn ping(ask: &Ask) -> Answer {
     }
     headers.insert("Pragma", HeaderValue::from_static("no-cache"));
     // 2 would make clients send builds as BuildKit's.
-    headers.insert("Builder-Version", HeaderValue::from_static("1"));
+    headers.insert("Builder-Version", HeaderValue::from_static("2"));
     headers.insert("Swarm", HeaderValue::from_static("inactive"));
     answer
 }

@@ -11,6 +11,7 @@ pub(crate) mod push;
 pub(crate) mod rm;
 pub(crate) mod save;
 pub(crate) mod tag;
+pub(crate) mod verify;
 
 use crate::cli::command::{Entry, Group};
 
@@ -19,6 +20,7 @@ pub(crate) static GROUP: Group = Group {
     name: "image",
     about: "Manage images",
     entries: &[
+        Entry::Command(&super::build::COMMAND),
         Entry::Command(&history::COMMAND),
         Entry::Command(&import::COMMAND),
         Entry::Command(&inspect::COMMAND),
@@ -30,6 +32,7 @@ pub(crate) static GROUP: Group = Group {
         Entry::Command(&rm::COMMAND),
         Entry::Command(&save::COMMAND),
         Entry::Command(&tag::COMMAND),
+        Entry::Command(&verify::COMMAND),
     ],
 };
 

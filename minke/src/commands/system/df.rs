@@ -19,6 +19,7 @@ pub(crate) static COMMAND: Command = command!(DfFlags, df, {
 flags! {
     /// Flags of `system df`.
     struct DfFlags {
+        explain: bool ["explain"], "Show what goes when the disk fills, in which order, and what stays and why";
         format: String ["format"], "Format by a template:\n'table':            columns with heads (default)\n'table TEMPLATE':   columns of your own\n'json':             JSON\n'TEMPLATE':         a Go template";
         verbose: bool ["verbose" 'v'], "Show each thing by itself";
     }
@@ -121,6 +122,10 @@ fn cache(usage: &Value) -> Sums {
 }
 
 fn df(cli: &Cli, flags: DfFlags, _: Vec<String>) -> Outcome {
+    if flags.explain {
+        let space = cli.client()?.get("/system/space", &[])?;
+        return show(&explain(&space, &flags.format)?);
+    }
     let usage = cli.client()?.get("/system/df", &[])?;
     if flags.verbose {
         return show(&verbose(&usage, &flags.format)?);
@@ -134,6 +139,73 @@ fn df(cli: &Cli, flags: DfFlags, _: Vec<String>) -> Outcome {
     show(&LISTING.render(&flags.format, false, &rows).map_err(|why| {
         Failure::new(why.replacen("failed to execute template", "template parsing error", 1))
     })?)
+}
+
+const THINGS: Listing = Listing {
+    type_name: "*formatter.spaceContext",
+    heads: &[
+        ("Order", "ORDER"),
+        ("Type", "TYPE"),
+        ("Name", "NAME"),
+        ("ID", "ID"),
+        ("Size", "SIZE"),
+        ("LastUsed", "LAST USED"),
+        ("Verdict", "VERDICT"),
+    ],
+    table: "table {{.Order}}\\t{{.Type}}\\t{{.Name}}\\t{{.Size}}\\t{{.LastUsed}}\\t{{.Verdict}}",
+    quiet: "",
+    raw: "",
+};
+
+/// What would go, in which order, and what stays and why.
+fn explain(space: &Value, format: &str) -> Result<String, Failure> {
+    let mut order = 0;
+    let rows: Vec<Row> = space
+        .list("Things")
+        .iter()
+        .map(|thing| {
+            let verdict = match thing.text("Verdict") {
+                "goes" => "goes now".to_owned(),
+                "next" => "goes when the disk is full".to_owned(),
+                _ => format!("stays: {}", thing.text("Why")),
+            };
+            let stays = thing.text("Verdict") == "stays";
+            order += i32::from(!stays);
+            let used = human::unix_seconds(thing.text("LastUsed")).map(human::ago).unwrap_or_default();
+            Row::new([
+                ("ID", human::short_id(thing.text("ID")).into()),
+                ("LastUsed", used.into()),
+                ("Name", thing.text("Name").into()),
+                ("Order", if stays { "-".to_owned() } else { order.to_string() }.into()),
+                ("Size", human::size(thing.int("Size") as f64).into()),
+                ("Type", thing.text("Type").into()),
+                ("Verdict", verdict.into()),
+            ])
+        })
+        .collect();
+    let table = THINGS.render(format, false, &rows).map_err(Failure::new)?;
+    if !format.is_empty() && format != "table" {
+        return Ok(table);
+    }
+    let size = |name: &str| human::size(space.int(name) as f64);
+    let marks = match space.int("High") {
+        0 => "Nothing goes by itself (disk-high is 0).".to_owned(),
+        high => format!(
+            "From {high} % on (disk-high), unused things go until {} % (disk-low); what was used within {} (disk-keep) stays.",
+            space.int("Low"),
+            human::duration(space.int("KeepSeconds") as f64).to_lowercase()
+        ),
+    };
+    let wanted = match space.int("Wanted") {
+        0 => String::new(),
+        _ => format!(" {} are to be had back.", size("Wanted")),
+    };
+    Ok(format!(
+        "The disk is {} % full: {} of {} are free.{wanted}\n{marks}\nOrder: build cache, unnamed images, images, logs of containers that ended; the longest unused first.\n\n{table}",
+        space.int("Used"),
+        size("Free"),
+        size("Total")
+    ))
 }
 
 const IMAGES: Listing = Listing {
