@@ -16,8 +16,6 @@ const REASONS: &[(&str, &str)] = &[
     ("Build", "refused: images are not built yet; `commit` and `import` make them"),
     ("BuildCancel", "refused: images are not built yet"),
     ("BuildPrune", "nothing to prune: images are not built yet"),
-    ("Session", "refused: BuildKit's session comes with building"),
-    ("Grpc", "refused: BuildKit's API comes with building"),
     ("ImageSearch", "refused: search on the registry's own site"),
     ("ContainerCheckpoint", "refused: no checkpoints, they need CRIU"),
     ("PluginList", "an empty list: no plugins"),

@@ -5,6 +5,7 @@
 //! `stream` and `websocket` carry bytes of attached clients. Never: decides what a machine does, touches a kernel,
 //! or keeps anything between two requests. Start at `routes/mod.rs`.
 
+mod buildkit;
 pub mod error;
 mod frames;
 mod query;
@@ -20,6 +21,7 @@ mod version;
 mod websocket;
 mod wire;
 
+pub use buildkit::remote;
 pub use server::Listener;
 pub use version::{NEWEST, OLDEST};
 pub use wire::system::VersionInfo;

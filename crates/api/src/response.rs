@@ -20,6 +20,8 @@ pub(crate) enum Payload {
     Whole(Bytes),
     /// Chunks as they come; an error cuts the connection, so that the client sees that it is not all.
     Chunks(Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>),
+    /// A call's answer, with trailers.
+    Call(tonic::body::Body),
 }
 
 /// What handlers return.
@@ -36,17 +38,22 @@ impl Body for Payload {
             Payload::Chunks(stream) => {
                 stream.poll_next_unpin(cx).map(|chunk| chunk.map(|c| c.map(Frame::data)))
             }
+            Payload::Call(body) => Pin::new(body).poll_frame(cx).map_err(io::Error::other),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Payload::Whole(bytes) if bytes.is_empty())
+        match self {
+            Payload::Whole(bytes) => bytes.is_empty(),
+            Payload::Chunks(_) => false,
+            Payload::Call(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Payload::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Payload::Chunks(_) => SizeHint::default(),
+            Payload::Chunks(_) | Payload::Call(_) => SizeHint::default(),
         }
     }
 }

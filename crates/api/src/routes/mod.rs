@@ -2,6 +2,7 @@
 
 mod archive;
 mod attach;
+mod build;
 mod container;
 mod container_list;
 mod distribution;
@@ -11,16 +12,18 @@ mod image;
 mod image_transfer;
 mod logs;
 mod network;
+mod search;
 mod stats;
 mod system;
 mod volume;
 
 use crate::{
     ServerOptions,
+    buildkit::{self, Buildkit},
     error::{ApiError, Result},
     query::Query,
     request::{Ask, Inbox, drain},
-    response::{self, Answer},
+    response::{self, Answer, Payload},
     router::{self, Endpoint, Route},
     server::{Handler, identify},
     socket::Takeover,
@@ -39,19 +42,23 @@ pub(crate) struct Routes {
     options: ServerOptions,
     /// `Server` in every answer.
     name: HeaderValue,
+    buildkit: Arc<Buildkit>,
+    /// Builds that can be cancelled.
+    builds: build::Cancellable,
 }
 
 impl Routes {
     pub(crate) fn new(engine: Arc<Engine>, options: ServerOptions) -> Self {
         let name = HeaderValue::from_str(&format!("Docker/{DOCKER} (linux)"));
-        Self { engine, options, name: name.unwrap_or(HeaderValue::from_static("Docker (linux)")) }
+        let name = name.unwrap_or(HeaderValue::from_static("Docker (linux)"));
+        Self { buildkit: Buildkit::new(engine.clone()), builds: Default::default(), engine, options, name }
     }
 
     async fn dispatch(&self, ask: Ask) -> Result<Answer> {
         use Endpoint as E;
         match ask.endpoint {
             E::Options => Ok(response::empty(StatusCode::OK)),
-            E::Ping | E::Version | E::Info | E::Events | E::DiskUsage | E::Auth => {
+            E::Ping | E::Version | E::Info | E::Events | E::DiskUsage | E::Space | E::Auth => {
                 system::handle(self, ask).await
             }
             E::ContainerList | E::ContainerInspect => container_list::handle(self, ask).await,
@@ -84,6 +91,7 @@ impl Routes {
             | E::ImageHistory
             | E::ImageTag
             | E::ImageRemove
+            | E::ImageVerify
             | E::ImagePrune => image::handle(self, ask).await,
             E::ImageCreate | E::ImagePush | E::ImageSave | E::ImageLoad => {
                 image_transfer::handle(self, ask).await
@@ -102,13 +110,17 @@ impl Routes {
             | E::VolumeRemove
             | E::VolumePrune => volume::handle(self, ask).await,
             E::Distribution => distribution::handle(self, ask).await,
+            E::Grpc => {
+                self.buildkit.clone().take_calls(&ask.headers, &ask.takeover()?)?;
+                Ok(response::empty(StatusCode::OK))
+            }
+            E::Session => {
+                self.buildkit.clone().take_session(&ask.headers, &ask.takeover()?)?;
+                Ok(response::empty(StatusCode::OK))
+            }
+            E::Build | E::BuildPrune | E::BuildCancel => build::handle(self, ask).await,
+            E::ImageSearch => search::handle(self, ask).await,
             E::ContainerCheckpoint
-            | E::ImageSearch
-            | E::Build
-            | E::BuildPrune
-            | E::BuildCancel
-            | E::Session
-            | E::Grpc
             | E::PluginList
             | E::Plugin
             | E::PluginChange
@@ -121,6 +133,10 @@ impl Routes {
 
     /// From a request to its answer, failures included.
     async fn answer(&self, request: Request<Incoming>, takeover: Option<Takeover>) -> Answer {
+        // Calls need trailers, so they come in HTTP/2 alone.
+        if request.version() == http::Version::HTTP_2 && buildkit::is_call(request.headers()) {
+            return self.buildkit.clone().call(request).await.map(Payload::Call);
+        }
         let (parts, body) = request.into_parts();
         let (endpoint, name, version) = match router::route(&parts.method, parts.uri.path()) {
             Route::To { endpoint, name, version } => {

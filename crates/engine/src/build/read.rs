@@ -2,12 +2,15 @@
 
 use super::{
     Builds, copy,
+    machine::Machine,
     view::{View, kind, names, open_in},
 };
 use minke_build::{
-    BuildError, Result, glob,
-    host::{Entry, Root},
+    BuildError, Client, Result, glob,
+    host::{At, Entry, Host as _, ImageFound, Root},
+    report::Reporter,
 };
+use minke_model::image::Platform;
 use rustix::{
     fs::{AtFlags, FileType, OFlags, Stat},
     io::Errno,
@@ -16,6 +19,7 @@ use std::{
     io::{Read, Seek, SeekFrom},
     os::fd::AsFd,
     path::Path,
+    sync::Arc,
 };
 
 /// Most bytes of a file that are read at once.
@@ -105,5 +109,17 @@ impl Builds {
             Ok(entry(name.unwrap_or_else(|| "/".into()), &stat, None))
         })
         .await
+    }
+
+    /// An image's configuration, as a build would find it; with `pull`, as its registry has it.
+    pub async fn image_config(
+        &self,
+        reference: &str,
+        platform: &Platform,
+        pull: bool,
+        client: Arc<dyn Client>,
+    ) -> Result<ImageFound> {
+        let at = At { client, reporter: Reporter::new() };
+        Machine(self.inner.clone()).image_config(reference, platform, pull, &at).await
     }
 }
