@@ -5,6 +5,7 @@
 //!
 //! Never: records. What is, is told by the caller ([`Networks::sync`]); what the kernel has besides is repaired.
 
+mod addresses;
 mod bridge;
 mod copier;
 mod default_bridge;
@@ -13,6 +14,7 @@ mod endpoint;
 mod error;
 pub mod firewall;
 pub mod ipam;
+mod links;
 mod mac;
 mod macvlan;
 mod networks;

@@ -3,7 +3,6 @@
 use crate::{
     NetworkError,
     bridge::{self, GatewayMode, Options},
-    default_bridge::{self, BridgeWish},
     endpoint::{self, Attachment, EndpointPlan},
     error::Tried,
     firewall::{
@@ -16,7 +15,7 @@ use crate::{
     ports::{PortRequest, Ports, Taken, Target},
     sysctl, watch,
 };
-use minke_linux::netlink::{self, Address, Family, Socket};
+use minke_linux::netlink::{self, Family, Socket};
 use minke_model::{
     ContainerId, EndpointId, NetworkId,
     network::{IpamPool, Network, NetworkDriver, NetworkSpec, Subnet},
@@ -120,10 +119,10 @@ pub struct Networks(pub(crate) Arc<Inner>);
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    config: NetworkConfig,
+    pub(crate) config: NetworkConfig,
     pools: Pools,
     /// For links, in the host's namespace.
-    route: Mutex<Socket>,
+    pub(crate) route: Mutex<Socket>,
     pub(crate) firewall: Mutex<Firewall>,
     ports: Mutex<Ports>,
 }
@@ -211,66 +210,6 @@ impl Networks {
         let without_gateway = |ipv6: bool| options.without_gateway(ipv6, internal);
         ipam::decide(spec, &self.0.pools, &networks, &host, without_gateway)?;
         Ok(PoolLock { _namespace: namespace })
-    }
-
-    /// The ranges of the default bridge `device`, as asked for IPv4 and IPv6 and as the device has them; none for a family
-    /// where nothing says which. `ours`: nobody but daemons gives it addresses.
-    pub fn default_bridge(
-        &self,
-        device: &str,
-        ours: bool,
-        wishes: [BridgeWish; 2],
-    ) -> Result<Vec<IpamPool>, NetworkError> {
-        let has: Vec<Subnet> = self.addresses_of(device)?.iter().map(subnet_of).collect();
-        let [ipv4, ipv6] = wishes;
-        let pools =
-            [default_bridge::pool(ipv4, false, ours, &has)?, default_bridge::pool(ipv6, true, ours, &has)?];
-        Ok(pools.into_iter().flatten().collect())
-    }
-
-    /// Takes addresses from a bridge of ours that are not `network`'s: they are of another configuration.
-    pub fn forget_addresses(&self, network: &Network) -> Result<(), NetworkError> {
-        let own = |ip: IpAddr| {
-            let pools = &network.spec.pools;
-            pools.iter().any(|pool| pool.gateway == Some(ip)) || default_bridge::is_link_local(ip)
-        };
-        for address in self.addresses_of(&network.bridge)?.iter().filter(|a| !own(a.ip)) {
-            netlink::remove_address(&mut lock(&self.0.route), address)
-                .tried(|| format!("take address {} from bridge {}", address.ip, network.bridge))?;
-        }
-        Ok(())
-    }
-
-    /// The addresses that a device of the host has; none where it is missing.
-    fn addresses_of(&self, device: &str) -> Result<Vec<Address>, NetworkError> {
-        let mut socket = lock(&self.0.route);
-        let look = || format!("look at the addresses of {device}");
-        let Some(link) = netlink::link_index(&socket, device).tried(look)? else { return Ok(Vec::new()) };
-        let mut addresses = netlink::addresses(&mut socket).tried(look)?;
-        addresses.retain(|address| address.link == link);
-        Ok(addresses)
-    }
-
-    /// What the host has routes and addresses for, but by `device`; and the IPv4 address that `device` has.
-    fn host_subnets(&self, device: &str) -> Result<(Vec<Subnet>, Option<Subnet>), NetworkError> {
-        let mut socket = lock(&self.0.route);
-        let look = || "look at the host's addresses and routes".to_owned();
-        let own = match device {
-            "" => None,
-            device => netlink::link_index(&socket, device).tried(look)?,
-        };
-        let addresses = netlink::addresses(&mut socket).tried(look)?;
-        let routes = netlink::routes(&mut socket).tried(look)?;
-        let mut host: Vec<Subnet> = Vec::new();
-        for address in addresses.iter().filter(|a| Some(a.link) != own) {
-            host.push(Subnet { address: address.ip, prefix: address.prefix });
-        }
-        // A default route is no range that the host uses.
-        for route in routes.iter().filter(|r| r.prefix > 0 && (own.is_none() || r.link != own)) {
-            host.push(Subnet { address: route.destination, prefix: route.prefix });
-        }
-        let own = addresses.iter().find(|a| Some(a.link) == own && a.ip.is_ipv4());
-        Ok((host, own.map(|a| Subnet { address: a.ip, prefix: a.prefix })))
     }
 
     fn check_driver(&self, spec: &NetworkSpec) -> Result<(), NetworkError> {
@@ -492,43 +431,6 @@ impl Networks {
         })
     }
 
-    /// Lets a container reach these ports of its neighbours, and no others any more, in a network that keeps its
-    /// containers apart.
-    ///
-    /// Their links do not pass packets to each other: the bridge answers for everyone, so that packets come to the host,
-    /// whose rules let pass what is linked.
-    pub fn link(
-        &self,
-        container: &ContainerId,
-        network: &Network,
-        linked: &[Linked],
-    ) -> Result<(), NetworkError> {
-        self.unlink(|holder, _| holder == container)?;
-        if linked.is_empty() || !self.0.config.firewall || self.options(&network.spec)?.icc {
-            return Ok(());
-        }
-        sysctl::set(&format!("ipv4/conf/{}/proxy_arp_pvlan", network.bridge), "1")?;
-        sysctl::try_set(&format!("ipv4/neigh/{}/proxy_delay", network.bridge), "0");
-        let openings: Vec<Opening> = linked.iter().copied().map(Opening::Linked).collect();
-        lock(&self.0.firewall).add_openings(container, &openings)
-    }
-
-    /// Nobody reaches a container of this address by a link any more: it ended.
-    pub fn unlink_address(&self, address: Ipv4Addr) -> Result<(), NetworkError> {
-        self.unlink(|_, linked| linked.to == address)
-    }
-
-    fn unlink(&self, which: impl Fn(&ContainerId, &Linked) -> bool) -> Result<(), NetworkError> {
-        let mut firewall = lock(&self.0.firewall);
-        for holder in firewall.holders() {
-            firewall.remove_openings(
-                &holder,
-                |opening| matches!(opening, Opening::Linked(linked) if which(&holder, linked)),
-            )?;
-        }
-        Ok(())
-    }
-
     fn withdraw(&self, container: &ContainerId, which: impl Fn(IpAddr) -> bool) -> Result<(), NetworkError> {
         let mut firewall = lock(&self.0.firewall);
         let gone = firewall.remove_openings(container, |opening| match opening {
@@ -631,11 +533,6 @@ impl Networks {
 /// Whether it is the one that containers are in if they ask for none.
 fn is_default_bridge(network: &Network) -> bool {
     network.spec.options.get("com.docker.network.bridge.default_bridge").is_some_and(|value| value == "true")
-}
-
-/// An address with the size of its subnet.
-fn subnet_of(address: &Address) -> Subnet {
-    Subnet { address: address.ip, prefix: address.prefix }
 }
 
 /// Ports that are reached without translation, in families that are routed.
