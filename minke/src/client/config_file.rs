@@ -122,6 +122,21 @@ impl ConfigFile {
         ))
     }
 
+    /// User and password for a registry's host, for who sends them on; without a user the password is a token. `None`
+    /// where nobody is logged in.
+    pub(crate) fn pair(&self, host: &str) -> Result<Option<(String, String)>, String> {
+        let key = match host {
+            "docker.io" | "index.docker.io" | "registry-1.docker.io" => HUB,
+            other => other,
+        };
+        let found = self.credentials(key)?;
+        Ok(match (found.identity_token.is_empty(), found.username.is_empty()) {
+            (false, _) => Some((String::new(), found.identity_token)),
+            (true, false) => Some((found.username, found.password)),
+            (true, true) => None,
+        })
+    }
+
     /// Keeps credentials: with the helper for that registry, or in the file, whose path is then returned.
     pub(crate) fn store(&self, credentials: &Credentials) -> Result<Option<String>, String> {
         let key = &credentials.server;

@@ -10,6 +10,7 @@ pub(crate) mod error;
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod revival;
+pub(crate) mod tls;
 
 pub(crate) use error::ClientError;
 pub(crate) use host::Host;
@@ -50,6 +51,16 @@ pub(crate) struct Response {
 /// Both halves of a connection that became a stream.
 pub(crate) struct Stream {
     /// What the daemon sends.
+    pub(crate) reader: Box<dyn Read + Send>,
+    /// What it gets.
+    pub(crate) writer: connection::Sender,
+}
+
+/// A connection on which another protocol is spoken now.
+pub(crate) struct Upgraded {
+    /// Bytes of it that came already.
+    pub(crate) first: Vec<u8>,
+    /// What the daemon sends after them.
     pub(crate) reader: Box<dyn Read + Send>,
     /// What it gets.
     pub(crate) writer: connection::Sender,
@@ -148,6 +159,33 @@ impl Client {
             return Err(refusal(Response { status: head.status, head, body }, &target));
         }
         Ok(Stream { reader: Box::new(connection.reader), writer: connection.writer })
+    }
+
+    /// `POST` that makes a connection speak `protocol`.
+    pub(crate) fn upgrade(
+        &self,
+        path: &str,
+        protocol: &str,
+        headers: &[(String, String)],
+    ) -> Result<Upgraded, ClientError> {
+        let target = format!("/v{}{path}", self.version()?);
+        let mut connection = self.dial()?;
+        let mut all = self.headers.clone();
+        all.extend_from_slice(headers);
+        all.push(("Connection".into(), "Upgrade".into()));
+        all.push(("Upgrade".into(), protocol.into()));
+        http::write_request(&mut connection, "POST", &target, &all, Payload::None)?;
+        let head = http::read_head(&mut connection.reader)?;
+        if head.status != 101 {
+            let status = head.status;
+            let body = Body::new(connection, Framing::of(&head, "POST"), Arc::clone(&self.idle));
+            if status >= 400 {
+                return Err(refusal(Response { status, head, body }, &target));
+            }
+            return Err(ClientError::Protocol(format!("{target} does not become {protocol}")));
+        }
+        let first = connection.reader.buffer().to_vec();
+        Ok(Upgraded { first, reader: connection.reader.into_inner(), writer: connection.writer })
     }
 
     /// A fresh connection, for who speaks on it by himself.

@@ -1,5 +1,7 @@
 //! The commands, one a file, and the tree that leads to them.
 
+pub(crate) mod build;
+pub(crate) mod builder;
 pub(crate) mod completion;
 pub(crate) mod compose;
 pub(crate) mod container;
@@ -19,14 +21,17 @@ pub(crate) static TREE: &[Entry] = &[
     Entry::Command(&container::run::COMMAND),
     Entry::Command(&container::exec::COMMAND),
     Entry::Alias("ps", &container::ls::COMMAND),
+    Entry::Command(&build::COMMAND),
     Entry::Command(&image::pull::COMMAND),
     Entry::Command(&image::push::COMMAND),
     Entry::Command(&registry::login::COMMAND),
     Entry::Command(&registry::logout::COMMAND),
+    Entry::Command(&registry::search::COMMAND),
     Entry::Alias("images", &image::ls::COMMAND),
     Entry::Command(&system::version::COMMAND),
     Entry::Command(&system::info::COMMAND),
     Entry::Flagged(&compose::GROUP),
+    Entry::Group(&builder::GROUP),
     Entry::Group(&container::GROUP),
     Entry::Group(&context::GROUP),
     Entry::Group(&image::GROUP),
@@ -68,16 +73,12 @@ pub(crate) static TREE: &[Entry] = &[
 
 /// Docker's verbs that come with later versions: they are told apart from typing mistakes.
 const LATER: &[&str] = &[
-    "build",
-    "builder",
     "buildx",
     "checkpoint",
     "config",
-    "image build",
     "manifest",
     "node",
     "plugin",
-    "search",
     "secret",
     "service",
     "stack",

@@ -1,4 +1,4 @@
-//! What this daemon does not do: swarm, plugins, builds. Each with dockerd's answer, or the reason.
+//! What this daemon does not do: swarm, plugins. Each with dockerd's answer, or the reason.
 
 use super::ok;
 use crate::{
@@ -6,7 +6,6 @@ use crate::{
     request::Ask,
     response::Answer,
     router::Endpoint as E,
-    wire::prune,
 };
 use http::StatusCode;
 use minke_model::go::quote;
@@ -16,12 +15,6 @@ pub(super) fn no_swarm() -> ApiError {
     ApiError::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.",
-    )
-}
-
-fn no_build() -> ApiError {
-    ApiError::unsupported(
-        "building images is not supported by this daemon yet: pull, load or import them instead",
     )
 }
 
@@ -42,11 +35,6 @@ pub(super) fn handle(ask: Ask) -> Result<Answer> {
             Err(ApiError::new(StatusCode::NOT_FOUND, format!("plugin {} not found", quote(&ask.name))))
         }
         E::PluginChange => Err(ApiError::unsupported("plugins are not supported by this daemon")),
-        E::BuildPrune => ok(&prune::Caches { caches_deleted: None, space_reclaimed: 0 }),
-        E::ImageSearch => Err(ApiError::unsupported(
-            "searching registries is not supported by this daemon: search on the registry's site",
-        )),
-        E::ContainerCheckpoint => Err(ApiError::unsupported("checkpoints are not supported by this daemon")),
-        _ => Err(no_build()),
+        _ => Err(ApiError::unsupported("checkpoints are not supported by this daemon")),
     }
 }

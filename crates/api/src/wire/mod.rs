@@ -23,14 +23,17 @@ pub(crate) mod ports;
 pub(crate) mod progress;
 pub(crate) mod prune;
 pub(crate) mod resources;
+pub(crate) mod search;
 pub(crate) mod security;
 pub(crate) mod settings;
+pub(crate) mod space;
 pub(crate) mod stats;
 pub(crate) mod summary;
 pub(crate) mod syntax;
 pub(crate) mod system;
 pub(crate) mod time;
 pub(crate) mod update;
+pub(crate) mod verified;
 pub(crate) mod volume;
 
 use serde::{Deserialize, Deserializer, Serialize, de};

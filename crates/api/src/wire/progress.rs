@@ -35,6 +35,8 @@ struct Detail {
 
 #[derive(Debug, Serialize)]
 struct ErrorDetail {
+    #[serde(skip_serializing_if = "is_default")]
+    code: i64,
     message: String,
 }
 
@@ -99,6 +101,11 @@ impl Line {
         Self { aux: Some(value), detail: Some(Detail::default()), ..Self::default() }
     }
 
+    /// The image that a stage of a build became.
+    pub(crate) fn result(id: &str) -> Self {
+        Self { aux: Some(serde_json::json!({ "ID": id })), ..Self::default() }
+    }
+
     /// A text for the terminal.
     pub(crate) fn stream(text: &str) -> Self {
         Self { stream: text.to_owned(), ..Self::default() }
@@ -106,8 +113,13 @@ impl Line {
 
     /// It failed after the answer had begun.
     pub(crate) fn error(message: &str) -> Self {
+        Self::failure(0, message)
+    }
+
+    /// The same with a program's exit code.
+    pub(crate) fn failure(code: i64, message: &str) -> Self {
         Self {
-            error_detail: Some(ErrorDetail { message: message.to_owned() }),
+            error_detail: Some(ErrorDetail { code, message: message.to_owned() }),
             error: message.to_owned(),
             ..Self::default()
         }

@@ -85,17 +85,22 @@ pub(super) fn write(sources: &Sources<'_>) -> Result<Detected, DetectError> {
     ]);
 
     let slim = "python:${PYTHON_VERSION}-slim";
-    match compiled.is_empty() {
-        true => recipe.stage(&format!("{slim} AS build")),
-        false => {
-            let names: Vec<&str> = compiled.iter().map(|(name, _)| *name).collect();
-            recipe.because(format!("{} is compiled: the stage that builds has a compiler", names.join(", ")));
-            recipe.stage("python:${PYTHON_VERSION} AS build");
+    // Nothing to install is nothing to build.
+    let builds = manager != Manager::None || !extra.is_empty();
+    if builds {
+        match compiled.is_empty() {
+            true => recipe.stage(&format!("{slim} AS build")),
+            false => {
+                let names: Vec<&str> = compiled.iter().map(|(name, _)| *name).collect();
+                let names = names.join(", ");
+                recipe.because(format!("{names} is compiled: the stage that builds has a compiler"));
+                recipe.stage("python:${PYTHON_VERSION} AS build");
+            }
         }
-    }
-    install(sources, manager, &extra, &mut recipe);
-    if program.is_script {
-        install_project(manager, &mut recipe);
+        install(sources, manager, &extra, &mut recipe);
+        if program.is_script {
+            install_project(manager, &mut recipe);
+        }
     }
 
     recipe.stage(slim);
@@ -116,9 +121,12 @@ pub(super) fn write(sources: &Sources<'_>) -> Result<Detected, DetectError> {
         true => " PYTHONPATH=/app/src",
         false => "",
     };
-    recipe.line(format!("ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1{path}"));
+    let venv = if builds { "PATH=/venv/bin:$PATH " } else { "" };
+    recipe.line(format!("ENV {venv}PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1{path}"));
     recipe.line("WORKDIR /app");
-    recipe.line("COPY --from=build /venv /venv");
+    if builds {
+        recipe.line("COPY --from=build /venv /venv");
+    }
     // The directory itself belongs to the program too: many keep a database file or uploads beside their code.
     recipe.line("RUN chown app:app /app");
     recipe.line("COPY --chown=app:app . .");

@@ -141,7 +141,10 @@ impl Walk<'_> {
     fn below(&mut self, dir: &Path, below: &str, out: &Above, into: &Above) -> io::Result<()> {
         let failed = |e: io::Error| io::Error::new(e.kind(), format!("cannot read {}: {e}", dir.display()));
         if below.matches('/').count() > MAX_DEPTH {
-            return Err(io::Error::other(format!("{} has too many directories inside of each other", dir.display())));
+            return Err(io::Error::other(format!(
+                "{} has too many directories inside of each other",
+                dir.display()
+            )));
         }
         let Some(entries) = there(fs::read_dir(dir)).map_err(failed)? else { return Ok(()) };
         let mut names = Vec::new();

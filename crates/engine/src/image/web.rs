@@ -63,7 +63,8 @@ impl Images {
     pub async fn search(&self, wish: Search) -> Result<Vec<Found>> {
         let (host, words) = split(&wish.term);
         let registries = self.registries();
-        let insecure = registries.insecure_hosts().any(|known| known == host) || host.starts_with("localhost");
+        let insecure =
+            registries.insecure_hosts().any(|known| known == host) || host.starts_with("localhost");
         let schemes: &[&str] = if insecure { &["https", "http"] } else { &["https"] };
         let headers = [("Accept", "application/json")];
         let mut last = None;
@@ -83,7 +84,8 @@ impl Images {
             }
             let mut bytes = Vec::new();
             while let Some(piece) = answer.next().await {
-                let piece = piece.map_err(|e| Error::Internal(format!("cannot read the answer of {url}: {e}")))?;
+                let piece =
+                    piece.map_err(|e| Error::Internal(format!("cannot read the answer of {url}: {e}")))?;
                 if bytes.len() + piece.len() > MOST_FOUND {
                     return Err(Error::Internal(format!("the answer of {url} exceeds {MOST_FOUND} bytes")));
                 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod search;
 
 /// The key under which a registry's credentials are kept: Docker Hub's is its old index.
 fn key_of(server: Option<&String>) -> String {
