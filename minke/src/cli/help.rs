@@ -70,10 +70,7 @@ pub(crate) fn root(program: &str, tree: &[Entry], global: &[Flag], columns: usiz
         text,
         "\nManagement Commands:\n{}\nCommands:\n{}\nGlobal Options:\n{}\nRun '{program} COMMAND --help' for more information on a command.\n",
         entries(shown().filter(|entry| entry.group().is_some()), 11),
-        entries(
-            shown().filter(|entry| entry.group().is_none() && !COMMON.contains(&entry.name())),
-            11
-        ),
+        entries(shown().filter(|entry| entry.group().is_none() && !COMMON.contains(&entry.name())), 11),
         flags(global, columns)
     );
     text

@@ -8,11 +8,10 @@ pub(crate) mod help;
 pub(crate) mod parse;
 mod plugin;
 
-use crate::client::{Client, ClientError, Host, config_file::ConfigFile, context, host};
+use crate::client::{Client, ClientError, Host, config_file::ConfigFile, context, host, tls::Trust};
 use command::{Command, Entry};
 use flag::{Flags, flags};
 use parse::Wrong;
-use std::cell::OnceCell;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -78,7 +77,7 @@ flags! {
         tls_ca: String ["tlscacert"], "Trust certificates signed by this CA only";
         tls_cert: String ["tlscert"], "Certificate of this client";
         tls_key: String ["tlskey"], "Key of this client";
-        tls_verify: bool ["tlsverify"], "Speak TLS and verify the daemon";
+        tls_verify: Option<bool> ["tlsverify"], "Speak TLS and verify the daemon";
         version: bool ["version" 'v'], "Print the version and quit";
     }
 }
@@ -90,8 +89,8 @@ pub(crate) struct Cli {
     pub(crate) path: String,
     /// The words between a group's and its command's: the group's own flags.
     leading: Vec<String>,
-    config: OnceCell<ConfigFile>,
-    client: OnceCell<Client>,
+    config: OnceLock<ConfigFile>,
+    client: OnceLock<Client>,
 }
 
 /// Runs a command line, without the program's own name. Returns the exit code.
@@ -147,8 +146,8 @@ fn run(words: &[String]) -> Outcome {
         globals: parsed.flags,
         path: String::new(),
         leading: Vec::new(),
-        config: OnceCell::new(),
-        client: OnceCell::new(),
+        config: OnceLock::new(),
+        client: OnceLock::new(),
     };
     dispatch(cli, tree, &parsed.args, words)
 }
@@ -188,7 +187,9 @@ fn dispatch(mut cli: Cli, tree: &'static [Entry], words: &[String], all: &[Strin
                     let count = match (flagged.leading)(&words[at..]) {
                         Ok(count) => count,
                         Err(Wrong::Sentence(text)) => return Err(wrong_in_group(&cli.path, &text)),
-                        Err(Wrong::Help | Wrong::ShortHelp) => return show(&overview(&cli.path, tree, group)),
+                        Err(Wrong::Help | Wrong::ShortHelp) => {
+                            return show(&overview(&cli.path, tree, group));
+                        }
                     };
                     cli.leading = words[at..at + count].to_vec();
                     at += count;
@@ -236,7 +237,9 @@ fn wrong_in_group(path: &str, text: &str) -> Failure {
 fn overview(path: &str, tree: &[Entry], group: Option<&Entry>) -> String {
     match group {
         Some(Entry::Flagged(flagged)) => help::group(program(), path, &flagged.group, flagged.flags),
-        Some(entry) => entry.group().map_or_else(String::new, |group| help::group(program(), path, group, &[])),
+        Some(entry) => {
+            entry.group().map_or_else(String::new, |group| help::group(program(), path, group, &[]))
+        }
         None => help::root(program(), tree, Globals::FLAGS, help::width()),
     }
 }
@@ -391,23 +394,45 @@ impl Cli {
         if self.globals.context.is_some() && !self.globals.host.is_empty() {
             return Err(Failure::new("conflicting options: cannot specify both --host and --context"));
         }
-        let secure = self.globals.tls
-            || self.globals.tls_verify
-            || !self.globals.tls_ca.is_empty()
-            || !self.globals.tls_cert.is_empty()
-            || !self.globals.tls_key.is_empty();
-        if secure || std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty()) {
-            return Err(Failure::new("TLS to a daemon is not there yet: use an ssh:// or unix:// address"));
-        }
         let name = self.context_name();
         if name != context::DEFAULT {
-            let context = self.contexts().get(&name).map_err(unresolved)?;
-            return Host::parse(&context.host).map_err(unresolved);
+            let contexts = self.contexts();
+            let context = contexts.get(&name).map_err(unresolved)?;
+            let host = Host::parse(&context.host).map_err(unresolved)?;
+            return Ok(match contexts.trust(&context) {
+                Some(trust) => host.secured(&context.host, trust),
+                None => host,
+            });
         }
-        match self.explicit_host() {
-            Some(text) => Host::parse(&text).map_err(unresolved),
-            None => Ok(Host::Unix(host::default_socket())),
+        let trust = self.trust();
+        if let Some(trust) = &trust {
+            trust.check().map_err(unresolved)?;
         }
+        match (self.explicit_host(), trust) {
+            (Some(text), None) => Host::parse(&text).map_err(unresolved),
+            (Some(text), Some(trust)) => Ok(Host::parse(&text).map_err(unresolved)?.secured(&text, trust)),
+            (None, None) => Ok(Host::Unix(host::default_socket())),
+            (None, Some(trust)) => Ok(Host::Tls { address: "localhost:2376".into(), trust }),
+        }
+    }
+
+    /// The certificates that flags and environment name; `None` is no TLS. docker's rules: a client's own certificate is
+    /// not missed where nobody asked for it, an authority is.
+    fn trust(&self) -> Option<Trust> {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let by_environment = set("DOCKER_TLS_VERIFY").is_some();
+        if !self.globals.tls && self.globals.tls_verify.is_none() && !by_environment {
+            return None;
+        }
+        let directory = set("DOCKER_CERT_PATH").map_or_else(|| self.config_directory(), PathBuf::from);
+        let usual = Trust::of_directory(&directory, self.globals.tls_verify.unwrap_or(by_environment));
+        let said = |path: &String| Some(path).filter(|path| !path.is_empty()).map(PathBuf::from);
+        Some(Trust {
+            authority: said(&self.globals.tls_ca).or_else(|| Some(directory.join("ca.pem"))),
+            certificate: said(&self.globals.tls_cert).or(usual.certificate),
+            key: said(&self.globals.tls_key).or(usual.key),
+            verify: usual.verify,
+        })
     }
 
     /// The daemon. Nothing is dialled before the first request.

@@ -28,7 +28,7 @@ pub fn images(
     let mut plan = Plan::default();
     // One pull, one build an image, however many services have it.
     let mut pulls: BTreeMap<String, usize> = BTreeMap::new();
-    let mut builds: BTreeSet<String> = BTreeSet::new();
+    let mut builds: BTreeMap<String, usize> = BTreeMap::new();
     for (name, service) in &project.services {
         if service.image.is_empty() && service.build.is_none() {
             return Err(PlanError::NoImage { service: name.clone() });
@@ -43,15 +43,19 @@ pub fn images(
             pulls.insert(image.clone(), plan.push(act, [], because));
         }
     }
-    for (name, service) in &project.services {
+    for (name, service) in in_build_order(project) {
         let image = service.image_name(&project.name, separator);
         let Some(because) = must_build(service, there.contains_key(&image), building) else { continue };
-        if !builds.insert(image.clone()) {
+        if builds.contains_key(&image) {
             continue;
         }
         let pull = pulls.get(&image).copied();
-        let act = Act::Build { service: name.clone(), image, unless_there: pull.is_some() };
-        plan.push(act, pull, because);
+        // Images of other services that it copies from come first.
+        let others = contexts(service).filter_map(|other| project.services.get(other));
+        let before = others.filter_map(|other| builds.get(&other.image_name(&project.name, separator)).copied());
+        let before: Vec<usize> = before.chain(pull).collect();
+        let act = Act::Build { service: name.to_owned(), image: image.clone(), unless_there: pull.is_some() };
+        builds.insert(image, plan.push(act, before, because));
     }
     for mount in project.services.values().flat_map(|service| &service.volumes) {
         if mount.r#type == "image" && !there.contains_key(&mount.source) && !pulls.contains_key(&mount.source)
@@ -62,6 +66,33 @@ pub fn images(
         }
     }
     Ok(plan)
+}
+
+/// The services whose images a build copies from.
+fn contexts(service: &Service) -> impl Iterator<Item = &str> {
+    let contexts = service.build.iter().flat_map(|build| build.additional_contexts.values());
+    contexts.filter_map(|context| context.strip_prefix("service:"))
+}
+
+/// The services, each after those whose images it copies from. A circle is cut somewhere.
+fn in_build_order(project: &Project) -> Vec<(&str, &Service)> {
+    fn visit<'a>(
+        project: &'a Project,
+        name: &'a str,
+        seen: &mut BTreeSet<&'a str>,
+        order: &mut Vec<(&'a str, &'a Service)>,
+    ) {
+        let Some(service) = project.services.get(name) else { return };
+        if seen.insert(name) {
+            contexts(service).for_each(|other| visit(project, other, seen, order));
+            order.push((name, service));
+        }
+    }
+    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+    for name in project.services.keys() {
+        visit(project, name, &mut seen, &mut order);
+    }
+    order
 }
 
 fn must_pull(service: &Service, there: Option<&Image>, now: i64, building: Building) -> Option<String> {

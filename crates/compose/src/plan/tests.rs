@@ -346,6 +346,13 @@ fn images_are_fetched_or_built_once() {
 }
 
 #[test]
+fn an_image_that_another_copies_from_is_built_first() {
+    let yaml = "name: p\nservices:\n  a: {build: {context: ., additional_contexts: {base: 'service:z'}}}\n  z: {build: .}\n";
+    let plan = images(&project(yaml), "-", &BTreeMap::new(), Building::Missing, 0).unwrap();
+    assert!(comes_after(&plan, at(&plan, "build image p-a"), at(&plan, "build image p-z")));
+}
+
+#[test]
 fn down_goes_against_the_order_of_needs() {
     let project = project(SHOP);
     let running = after_up(&project);

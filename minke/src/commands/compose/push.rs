@@ -6,6 +6,7 @@ use crate::cli::command::{Arity, Command, command};
 use crate::cli::flag::flags;
 use crate::cli::{Cli, Outcome};
 use crate::commands::image::push::quietly;
+use minke_compose::Project;
 use std::collections::BTreeSet;
 
 /// `push`
@@ -29,10 +30,20 @@ fn push(cli: &Cli, flags: PushFlags, services: Vec<String>) -> Outcome {
     let session = Session::new(cli, false)?;
     let project = session.load(&services)?;
     let named = |name: &String| services.is_empty() || flags.include_deps || services.contains(name);
-    let style = if flags.quiet { super::progress::Style::Quiet } else { session.style };
+    let named = Project {
+        services: project.services.iter().filter(|(name, _)| named(name)).map(|(n, s)| (n.clone(), s.clone())).collect(),
+        ..project.clone()
+    };
+    let outcome = all(&session, &named, flags.quiet);
+    if flags.ignore_failures { Ok(()) } else { outcome }
+}
+
+/// Sends what the services of `project` build.
+pub(super) fn all(session: &Session<'_>, project: &Project, quiet: bool) -> Outcome {
+    let style = if quiet { super::progress::Style::Quiet } else { session.style };
     let progress = super::progress::Progress::new(style, "Pushing")?;
     let mut images: BTreeSet<String> = BTreeSet::new();
-    for (name, service) in project.services.iter().filter(|(name, _)| named(name)) {
+    for (name, service) in &project.services {
         match &service.build {
             Some(build) if !service.image.is_empty() => {
                 images.insert(service.image.clone());
@@ -42,9 +53,9 @@ fn push(cli: &Cli, flags: PushFlags, services: Vec<String>) -> Outcome {
         }
     }
     let images: Vec<String> = images.into_iter().collect();
-    let (client, config) = (session.client()?, cli.config());
+    let (client, config) = (session.client()?, session.cli.config());
     let none = vec![Vec::new(); images.len()];
-    let outcome = super::execute::run(&none, super::execute::AT_ONCE, |at| {
+    super::execute::run(&none, super::execute::AT_ONCE, |at| {
         let image = &images[at];
         progress.tell_image(image, Mark::Working, "Pushing", "");
         match quietly(client, config, image) {
@@ -55,6 +66,5 @@ fn push(cli: &Cli, flags: PushFlags, services: Vec<String>) -> Outcome {
             }
         }
         Ok(())
-    });
-    if flags.ignore_failures { Ok(()) } else { outcome }
+    })
 }

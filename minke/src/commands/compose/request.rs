@@ -182,15 +182,15 @@ fn host_config(
     let mut host = resources::of(service);
     let (binds, mounts) = mounts::of(project, service, &wish.inherited)?;
     let (security, unconfined) = security(service, wish)?;
+    let (cap_add, cap_drop) = crate::options::security::capabilities(&service.cap_add, &service.cap_drop);
     for (name, list) in [
         ("Binds", &binds),
-        ("CapAdd", &service.cap_add),
-        ("CapDrop", &service.cap_drop),
+        ("CapAdd", &cap_add),
+        ("CapDrop", &cap_drop),
         ("VolumesFrom", &service.volumes_from),
         ("Dns", &service.dns),
         ("DnsSearch", &service.dns_search),
         ("DnsOptions", &service.dns_opt),
-        ("ExtraHosts", &service.extra_hosts.lines(":")),
         ("SecurityOpt", &security),
         ("GroupAdd", &service.group_add),
         ("Links", &wish.links),
@@ -235,6 +235,7 @@ fn host_config(
         set(&mut host, "MaskedPaths", json!([]));
         set(&mut host, "ReadonlyPaths", json!([]));
     }
+    set(&mut host, "ExtraHosts", service.extra_hosts.lines(":"));
     set(&mut host, "AutoRemove", wish.auto_remove);
     set(&mut host, "ReadonlyRootfs", service.read_only);
     set(&mut host, "Privileged", service.privileged);

@@ -33,6 +33,8 @@ pub(crate) struct Session<'a> {
 pub(crate) struct Manner {
     /// Seconds before a container is killed.
     pub(crate) timeout: Option<i64>,
+    /// Whether builds say nothing.
+    pub(crate) quiet_build: bool,
     /// Whether anonymous volumes are not taken over.
     pub(crate) renew_anonymous: bool,
 }
@@ -234,8 +236,9 @@ impl<'a> Session<'a> {
         let client = self.client()?;
         let config = self.cli.config();
         let pull = |image: &str, platform: &str| pull::quietly(client, config, image, platform);
+        let (cli, mode) = (self.cli, super::build::mode(self, project, manner.quiet_build)?);
         let build = |service: &str| match project {
-            Some(project) => super::build::one(client, config, project, service, self.separator, progress),
+            Some(project) => super::build::one(cli, project, service, self.separator, mode, progress),
             None => Ok(()),
         };
         let limit = match (self.flags.parallel, std::env::var("COMPOSE_PARALLEL_LIMIT")) {

@@ -144,7 +144,7 @@ fn up(cli: &Cli, flags: UpFlags, services: Vec<String>) -> Outcome {
         start: !flags.no_start,
         wait: flags.wait,
         yes: flags.yes,
-        manner: Manner { timeout: flags.timeout, renew_anonymous: flags.renew },
+        manner: Manner { timeout: flags.timeout, renew_anonymous: flags.renew, quiet_build: flags.quiet_build },
     };
     let project = project(&session, &services, &making)?;
     if project.services.is_empty() && !session.flags.all_resources {

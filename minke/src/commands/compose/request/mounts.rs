@@ -86,7 +86,11 @@ fn file_mount(kind: &str, object: &FileObject, target: &str) -> Result<Option<Va
     if object.file.is_empty() {
         return Ok(None);
     }
-    Ok(Some(json!({"Type": "bind", "Source": object.file, "Target": target, "ReadOnly": true})))
+    let mut mount = json!({"Type": "bind", "Source": object.file, "Target": target, "ReadOnly": true});
+    if kind == "secret" {
+        mount["BindOptions"] = json!({});
+    }
+    Ok(Some(mount))
 }
 
 /// The text for what needs no more than it: only that makes a missing directory of the host.

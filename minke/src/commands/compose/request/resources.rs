@@ -66,11 +66,17 @@ fn block(service: &Service, host: &mut Map<String, Value>) {
     let weights: Vec<Value> = (block.weight_device.iter())
         .map(|device| json!({"Path": device.path, "Weight": device.weight}))
         .collect();
-    set(host, "BlkioWeightDevice", weights);
-    set(host, "BlkioDeviceReadBps", throttles(&block.device_read_bps));
-    set(host, "BlkioDeviceReadIOps", throttles(&block.device_read_iops));
-    set(host, "BlkioDeviceWriteBps", throttles(&block.device_write_bps));
-    set(host, "BlkioDeviceWriteIOps", throttles(&block.device_write_iops));
+    for (name, list) in [
+        ("BlkioWeightDevice", weights),
+        ("BlkioDeviceReadBps", throttles(&block.device_read_bps)),
+        ("BlkioDeviceReadIOps", throttles(&block.device_read_iops)),
+        ("BlkioDeviceWriteBps", throttles(&block.device_write_bps)),
+        ("BlkioDeviceWriteIOps", throttles(&block.device_write_iops)),
+    ] {
+        if !list.is_empty() {
+            set(host, name, list);
+        }
+    }
 }
 
 fn limit(limits: &Resource, host: &mut Map<String, Value>) {
