@@ -9,7 +9,7 @@ use super::{
 };
 use minke_model::{
     ContainerSpec,
-    container::{IpcSharing, NamespaceSpec, Sharing},
+    container::{IpcSharing, NamespaceSpec, NetworkMode, Sharing},
     restart::RestartPolicy as Policy,
 };
 
@@ -175,7 +175,8 @@ impl From<&ContainerSpec> for HostConfig {
             group_add: security.group_add.clone(),
             ipc_mode,
             cgroup: spec.cgroup.clone(),
-            links: networking.links.clone(),
+            // On users' networks links belong to the endpoint: dockerd shows them there alone.
+            links: networking.links.clone().filter(|_| !matches!(networking.mode, NetworkMode::User(_))),
             oom_score_adj: spec.oom_score_adj,
             pid_mode,
             privileged: security.privileged,

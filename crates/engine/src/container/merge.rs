@@ -22,11 +22,11 @@ pub(crate) fn image_into(spec: &mut ContainerSpec, image: &ImageDefaults) {
             }
             process.entrypoint = image_entrypoint.cloned();
         }
+        // An empty list takes the image's away too, and leaves its command (moby `daemon/commit.go`, `merge`).
         Some(entrypoint) if entrypoint.is_empty() => {
             if process.cmd.as_ref().is_none_or(Vec::is_empty) {
                 process.cmd.clone_from(&image.cmd);
             }
-            process.entrypoint = image_entrypoint.cloned();
         }
         // `--entrypoint ""` takes the image's away.
         Some(entrypoint) if entrypoint.len() == 1 && entrypoint[0].is_empty() => process.entrypoint = None,
