@@ -206,10 +206,6 @@ impl SessionClient {
             .map_err(|_| failed(&what, Status::invalid_argument("its name is none")))?;
         request.metadata_mut().insert("buildkit.ssh.id", name);
         let channel = self.session.channel().clone();
-        let mut answers = channel
-            .streaming::<BytesMessage, BytesMessage>(FORWARD_AGENT, request)
-            .await
-            .map_err(|e| failed(&what, e))?;
         tokio::spawn(async move {
             let asks = async {
                 loop {
@@ -220,11 +216,17 @@ impl SessionClient {
                     }
                 }
             };
+            // A client answers nothing before its agent was asked something.
             let answers = async {
-                while let Ok(Some(piece)) = answers.message().await {
-                    if write.write_all(&piece.data).await.is_err() {
-                        break;
+                match channel.streaming::<BytesMessage, BytesMessage>(FORWARD_AGENT, request).await {
+                    Ok(mut answers) => {
+                        while let Ok(Some(piece)) = answers.message().await {
+                            if write.write_all(&piece.data).await.is_err() {
+                                break;
+                            }
+                        }
                     }
+                    Err(e) => tracing::debug!("cannot {what}: {}", e.message()),
                 }
                 // The near end may be gone already.
                 let _ = write.shutdown().await;

@@ -74,9 +74,9 @@ impl Buildkit {
 
     /// `POST /session`: the connection becomes one on which we call.
     pub(crate) fn take_session(self: Arc<Self>, fields: &HeaderMap, takeover: &Takeover) -> Result<()> {
+        check_upgrade(fields)?;
         let hello = Hello::read(fields).map_err(ApiError::invalid)?;
         self.sessions.check(&hello.id).map_err(ApiError::invalid)?;
-        check_upgrade(fields)?;
         takeover.claim(Box::new(move |mut socket| {
             Box::pin(async move {
                 if socket.write_all(UPGRADED).await.is_err() {

@@ -63,17 +63,18 @@ pub(crate) async fn files(session: &Session, exporter: &str, files: Arc<dyn File
     let (say, mut said) = mpsc::channel::<Packet>(WAITING);
     let mut request = Request::new(poll_fn(move |cx| said.poll_recv(cx)));
     address(request.metadata_mut(), exporter)?;
-    let answers = session.channel().streaming::<Packet, Packet>(DIFF_COPY, request).await?;
+    let answers = session.channel().streaming::<Packet, Packet>(DIFF_COPY, request);
     let mut answers = exchange(files, say, answers).await?;
     while answers.message().await?.is_some() {}
     Ok(())
 }
 
-/// Tells every entry and sends what is asked for, up to the last word of both sides.
+/// Tells every entry and sends what is asked for, up to the last word of both sides. Who answers may do so only once
+/// it was told something.
 pub(crate) async fn exchange(
     files: Arc<dyn Files>,
     say: mpsc::Sender<Packet>,
-    mut answers: Streaming<Packet>,
+    answers: impl Future<Output = Result<Streaming<Packet>, Status>>,
 ) -> Result<Streaming<Packet>, Status> {
     let (list, mut listed) = mpsc::unbounded_channel();
     let (ask, asked) = std::sync::mpsc::channel();
@@ -85,6 +86,7 @@ pub(crate) async fn exchange(
         let (files, say) = (files.clone(), say.clone());
         tokio::task::spawn_blocking(move || contents(&*files, &say, asked))
     };
+    let mut answers = answers.await?;
     // What regular files there are, by their numbers; each can be asked for once.
     let mut known: HashMap<u32, String> = HashMap::new();
     let mut ask = Some(ask);

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 const VERSION: &str = "v0.25.2";
 
 /// What a gateway build may ask for (BuildKit `frontend/gateway/pb/caps.go`).
-const FRONTEND_CAPS: [&str; 15] = [
+const FRONTEND_CAPS: [&str; 18] = [
     "solve.base",
     "solve.inlinereturn",
     "resolveimage",
@@ -24,10 +24,13 @@ const FRONTEND_CAPS: [&str; 15] = [
     "statfile",
     "importcaches",
     "proto.refarray",
+    "reference.output",
     "frontend.inputs",
     "gateway.solve.metadata",
     "frontend.caps",
+    "gateway.solve.evaluate",
     "gateway.evaluate",
+    "gateway.warnings",
 ];
 
 /// What of the solver's own language clients look for before they offer an option (BuildKit `solver/pb/caps.go`).
