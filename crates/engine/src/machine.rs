@@ -304,7 +304,8 @@ impl crate::container::Inner {
                 "cache-disabled",
             ],
             "local" => &["max-size", "max-file", "compress", "mode", "max-buffer-size"],
-            "none" => &["mode", "max-buffer-size"],
+            // Docker looks at no option of what is not written.
+            "none" => return Ok(()),
             "syslog" | "journald" | "gelf" | "fluentd" | "awslogs" | "splunk" | "gcplogs" | "etwlogs" => {
                 return Err(Error::Unsupported(format!(
                     "logger: the log driver {:?} is not supported yet: use json-file, local or none",

@@ -225,7 +225,10 @@ fn convert(
     for extra in host.extra_hosts.iter().flatten() {
         check_extra_host(extra)?;
     }
-    let port_bindings = ports::parse_bindings(host.port_bindings.as_ref().unwrap_or(&super::Map::default()))?;
+    let port_bindings = ports::parse_bindings(
+        host.port_bindings.as_ref().unwrap_or(&super::Map::default()),
+        &config.exposed_ports.0,
+    )?;
     let restart = parse_restart(&host.restart_policy)?;
     security::check_capabilities("CapAdd", &host.cap_add)?;
     security::check_capabilities("CapDrop", &host.cap_drop)?;

@@ -2,9 +2,12 @@
 
 use super::{Map, wire};
 use crate::error::ApiError;
-use minke_model::container::NetworkingSpec;
-use minke_model::go::quote;
-use minke_model::port::{Port, PortBinding as Model, Protocol, PublishedPort};
+use minke_model::{
+    ContainerSpec,
+    container::NetworkingSpec,
+    go::quote,
+    port::{Port, PortBinding as Model, Protocol, PublishedPort},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Container ports and where they appear; `null` is exposed but not published.
@@ -38,9 +41,10 @@ pub(crate) fn said(map: &PortMap) -> BTreeMap<String, Option<Vec<(String, String
 }
 
 /// `NetworkSettings.Ports` of a running container: every exposed port, and where it appears.
-pub(crate) fn published(exposed: &BTreeSet<Port>, published: &BTreeSet<PublishedPort>) -> PortMap {
-    let mut map: BTreeMap<String, Option<Vec<PortBinding>>> =
-        exposed.iter().map(|p| (p.to_string(), None)).collect();
+pub(crate) fn published(spec: &ContainerSpec, published: &BTreeSet<PublishedPort>) -> PortMap {
+    let nothing = spec.exposed_as.iter().filter(|key| meant(key).is_none()).map(|key| without_meaning(key));
+    let exposed = spec.exposed_ports.iter().map(ToString::to_string).chain(nothing);
+    let mut map: BTreeMap<String, Option<Vec<PortBinding>>> = exposed.map(|key| (key, None)).collect();
     for port in published {
         let binding = PortBinding { host_ip: port.host_ip.to_string(), host_port: number(port.host_port) };
         map.entry(port.container.to_string()).or_default().get_or_insert_default().push(binding);
@@ -67,6 +71,16 @@ pub(crate) fn meant(key: &str) -> Option<Port> {
     Some(Port { number, protocol })
 }
 
+/// What dockerd makes of a key that means no port: zeros for what it cannot read.
+fn without_meaning(key: &str) -> String {
+    let (number, protocol) = key.split_once('/').unwrap_or((key, if key.is_empty() { "" } else { "tcp" }));
+    let number: u16 = number.parse().unwrap_or(0);
+    match protocol.parse::<Protocol>() {
+        Ok(protocol) => format!("{number}/{protocol}"),
+        Err(_) => format!("{number}/0"),
+    }
+}
+
 /// Whether a key's number may stand there.
 fn check_key(key: &str) -> Result<(), ApiError> {
     let number = key.split('/').next().unwrap_or_default();
@@ -91,13 +105,21 @@ fn parse_binding(wire: &PortBinding) -> Result<Model, ApiError> {
     Ok(Model { host_ip, host_ports: host_ports.filter(|range| *range != (0, 0)) })
 }
 
-/// Bindings as asked.
-pub(crate) fn parse_bindings(map: &PortMap) -> Result<BTreeMap<Port, Vec<Model>>, ApiError> {
+/// Bindings as asked. dockerd publishes a port only where it was exposed in the same words; `exposed` are those that
+/// are said, an image may have more.
+pub(crate) fn parse_bindings<T>(
+    map: &PortMap,
+    exposed: &BTreeMap<String, T>,
+) -> Result<BTreeMap<Port, Vec<Model>>, ApiError> {
+    let otherwise = |key: &str, port: Port| {
+        !exposed.contains_key(key)
+            && (key != port.to_string() || exposed.keys().any(|other| meant(other) == Some(port)))
+    };
     let mut parsed = BTreeMap::new();
     for (key, list) in &map.0 {
         check_key(key)?;
         let bindings = list.iter().flatten().map(parse_binding).collect::<Result<Vec<_>, _>>()?;
-        if let Some(port) = meant(key) {
+        if let Some(port) = meant(key).filter(|port| !otherwise(key, *port)) {
             parsed.insert(port, bindings);
         }
     }

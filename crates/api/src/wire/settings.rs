@@ -63,7 +63,7 @@ impl NetworkSettings {
             true => {
                 let places: BTreeSet<_> =
                     of.values().flat_map(|(_, e)| e.published.iter().copied()).collect();
-                published(&container.spec.exposed_ports, &places)
+                published(&container.spec, &places)
             }
             false => PortMap::default(),
         };

@@ -133,7 +133,9 @@ pub(super) fn plan(spec: &ContainerSpec, lookup: &dyn DeviceLookup) -> Result<De
         for node in find(lookup, &asked.host_path, &asked.container_path)? {
             let kind = if node.block { DeviceKind::Block } else { DeviceKind::Char };
             let (major, minor) = (Some(node.major), Some(node.minor));
-            devices.rules.push(DeviceRule { allow: true, kind, major, minor, access });
+            if access != 0 {
+                devices.rules.push(DeviceRule { allow: true, kind, major, minor, access });
+            }
             // What every container has it has once.
             if is_free(&node.path) {
                 devices.nodes.push(node);
