@@ -48,4 +48,4 @@ pub use project::*;
 pub use short::{parse_port, parse_volume, shell_words};
 pub use text::normalize_name;
 pub use value::Value;
-pub use variables::{Variable, variables};
+pub use variables::{Variable, print_variables, variables};

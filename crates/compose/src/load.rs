@@ -21,7 +21,7 @@ use crate::{
     yaml,
 };
 use minke_model::go;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What to load and how.
 #[derive(Clone, Debug)]
@@ -130,7 +130,14 @@ fn read<'a>(
     variables: bool,
 ) -> Result<(Start, Reading<'a>, Node), Vec<Fault>> {
     let home = options.environment.get("HOME").filter(|home| !home.is_empty()).cloned();
-    let mut reading = Reading { files, home, names: Vec::new(), faults: Vec::new(), warnings: Vec::new() };
+    let mut reading = Reading {
+        files,
+        home,
+        names: Vec::new(),
+        texts: HashMap::new(),
+        faults: Vec::new(),
+        warnings: Vec::new(),
+    };
     let result = Start::find(options, &mut reading).and_then(|mut start| {
         start.environment.retain(|name, _| variables || name == "COMPOSE_PROJECT_NAME");
         let model = start.read(options, &mut reading)?;

@@ -13,6 +13,7 @@ use crate::{
     project::CONTENT,
     schema, unique, validate, yaml,
 };
+use std::{collections::HashMap, sync::Arc};
 
 /// How large a file may be.
 pub(crate) const FILE_SIZE: u64 = 4 << 20;
@@ -52,6 +53,8 @@ pub(crate) struct Reading<'a> {
     pub home: Option<String>,
     /// The files that were read: places count these.
     pub names: Vec<String>,
+    /// Their texts by path: the standard input is there only once.
+    pub texts: HashMap<String, Arc<str>>,
     /// What is wrong.
     pub faults: Vec<Fault>,
     /// What is worth a word.
@@ -68,19 +71,28 @@ impl Reading<'_> {
     }
 
     /// The text of a file, and its number for places.
-    pub(crate) fn text(&mut self, path: &str) -> Result<(String, u16), Stop> {
+    pub(crate) fn text(&mut self, path: &str) -> Result<(Arc<str>, u16), Stop> {
         if self.names.len() >= FILES {
             return Err(Fault::new(format!("more than {FILES} compose files are read for one project")));
         }
+        let text = match self.texts.get(path) {
+            Some(text) => text.clone(),
+            None => self.read(path)?,
+        };
+        self.texts.insert(path.to_owned(), text.clone());
+        self.names.push(path.to_owned());
+        Ok((text, (self.names.len() - 1) as u16))
+    }
+
+    fn read(&self, path: &str) -> Result<Arc<str>, Stop> {
         let bytes = self.files.read(path, FILE_SIZE).map_err(|error| match error {
             FileError::NotFound => Fault::not_found(format!("open {path}: {error}")),
             FileError::Directory => Fault::new(format!("read {path}: {error}")),
             error => Fault::new(format!("open {path}: {error}")),
         })?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Fault::new(format!("failed to parse {path}: yaml: invalid UTF-8")))?;
-        self.names.push(path.to_owned());
-        Ok((text, (self.names.len() - 1) as u16))
+        let text = String::from_utf8(bytes);
+        let text = text.map_err(|_| Fault::new(format!("failed to parse {path}: yaml: invalid UTF-8")))?;
+        Ok(text.into())
     }
 
     /// Several files over each other, checked and completed.

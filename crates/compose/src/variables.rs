@@ -2,6 +2,8 @@
 
 use crate::{
     interpolate::{Found, closing_brace, expression},
+    print,
+    project::Format,
     value::Value,
 };
 use std::collections::BTreeMap;
@@ -27,6 +29,44 @@ pub fn variables(model: &Value) -> BTreeMap<String, Variable> {
     let mut found = Vec::new();
     gather(model, &mut found);
     found.into_iter().map(|variable| (variable.name.clone(), variable)).collect()
+}
+
+/// As `config --variables --format` prints them: by `yaml.v3` and `encoding/json` with four blanks.
+pub fn print_variables(variables: &BTreeMap<String, Variable>, format: Format) -> String {
+    let mut out = String::new();
+    let text = |text: &str| Value::Text(text.to_owned());
+    for (name, variable) in variables {
+        let texts = [
+            ("Name", text(&variable.name)),
+            ("DefaultValue", text(&variable.default_value)),
+            ("PresenceValue", text(&variable.presence_value)),
+            ("Required", Value::Bool(variable.required)),
+        ];
+        match format {
+            Format::Yaml => {
+                out += &format!("{}:\n", print::yaml(&text(name)).trim_end_matches('\n'));
+                for (key, value) in texts {
+                    out += &format!("    {}: {}", key.to_lowercase(), print::yaml(&value));
+                }
+            }
+            Format::Json => {
+                let lines =
+                    texts.map(|(key, value)| format!("        \"{key}\": {}", print::json(&value, false)));
+                let comma = if out.is_empty() { "" } else { ",\n" };
+                out += &format!(
+                    "{comma}    {}: {{\n{}\n    }}",
+                    print::json(&text(name), false),
+                    lines.join(",\n")
+                );
+            }
+        }
+    }
+    match (format, variables.is_empty()) {
+        (Format::Yaml, true) => "{}\n".to_owned(),
+        (Format::Yaml, false) => out,
+        (Format::Json, true) => "{}\n".to_owned(),
+        (Format::Json, false) => format!("{{\n{out}\n}}\n"),
+    }
 }
 
 fn gather(value: &Value, found: &mut Vec<Variable>) {

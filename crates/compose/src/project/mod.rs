@@ -5,6 +5,7 @@
 
 mod build;
 mod deploy;
+mod platform;
 mod resource;
 mod select;
 mod service;

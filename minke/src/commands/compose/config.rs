@@ -7,7 +7,7 @@ use crate::cli::command::{Arity, Command, command};
 use crate::cli::flag::flags;
 use crate::cli::{Cli, Failure, Outcome, show};
 use crate::format::tabs;
-use minke_compose::{Format, LoadOptions, Project, load_model, service_hash, variables};
+use minke_compose::{Format, LoadOptions, Project, load_model, print_variables, service_hash, variables};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `config`
@@ -62,7 +62,7 @@ fn config(cli: &Cli, flags: ConfigFlags, services: Vec<String>) -> Outcome {
         }
     };
     if flags.variables {
-        return show_variables(&options);
+        return show_variables(&options, &flags.format);
     }
     if let Some(text) = listed(&session, &flags, &options)? {
         return show(&text);
@@ -81,8 +81,7 @@ fn config(cli: &Cli, flags: ConfigFlags, services: Vec<String>) -> Outcome {
             if flags.lock_image_digests {
                 project = only_images(project);
             }
-            // A dollar sign that is left is one that was meant.
-            project.print(format).replace('$', "$$")
+            project.print(format)
         }
     };
     match (flags.quiet, flags.output.as_str()) {
@@ -102,14 +101,21 @@ fn listed(
     flags: &ConfigFlags,
     options: &LoadOptions,
 ) -> Result<Option<String>, Failure> {
-    let project = || session.load_with(options, true);
+    // Lists need no env_file, and hashes are those without them, as docker compose's are.
+    let environment = flags.environment && options.resolve_environment;
+    let services = if flags.hash.is_empty() { options.services.clone() } else { Vec::new() };
+    let options = LoadOptions { resolve_environment: environment, services, ..options.clone() };
+    let project = || session.load_with(&options, true);
     let lines = |lines: Vec<String>| Some(lines.into_iter().map(|line| line + "\n").collect::<String>());
     Ok(match () {
         () if flags.services => lines(project()?.services.into_keys().collect()),
         () if flags.volumes => lines(project()?.volumes.into_keys().collect()),
         () if flags.networks => lines(project()?.networks.into_keys().collect()),
         () if flags.models => lines(project()?.models.into_values().map(|model| model.model).collect()),
-        () if !flags.hash.is_empty() => lines(hashes(&project()?, &flags.hash)?),
+        () if !flags.hash.is_empty() => {
+            let project = project()?.with_platforms(true).map_err(|fault| Failure::new(fault.report()))?;
+            lines(hashes(&project, &flags.hash)?)
+        },
         () if flags.profiles => {
             let project = project()?;
             let all = project.services.values().chain(project.disabled_services.values());
@@ -142,8 +148,13 @@ fn hashes(project: &Project, named: &str) -> Result<Vec<String>, Failure> {
     names.into_iter().map(line).collect()
 }
 
-fn show_variables(options: &LoadOptions) -> Outcome {
+fn show_variables(options: &LoadOptions, format: &str) -> Outcome {
     let tree = load_model(options, &Disk).map_err(told)?;
+    match format {
+        "json" => return show(&print_variables(&variables(&tree.value), Format::Json)),
+        "yaml" => return show(&print_variables(&variables(&tree.value), Format::Yaml)),
+        _ => {}
+    }
     let mut text = String::from("NAME\tREQUIRED\tDEFAULT VALUE\tALTERNATE VALUE\n");
     for (name, variable) in variables(&tree.value) {
         text.push_str(&format!(
