@@ -16,7 +16,7 @@ use super::{
             ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest, SolveRequest, SolveResponse,
             StatFileRequest, StatFileResponse, WarnRequest,
         },
-        solver::{Definition, Input, Op, SourceOp},
+        solver::{Definition, Input, Op, OpMetadata, SourceOp},
     },
     questions, send, worker,
 };
@@ -285,9 +285,10 @@ fn answer(result: gateway::Result) -> SolveResponse {
 fn reference(name: &str) -> Ref {
     let source = SourceOp { identifier: format!("{RESULT}{name}"), attrs: BTreeMap::new() };
     let source = Op { inputs: Vec::new(), source: Some(source) }.encode_to_vec();
-    let digest = Digest::from_sha256(&Sha256::digest(&source)).to_string();
-    let last = Op { inputs: vec![Input { digest, index: 0 }], source: None }.encode_to_vec();
-    Ref { id: name.to_owned(), def: Some(Definition { def: vec![source, last] }) }
+    let digest = |op: &[u8]| Digest::from_sha256(&Sha256::digest(op)).to_string();
+    let last = Op { inputs: vec![Input { digest: digest(&source), index: 0 }], source: None }.encode_to_vec();
+    let metadata = [digest(&source), digest(&last)].map(|digest| (digest, OpMetadata {})).into();
+    Ref { id: name.to_owned(), def: Some(Definition { def: vec![source, last], metadata }) }
 }
 
 /// What was built, as a frontend's result (BuildKit `exporter/containerimage/exptypes`).

@@ -21,7 +21,14 @@ pub(crate) struct Platform {
 pub(crate) struct Definition {
     #[prost(bytes = "vec", repeated, tag = "1")]
     pub(crate) def: Vec<Vec<u8>>,
+    /// By the operations' digests. Without any a client takes it for none.
+    #[prost(btree_map = "string, message", tag = "2")]
+    pub(crate) metadata: BTreeMap<String, OpMetadata>,
 }
+
+/// What is known of an operation besides; nothing of it is used here.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(crate) struct OpMetadata {}
 
 /// One operation. Only sources are known here.
 #[derive(Clone, PartialEq, Eq, prost::Message)]

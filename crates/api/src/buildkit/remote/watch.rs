@@ -12,13 +12,14 @@ fn time(wire: WireTime) -> Timestamp {
     Timestamp::from_nanos(wire.seconds.saturating_mul(1_000_000_000).saturating_add(wire.nanos.into()))
 }
 
-/// What one message tells, in BuildKit's order: steps, their parts, what they said, what checks found. A step whose
-/// digest is none is left out.
+/// What one message tells: steps, their parts, what they said, what checks found, ends of steps. A step whose digest is
+/// none is left out.
 pub(super) fn events(status: StatusResponse) -> Vec<BuildEvent> {
     let mut events = Vec::new();
+    let mut ended = Vec::new();
     for vertex in status.vertexes {
         let Some(digest) = Digest::parse(&vertex.digest) else { continue };
-        events.push(BuildEvent::Vertex(Vertex {
+        let vertex = Vertex {
             digest,
             inputs: vertex.inputs.iter().filter_map(|input| Digest::parse(input)).collect(),
             name: vertex.name,
@@ -26,7 +27,14 @@ pub(super) fn events(status: StatusResponse) -> Vec<BuildEvent> {
             completed: vertex.completed.map(time),
             cached: vertex.cached,
             error: Some(vertex.error).filter(|error| !error.is_empty()),
-        }));
+        };
+        if vertex.completed.is_some() {
+            // What it did and said comes before its end.
+            events.push(BuildEvent::Vertex(Vertex { completed: None, error: None, ..vertex.clone() }));
+            ended.push(BuildEvent::Vertex(vertex));
+        } else {
+            events.push(BuildEvent::Vertex(vertex));
+        }
     }
     for part in status.statuses {
         let Some(vertex) = Digest::parse(&part.vertex) else { continue };
@@ -70,5 +78,6 @@ pub(super) fn events(status: StatusResponse) -> Vec<BuildEvent> {
             lines: lines.unwrap_or_default(),
         }));
     }
+    events.extend(ended);
     events
 }
