@@ -141,7 +141,7 @@ fn build(cli: &Cli, flags: BuildFlags, args: Vec<String>) -> Outcome {
     if !flags.metadata_file.is_empty() {
         write(&flags.metadata_file, &built.metadata())?;
     }
-    if flags.quiet {
+    if flags.quiet && !id.is_empty() {
         show(&format!("{id}\n"))?;
     }
     Ok(())
