@@ -26,6 +26,8 @@ pub(super) struct Done {
     pub(super) left: Left,
     /// Its keys; none where it is not cached by one.
     pub(super) keys: Vec<Digest>,
+    /// It is an image's files: known by its layers alone.
+    is_image: bool,
 }
 
 /// Builds the image of one plan.
@@ -169,7 +171,7 @@ impl Doing {
             Op::Image { reference } => {
                 self.telling.start();
                 let left = host.image(&reference, &self.step.platform, &at).await?;
-                Ok(Done { left, keys: Vec::new() })
+                Ok(Done { left, keys: Vec::new(), is_image: true })
             }
             Op::Context { name } => {
                 self.telling.start();
@@ -195,13 +197,14 @@ impl Doing {
     async fn cached(&mut self, inputs: Vec<Done>) -> Result<Done> {
         let host = self.session.host.clone();
         let at = self.session.at(Reporter::of(self.telling.digest(), &self.session.progress));
+        let images: Vec<bool> = inputs.iter().map(|done| done.is_image).collect();
         let mut roots: Vec<Root> = inputs.into_iter().map(|done| done.left.root).collect();
         // The tree that is changed is one of layers, whatever it began with.
         let based = self.base().is_some();
         if based && let Some(base) = roots.first_mut() {
             *base = as_layers(&self.session, base.clone(), &at).await?;
         }
-        let keys = self.keys(&roots).await?;
+        let keys = self.keys(&roots, &images).await?;
         if !self.step.no_cache {
             for key in &keys {
                 if let Some(left) = host.find(key).await {
@@ -209,7 +212,7 @@ impl Doing {
                     if keys.first() != Some(key) {
                         host.keep(&keys, &left, self.about()).await?;
                     }
-                    return Ok(Done { left: self.on_base(left, &roots)?, keys });
+                    return Ok(Done { left: self.on_base(left, &roots)?, keys, is_image: false });
                 }
             }
         }
@@ -237,7 +240,7 @@ impl Doing {
                 left
             }
         };
-        Ok(Done { left: self.on_base(left, &roots)?, keys })
+        Ok(Done { left: self.on_base(left, &roots)?, keys, is_image: false })
     }
 
     /// The tree that is changed.
@@ -277,19 +280,19 @@ impl Doing {
     }
 
     /// Its keys: by the layers that it reads, then by the content of what it reads of them.
-    async fn keys(&self, roots: &[Root]) -> Result<Vec<Digest>> {
+    async fn keys(&self, roots: &[Root], images: &[bool]) -> Result<Vec<Digest>> {
         let request = &self.session.request;
         let make = |inputs: &[String]| key::key(&self.step, &request.run, self.epoch, inputs);
-        let reads = self.reads(roots);
+        let reads = self.reads(roots, images);
         let base = match roots.first() {
             Some(root) if self.base().is_some() && !self.is_linked() => vec![chain(root)],
             _ => Vec::new(),
         };
         let mut keys = Vec::new();
-        if reads.iter().all(|(root, _)| matches!(root, Root::Layers { .. })) {
-            let by_layers = reads.iter().map(|(root, _)| chain(root));
+        if reads.iter().all(|(root, ..)| matches!(root, Root::Layers { .. })) {
+            let by_layers = reads.iter().map(|(root, ..)| chain(root));
             keys.push(make(&base.iter().cloned().chain(by_layers).collect::<Vec<_>>()));
-            if reads.is_empty() {
+            if reads.iter().all(|(_, is_image, _)| *is_image) {
                 return Ok(keys);
             }
             // What is known by its layers need not be read.
@@ -299,25 +302,29 @@ impl Doing {
         }
         let mut by_content = base;
         by_content.push("content".into());
-        for (root, selection) in &reads {
-            by_content.push(self.session.host.content(root, selection).await?.to_string());
+        for (root, is_image, selection) in &reads {
+            by_content.push(match is_image {
+                true => chain(root),
+                false => self.session.host.content(root, selection).await?.to_string(),
+            });
         }
         keys.push(make(&by_content));
         Ok(keys)
     }
 
     /// The trees that it reads besides its base, and what of them.
-    fn reads(&self, roots: &[Root]) -> Vec<(Root, Selection)> {
-        let mut rest = roots.iter().skip(usize::from(self.base().is_some()));
+    fn reads(&self, roots: &[Root], images: &[bool]) -> Vec<(Root, bool, Selection)> {
+        let mut rest = roots.iter().zip(images).skip(usize::from(self.base().is_some()));
         let mut next = |tree: &Tree| match tree {
-            Tree::Empty => Root::empty(),
-            Tree::Of(_) => rest.next().cloned().unwrap_or_else(Root::empty),
+            Tree::Empty => (Root::empty(), true),
+            Tree::Of(_) => rest.next().map_or((Root::empty(), true), |(root, image)| (root.clone(), *image)),
         };
         match &self.step.op {
             Op::Copy(op) => {
                 let read = |source: &CopySource| match source {
                     CopySource::Files { tree, path, local, parents, .. } => {
-                        Some((next(tree), Selection::of_copy(path, *local, &op.exclude, parents.as_ref())))
+                        let (root, is_image) = next(tree);
+                        Some((root, is_image, Selection::of_copy(path, *local, &op.exclude, parents.as_ref())))
                     }
                     CopySource::Text { .. } => None,
                 };
@@ -325,7 +332,10 @@ impl Doing {
             }
             Op::Run(op) => {
                 let read = |mount: &RunMount| match mount {
-                    RunMount::Bind { tree, source, .. } => Some((next(tree), Selection::plain(source))),
+                    RunMount::Bind { tree, source, .. } => {
+                        let (root, is_image) = next(tree);
+                        Some((root, is_image, Selection::plain(source)))
+                    }
                     // What a cache begins with is no part of what is run.
                     RunMount::Cache { tree, .. } => {
                         next(tree);
@@ -399,7 +409,7 @@ impl Work {
 }
 
 fn fresh(root: Root) -> Done {
-    Done { left: Left { root, created: Timestamp::now() }, keys: Vec::new() }
+    Done { left: Left { root, created: Timestamp::now() }, keys: Vec::new(), is_image: false }
 }
 
 /// The identity of a tree of layers.

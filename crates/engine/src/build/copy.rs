@@ -49,7 +49,7 @@ pub(super) fn copy(store: &Store, wish: CopyWork) -> Result<Root> {
             CopySource::Files { path, local, unpack, parents, .. } => {
                 let view = View::open(store, tree)?;
                 let selection = Selection::of_copy(path, *local, &wish.op.exclude, parents.as_ref());
-                for picked in view.select(&selection)? {
+                for picked in view.select(&selection).map_err(|e| missing(e, &selection))? {
                     if *unpack && !picked.is_dir && extract(&work, &view, &picked, &wish.op.destination, &rules)? {
                         continue;
                     }
@@ -59,6 +59,16 @@ pub(super) fn copy(store: &Store, wish: CopyWork) -> Result<Root> {
         }
     }
     Ok(root_of(work.finish(wish.epoch)?))
+}
+
+/// BuildKit's sentence for a source that is not there.
+pub(super) fn missing(error: BuildError, selection: &Selection) -> BuildError {
+    match error {
+        BuildError::Other { kind: minke_model::Kind::NotFound, .. } => {
+            BuildError::not_found(format!("lstat {}: no such file or directory", selection.path))
+        }
+        other => other,
+    }
 }
 
 /// Makes a directory with its parents. Blocks.
@@ -72,6 +82,9 @@ pub(super) fn directory(store: &Store, base: &Root, path: &str, owner: &str, epo
         let root = work.open()?;
         let owner = if owner.is_empty() { (0, 0) } else { ids(root.as_fd(), owner)? };
         let rules = Rules { owner: Some(owner), mode: None, epoch };
+        if let Err(Errno::NOTDIR) = open_in(root.as_fd(), Path::new(path), OFlags::PATH | OFlags::DIRECTORY) {
+            return Err(BuildError::invalid(format!("lstat {path}: not a directory")));
+        }
         make_dirs(root.as_fd(), Path::new(path), &rules)?;
     }
     Ok(root_of(work.finish(epoch)?))
@@ -98,6 +111,14 @@ impl Rules {
             None => stat.st_mode & 0o7777,
             Some(Chmod::Octal(bits)) => *bits,
             Some(Chmod::Symbolic(text)) => symbolic(text, stat.st_mode),
+        }
+    }
+
+    /// The mode of directories that are made on the way: an octal one counts for them as well, as in BuildKit.
+    fn made(&self) -> u32 {
+        match self.mode {
+            Some(Chmod::Octal(bits)) => bits,
+            Some(Chmod::Symbolic(_)) | None => 0o755,
         }
     }
 
@@ -207,7 +228,7 @@ fn make_dirs(root: BorrowedFd<'_>, path: &Path, rules: &Rules) -> Result<(OwnedF
         dir = match open_in(root, &next, flags) {
             Ok(dir) => dir,
             Err(Errno::NOENT) => {
-                make_dir(&dir, Path::new(part), &next, 0o755, rules.owner.unwrap_or((0, 0)), rules.epoch)?;
+                make_dir(&dir, Path::new(part), &next, rules.made(), rules.owner.unwrap_or((0, 0)), rules.epoch)?;
                 open_in(root, &next, flags).map_err(|e| failed(&next, e))?
             }
             Err(Errno::NOTDIR) => {
@@ -261,6 +282,11 @@ fn target(root: BorrowedFd<'_>, destination: &str, picked: &Picked, name: &str, 
     let says_dir = destination.ends_with('/') || destination.ends_with("/.");
     let path = clean(Path::new(destination));
     if picked.is_dir {
+        if let Ok(there) = open_in(root, &path, OFlags::PATH)
+            && rustix::fs::fstat(&there).is_ok_and(|stat| kind(&stat) != FileType::Directory)
+        {
+            return Err(BuildError::invalid(format!("cannot copy to non-directory: /{}", path.display())));
+        }
         let (_, at) = make_dirs(root, &path, rules)?;
         return Ok((at, None));
     }
@@ -582,6 +608,11 @@ fn put_copy(
     let to = &pending.to;
     let parent = upper_dir(root, to.parent().unwrap_or(Path::new("")))?;
     copy_file(view, pending.item, &parent, to.file_name().unwrap_or_default(), to, rules)
+}
+
+/// Makes a directory in the root of an upper directory.
+pub(super) fn make_point(upper: &OwnedFd, name: &str) -> Result<()> {
+    make_dir(upper, Path::new(name), Path::new(name), 0o755, (0, 0), None)
 }
 
 /// Removes a file or directory of an upper directory if it is empty: a mount point that a start made.

@@ -89,8 +89,13 @@ pub(super) async fn image_config(
 /// BuildKit's sentence for a name that its registry does not know.
 fn of_registry(error: crate::Error, name: &Reference) -> BuildError {
     match error.kind() {
-        Kind::NotFound => BuildError::not_found(format!("{}: not found", name.full())),
-        kind => BuildError::other(kind, format!("failed to resolve reference {:?}: {error}", name.full())),
+        Kind::NotFound => BuildError::not_found(format!(
+            "failed to resolve source metadata for {0}: {0}: not found",
+            name.full()
+        )),
+        kind => {
+            BuildError::other(kind, format!("failed to resolve source metadata for {}: {error}", name.full()))
+        }
     }
 }
 

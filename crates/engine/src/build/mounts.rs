@@ -218,6 +218,11 @@ impl Prepared {
         read_only: bool,
     ) -> Result<()> {
         self.trees.push(tree.clone());
+        let (store, looked, wanted) = (inner.store.clone(), tree.clone(), source.to_owned());
+        let there = super::blocking(move || Ok(View::open(&store, &looked)?.leads(&wanted))).await?;
+        if !there {
+            return Err(BuildError::not_found(format!("open {source}: no such file or directory")));
+        }
         let subpath = source.trim_start_matches('/').to_owned();
         if !read_only {
             // Written to a copy, which goes with the step.

@@ -39,7 +39,16 @@ const PIECE: usize = 64 << 10;
 
 /// Runs a process; what it leaves.
 pub(super) async fn run(inner: &Arc<Inner>, wish: RunWork, at: &At) -> Result<Root> {
-    let prepared = mounts::prepare(inner, &wish, at).await?;
+    let command = wish.op.args.join(" ");
+    let wrong_start = |message: String| {
+        BuildError::invalid(format!("process {command:?} did not complete successfully: {message}"))
+    };
+    let prepared = mounts::prepare(inner, &wish, at).await.map_err(|e| match e {
+        BuildError::Other { kind: minke_model::Kind::NotFound, message } if message.starts_with("open ") => {
+            wrong_start(message)
+        }
+        other => other,
+    })?;
     let (store, base) = (inner.store.clone(), wish.base.clone());
     let work = super::blocking(move || {
         let base = match &base {
@@ -49,10 +58,6 @@ pub(super) async fn run(inner: &Arc<Inner>, wish: RunWork, at: &At) -> Result<Ro
         Ok(store.work(&base)?)
     })
     .await?;
-    let command = wish.op.args.join(" ");
-    let wrong_start = |message: String| {
-        BuildError::invalid(format!("process {command:?} did not complete successfully: {message}"))
-    };
     let record = record(inner, &wish, &prepared)?;
     let mut step = Step {
         inner: inner.clone(),
@@ -60,8 +65,7 @@ pub(super) async fn run(inner: &Arc<Inner>, wish: RunWork, at: &At) -> Result<Ro
         left: Some((work, prepared)),
         process: None,
     };
-    let targets = step.targets();
-    let missing = step.missing(&targets).await?;
+    let missing = step.missing().await?;
     match step.start().await {
         Ok(()) => {}
         Err(RuntimeError::Start(e)) if e.stage == Stage::User => return Err(wrong_start(e.detail)),
@@ -162,14 +166,19 @@ impl Step {
     }
 
     /// The mount points that are not there yet, with directories on the way: what a start makes of them is no change.
-    async fn missing(&self, targets: &[String]) -> Result<Vec<String>> {
-        if targets.is_empty() {
-            return Ok(Vec::new());
-        }
+    ///
+    /// Where the kernel's own are missing they are made, and stay, as in BuildKit.
+    async fn missing(&self) -> Result<Vec<String>> {
         let Some((work, _)) = &self.left else { return Ok(Vec::new()) };
-        let (store, base, targets) = (self.inner.store.clone(), work.base().clone(), targets.to_vec());
+        let targets = self.targets();
+        let (store, base, upper) = (self.inner.store.clone(), work.base().clone(), work.upper()?);
         super::blocking(move || {
             let view = View::open(&store, &root_of(base))?;
+            for point in ["dev", "proc", "sys"] {
+                if !view.has(point) {
+                    copy::make_point(&upper, point)?;
+                }
+            }
             let mut missing = Vec::new();
             for target in targets {
                 let parts: Vec<&str> = target.split('/').filter(|p| !p.is_empty()).collect();

@@ -139,6 +139,11 @@ impl View {
         open_in(self.fd.as_fd(), Path::new(path), OFlags::PATH | OFlags::NOFOLLOW).is_ok()
     }
 
+    /// Whether a path leads to something, links followed.
+    pub(crate) fn leads(&self, path: &str) -> bool {
+        open_in(self.fd.as_fd(), Path::new(path), OFlags::PATH).is_ok()
+    }
+
     /// What a selection means. A path that is missing is an error, a pattern that matches nothing is none.
     pub(crate) fn select(&self, selection: &Selection) -> Result<Vec<Picked>> {
         if let Some((pattern, required)) = &selection.parents {
