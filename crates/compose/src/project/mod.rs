@@ -5,6 +5,7 @@
 
 mod build;
 mod deploy;
+mod mount;
 mod platform;
 mod resource;
 mod select;
@@ -17,12 +18,12 @@ pub use deploy::{
     Deploy, DeviceRequest, DiscreteResource, GenericResource, Placement, Preference, Resource, Resources,
     RestartPolicy, UpdateConfig,
 };
+pub use mount::{BindOptions, EnvFile, FileMount, ImageOptions, Mount, TmpfsOptions, VolumeOptions};
 pub use resource::{FileObject, Ipam, IpamPool, Model, Network, Volume};
 pub use select::Along;
 pub use service::{
-    BindOptions, Blkio, Condition, CredentialSpec, Dependency, Develop, Device, EnvFile, Extends, FileMount,
-    Healthcheck, Hook, ImageOptions, Logging, Mount, Port, Provider, PullPolicy, Service, ServiceModel,
-    ServiceNetwork, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, Watch, WeightDevice,
+    Blkio, Condition, CredentialSpec, Dependency, Develop, Device, Extends, Healthcheck, Hook, Logging, Port,
+    Provider, PullPolicy, Service, ServiceModel, ServiceNetwork, ThrottleDevice, Ulimit, Watch, WeightDevice,
 };
 pub(crate) use shape::{Form, Part, Reader};
 pub use units::{Bytes, DeviceCount, Duration, FileMode, Hosts, Probe, ShellWords};

@@ -3,6 +3,8 @@
 //! Sentences are those of compose-go (`schema/schema.go`) and of its validator (santhosh-tekuri/jsonschema v6); unlike
 //! them it tells all that is wrong, each with its place, and the known word that is nearest.
 
+mod deploy;
+mod service;
 mod table;
 
 use crate::node::{Data, Node, Spot};
