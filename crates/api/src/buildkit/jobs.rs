@@ -75,7 +75,13 @@ impl Job {
 
     /// The client's side has ended.
     pub(crate) fn give_back(&self, returned: Returned) {
-        self.returned.send_modify(|kept| drop(kept.get_or_insert(returned)));
+        self.returned.send_if_modified(|kept| {
+            let first = kept.is_none();
+            if first {
+                *kept = Some(returned);
+            }
+            first
+        });
     }
 
     /// What the client's side ended with; waits for it.

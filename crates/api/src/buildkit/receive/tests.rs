@@ -6,7 +6,7 @@ use crate::buildkit::{
     sessions::{Hello, Sessions},
 };
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderValue};
 use hyper::{server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -55,21 +55,20 @@ fn sender(files: Files, mut asked: Streaming<Packet>) -> Pieces<Packet> {
     futures_util::stream::poll_fn(move |cx| said.poll_recv(cx)).boxed()
 }
 
+async fn answer(files: Files, asked: Request<Streaming<Packet>>) -> Result<Pieces<Packet>, Status> {
+    match asked.metadata().get("dir-name").is_some_and(|name| name == "context") {
+        true => Ok(sender(files, asked.into_inner())),
+        false => Err(Status::not_found("no access allowed to dir \"other\"")),
+    }
+}
+
 /// A session with a client that has those files; it sends them only by the name `context`.
 async fn session(files: Vec<(Stat, &'static [u8])>) -> (Arc<Session>, Arc<Sessions>) {
     let (near, far) = tokio::io::duplex(4096);
     let files: Files = Arc::new(files);
     let service = service_fn(move |request| {
         let files = files.clone();
-        async move {
-            let answer = |r: Request<Streaming<Packet>>| async move {
-                match r.metadata().get("dir-name").is_some_and(|name| name == "context") {
-                    true => Ok(sender(files, r.into_inner())),
-                    false => Err(Status::not_found("no access allowed to dir \"other\"")),
-                }
-            };
-            Ok::<_, Infallible>(grpc::streaming(request, answer).await)
-        }
+        async move { Ok::<_, Infallible>(grpc::streaming(request, |r| answer(files, r)).await) }.boxed()
     });
     tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(far), service));
     let mut fields = HeaderMap::new();

@@ -50,7 +50,8 @@ pub(super) fn give(files: Arc<dyn Files>, asks: Streaming<Packet>) -> Pieces<Pac
                 }
             }
         };
-        let (exchanged, ()) = tokio::join!(send::exchange(files, packets, std::future::ready(Ok(asks))), carry);
+        let (exchanged, ()) =
+            tokio::join!(send::exchange(files, packets, std::future::ready(Ok(asks))), carry);
         if let Err(e) = exchanged {
             // It may be gone.
             let _ = say.send(Err(e)).await;
