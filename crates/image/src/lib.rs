@@ -21,6 +21,7 @@ pub mod error;
 #[cfg(test)]
 mod fuzz;
 mod gc;
+mod gzip;
 mod images;
 mod import;
 mod ingest;

@@ -10,6 +10,7 @@
 use crate::{
     Image, Images, Progress, ProgressEvent, Reference, Result, config,
     error::ImageError,
+    gzip::Gzip,
     layer::LayerLease,
     manifest::{Descriptor, Manifest},
     registry::{
@@ -22,7 +23,6 @@ use crate::{
     whereabouts::{self, Whereabouts},
 };
 use bytes::Bytes;
-use flate2::{Compression, GzBuilder};
 use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -397,7 +397,7 @@ fn compress(images: &Images, layer: &LayerLease) -> Result<(File, Digest, u64)> 
     let file = File::options().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
     std::fs::remove_file(&path).map_err(failed)?;
     let out = Hashing { out: BufWriter::with_capacity(PIECE, file), hash: Sha256::new(), size: 0 };
-    let mut gzip = GzBuilder::new().mtime(0).write(out, Compression::new(6));
+    let mut gzip = Gzip::new(out);
     layer.write_tar(&mut gzip)?;
     let out = gzip.finish().map_err(failed)?;
     let (digest, size) = (Digest::from_sha256(&out.hash.finalize()), out.size);

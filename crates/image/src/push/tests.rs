@@ -6,6 +6,7 @@ use crate::{
     registry::fake::{Fake, Reply, sha},
     testing::{Tar, Temp, import, load},
 };
+use flate2::Compression;
 use std::{io::Read, sync::Mutex};
 
 #[derive(Default)]
