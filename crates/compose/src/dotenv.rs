@@ -155,7 +155,7 @@ fn unescape(value: &str) -> String {
             // The form in which expansion leaves it alone.
             Some('$') => ("$$".to_owned(), 1),
             Some('0') => {
-                let digits = escape[1..].bytes().take(3).take_while(|b| (b'0'..=b'9').contains(b)).count();
+                let digits = escape[1..].bytes().take(3).take_while(u8::is_ascii_digit).count();
                 let octal = &escape[1..1 + digits];
                 // Go wants exactly three octal digits.
                 match u32::from_str_radix(octal, 8).ok().filter(|value| digits == 3 && *value <= 255) {

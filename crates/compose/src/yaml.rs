@@ -418,7 +418,7 @@ pub(crate) fn is_timestamp(text: &str) -> bool {
     let Some(after) = rest.strip_prefix('-') else { return false };
     rest = after;
     let Some(day) = take(&mut rest, 2) else { return false };
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let days = match month {
         2 => 28 + u32::from(leap),
         4 | 6 | 9 | 11 => 30,

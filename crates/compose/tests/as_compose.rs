@@ -2,36 +2,10 @@
 //!
 //! A case is one file: sections that begin with `== `, first the project's files in `/project`, then what compose says.
 
-use minke_compose::{FileError, FileKind, Files, Format, LoadOptions, service_hash};
-use std::collections::BTreeMap;
+mod memory;
 
-/// Files in memory, below `/project`.
-#[derive(Default)]
-struct Memory(BTreeMap<String, String>);
-
-impl Files for Memory {
-    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, FileError> {
-        match self.0.get(path) {
-            Some(text) if text.len() as u64 > limit => Err(FileError::TooLarge { limit }),
-            Some(text) => Ok(text.clone().into_bytes()),
-            None => Err(FileError::NotFound),
-        }
-    }
-
-    fn kind(&self, path: &str) -> Option<FileKind> {
-        let below = format!("{path}/");
-        let directory = self.0.keys().any(|file| file.starts_with(&below));
-        match (self.0.contains_key(path), directory) {
-            (true, _) => Some(FileKind::File),
-            (false, true) => Some(FileKind::Directory),
-            (false, false) => None,
-        }
-    }
-
-    fn resolve(&self, path: &str) -> Option<String> {
-        self.kind(path).map(|_| path.to_owned())
-    }
-}
+use memory::Memory;
+use minke_compose::{Format, LoadOptions, service_hash};
 
 /// The sections of a case: names and bodies, in order.
 fn sections(text: &str) -> Vec<(String, String)> {
