@@ -91,6 +91,8 @@ pub struct EngineConfig {
     pub shim: Vec<String>,
     /// The shim's own small program; `None` is the daemon's program with `shim`.
     pub shim_bytes: Option<&'static [u8]>,
+    /// Clients are told to build by BuildKit's protocol rather than the classic one; both are served.
+    pub buildkit: bool,
     /// Where vendors describe devices; `None`: such devices are not given.
     pub cdi: Option<Vec<PathBuf>>,
     /// When unused things go from a disk that fills up.

@@ -130,6 +130,11 @@ impl Machine {
         &self.inner.id
     }
 
+    /// Whether clients are told to build by BuildKit's protocol.
+    pub fn buildkit(&self) -> bool {
+        self.inner.config.buildkit
+    }
+
     /// Nothing of this daemon runs any more: nothing of it stays.
     pub(crate) fn close(&self) {
         self.inner.runtime.close();

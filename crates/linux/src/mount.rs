@@ -275,6 +275,11 @@ pub fn set_attributes(fd: BorrowedFd<'_>, set: u64, propagation: u64, recursive:
     }
 }
 
+/// Takes away the mount whose root a descriptor is; it lives on while something is open in it.
+pub fn detach(mount: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::mount::unmount(fd_path(mount), rustix::mount::UnmountFlags::DETACH)?)
+}
+
 /// Mounts a new file system on an open target.
 pub fn mount(fstype: &str, source: &str, target: BorrowedFd<'_>, flags: u64, data: &str) -> io::Result<()> {
     mount_path(Some(source), &fd_path(target), Some(fstype), flags, Some(data))

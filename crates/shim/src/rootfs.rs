@@ -256,6 +256,13 @@ impl RootFs {
             }
             many => mount::overlay(many, None).at(Stage::Mount, target)?,
         };
+        let is_file = !subpath.is_empty() && {
+            let part = mount::open_in_root(tree.as_fd(), subpath, OFlags::PATH).at(Stage::Mount, subpath)?;
+            !mount::is_dir(part.as_fd()).at(Stage::Mount, subpath)?
+        };
+        if is_file {
+            return self.layers_file(tree, subpath, target);
+        }
         let fd = mount::make_dir_in_root(self.fd(), target).at(Stage::Mount, target)?;
         refuse_inside_proc(fd.as_fd(), target)?;
         mount::attach(tree.as_fd(), fd.as_fd()).at(Stage::Mount, target)?;
@@ -266,6 +273,19 @@ impl RootFs {
         let part = mount::open_in_root(tree.as_fd(), subpath, OFlags::PATH).at(Stage::Mount, subpath)?;
         let copy = mount::copy(part.as_fd(), false).at(Stage::Mount, subpath)?;
         mount::attach(copy.as_fd(), tree.as_fd()).at(Stage::Mount, target)
+    }
+
+    /// A file of an image. The whole is attached beside it only while the file is copied from it.
+    fn layers_file(&self, tree: OwnedFd, subpath: &str, target: &str) -> Outcome<()> {
+        let file = mount::make_file_in_root(self.fd(), target).at(Stage::Mount, target)?;
+        refuse_inside_proc(file.as_fd(), target)?;
+        let (place, _) = mount::make_parent_in_root(self.fd(), target).at(Stage::Mount, target)?;
+        mount::attach(tree.as_fd(), place.as_fd()).at(Stage::Mount, target)?;
+        let part = mount::open_in_root(tree.as_fd(), subpath, OFlags::PATH).at(Stage::Mount, subpath)?;
+        let copy = mount::copy(part.as_fd(), false).at(Stage::Mount, subpath)?;
+        drop(part);
+        mount::detach(tree.as_fd()).at(Stage::Mount, target)?;
+        mount::attach(copy.as_fd(), file.as_fd()).at(Stage::Mount, target)
     }
 
     fn node(

@@ -42,7 +42,7 @@ flags! {
         exec_opt: Vec<String> ["exec-opt"], "Runtime options (native.cgroupdriver=cgroupfs)";
         exec_root: Option<String> ["exec-root"], "Directory of state that a reboot ends";
         experimental: bool ["experimental"], "Accepted; without effect";
-        feature: Vec<String> ["feature"], "Features to be on or off (cdi=false); others are accepted, without effect";
+        feature: Vec<String> ["feature"], "Features to be on or off (cdi=false, buildkit=false); others are accepted, without effect";
         firewall_backend: String ["firewall-backend"], "Accepted; the firewall is nftables (\"nftables\", \"iptables\")";
         fixed_cidr: String ["fixed-cidr"], "Range of addresses on the default bridge";
         fixed_cidr_v6: String ["fixed-cidr-v6"], "IPv6 range of the default bridge";

@@ -173,6 +173,7 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         stop_survivors: !live_restore,
         shim: Vec::new(),
         shim_bytes: SHIM,
+        buildkit: feature(given, "buildkit")?.unwrap_or(true),
         cdi: cdi(given)?,
         watermarks: watermarks(given)?,
         registries: registries(given)?,
@@ -266,18 +267,24 @@ fn without_effect(given: &Given) -> Vec<String> {
         .collect()
 }
 
-/// Where CDI devices are looked for; `None` where the feature is off.
-fn cdi(given: &Given) -> Result<Option<Vec<PathBuf>>, String> {
-    let mut on = true;
+/// Whether a feature is asked to be on or off; the last word counts.
+fn feature(given: &Given, wanted: &str) -> Result<Option<bool>, String> {
+    let mut told = None;
     for feature in &given.flags.feature {
         let (name, value) = feature.split_once('=').unwrap_or((feature, "true"));
-        let value = minke_model::go::parse_bool(value).ok_or_else(|| {
+        let value = go::parse_bool(value).ok_or_else(|| {
             format!("invalid value {feature:?} for --feature: it must be name=true or name=false")
         })?;
-        if name == "cdi" {
-            on = value;
+        if name == wanted {
+            told = Some(value);
         }
     }
+    Ok(told)
+}
+
+/// Where CDI devices are looked for; `None` where the feature is off.
+fn cdi(given: &Given) -> Result<Option<Vec<PathBuf>>, String> {
+    let on = feature(given, "cdi")?.unwrap_or(true);
     let asked = &given.flags.cdi_spec_dir;
     let directories = match given.names.contains("cdi-spec-dir") {
         true => asked.iter().filter(|directory| !directory.is_empty()).map(PathBuf::from).collect(),

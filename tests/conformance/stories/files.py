@@ -4,7 +4,7 @@ import io
 import pathlib
 import tarfile
 
-from house import IMAGE, story
+from house import IMAGE, story, until
 
 
 @story
@@ -59,3 +59,19 @@ def a_binary_of_the_host_cannot_be_overwritten_from_inside(machine):
     after = pathlib.Path(machine.minke).stat()
     assert (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
     assert machine.docker("run", "--rm", IMAGE, "echo", "whole").out == "whole\n"
+
+
+@story
+def what_comes_out_is_named_as_it_was_asked_for(machine):
+    machine.run("-d", "--name", "one", "--", "mkdir -p /d/e && echo f > /d/e/f && ln -s d /l; sleep 1000")
+    until("the files", lambda: machine.docker("exec", "one", "test", "-L", "/l", fails=None).code == 0)
+
+    def names(path):
+        status, _, body = machine.daemon.ask("GET", f"/containers/one/archive?path={path}")
+        assert status == 200, body
+        return tarfile.open(fileobj=io.BytesIO(body)).getnames()
+
+    assert names("/d") == names("d/") == ["d", "d/e", "d/e/f"]
+    assert names("/d/.") == [".", "./e", "./e/f"]
+    assert names("/l") == ["l"] and names("/l/") == ["l", "l/e", "l/e/f"]
+    assert names("/l/.") == [".", "./e", "./e/f"]

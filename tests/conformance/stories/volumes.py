@@ -99,3 +99,18 @@ def shared_memory_that_others_may_join_is_a_mount_of_the_host_s(machine):
     was = device("giver")
     machine.docker("rm", "-f", "giver")
     assert was not in on_host()
+
+
+@story
+def a_part_of_an_image_may_be_a_file_and_does_not_lead_out(machine):
+    machine.run("--name", "made", "--", "mkdir -p /d/sub && echo world > /d/sub/f && ln -s ../../../../../etc /d/out")
+    machine.docker("commit", "made", "parts")
+    mount = "type=image,source=parts,target=/x,image-subpath="
+    assert machine.run("--rm", "--mount", mount + "d/sub/f", "--", "cat /x").out == "world\n"
+    assert machine.run("--rm", "--mount", mount + "d/sub", "--", "ls /x; cat /x/f").out == "f\nworld\n"
+    refused = machine.run("--rm", "--mount", mount + "d/none", "--", "true", fails=True)
+    assert "cannot access path" in refused.err, refused
+    refused = machine.run("--rm", "--mount", mount + "d/out", "--", "true", fails=True)
+    assert "path concatenation escapes the base directory" in refused.err, refused
+    machine.docker("rm", "made")
+    machine.docker("rmi", "parts")

@@ -11,7 +11,7 @@ use crate::{
         image,
         space::Space,
         summary::Summary,
-        system::{self, AuthAnswer, AuthConfig, DiskUsage, Info},
+        system::{self, AuthAnswer, AuthConfig, CacheRecord, DiskUsage, Info},
         time,
     },
 };
@@ -21,7 +21,7 @@ use minke_model::{Timestamp, event::Noun};
 
 pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
     match ask.endpoint {
-        E::Ping => Ok(ping(&ask)),
+        E::Ping => Ok(ping(&ask, routes.engine.machine.buildkit())),
         E::Version => ok(&system::version(&routes.options.version, &routes.engine.machine.info().kernel)),
         E::Info => {
             let machine = routes.engine.machine.clone();
@@ -40,7 +40,7 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
     }
 }
 
-fn ping(ask: &Ask) -> Answer {
+fn ping(ask: &Ask, buildkit: bool) -> Answer {
     // As dockerd: HEAD says that there is nothing, not what GET would bring.
     let body = if ask.head { "" } else { "OK" };
     let mut answer = response::whole(StatusCode::OK, "text/plain; charset=utf-8", body);
@@ -50,8 +50,8 @@ fn ping(ask: &Ask) -> Answer {
         headers.insert("Content-Length", HeaderValue::from_static("0"));
     }
     headers.insert("Pragma", HeaderValue::from_static("no-cache"));
-    // 2 would make clients send builds as BuildKit's.
-    headers.insert("Builder-Version", HeaderValue::from_static("2"));
+    // 2 makes clients send builds as BuildKit's.
+    headers.insert("Builder-Version", HeaderValue::from_static(if buildkit { "2" } else { "1" }));
     headers.insert("Swarm", HeaderValue::from_static("inactive"));
     answer
 }
@@ -127,7 +127,13 @@ async fn disk_usage(routes: &Routes, ask: &Ask) -> Result<Answer> {
                 .map(|(v, size, users)| super::volume::show(v).with_usage(*users, *size))
                 .collect()
         }),
-        build_cache: wanted("build-cache").then(Vec::new),
+        build_cache: match wanted("build-cache") {
+            true => {
+                let usage = routes.engine.builds.usage(&[]).await.map_err(minke_engine::Error::from)?;
+                Some(usage.iter().map(CacheRecord::new).collect())
+            }
+            false => None,
+        },
     };
     lowered(&ask.version, ask.endpoint, StatusCode::OK, &answer)
 }

@@ -110,13 +110,18 @@ impl Containers {
     }
 }
 
+/// The path from the root on. A dot at its end stands for what is in a directory, a slash for the directory itself, not for
+/// a link to it (Go's `filepath.Base` and moby's `archive.PreserveTrailingDotOrSeparator`).
 fn absolute(path: &str) -> String {
     let cleaned = clean_rooted(path);
-    // A trailing slash or dot asks for the directory itself, not for a link to it.
-    if (path.ends_with('/') || path.ends_with("/.")) && cleaned != "/" {
-        format!("{cleaned}/.")
-    } else {
-        cleaned
+    let last = path.trim_end_matches('/').rsplit('/').next();
+    let content = path.is_empty() || last == Some(".");
+    match cleaned.as_str() {
+        "/" if content => "/.".to_owned(),
+        "/" => cleaned,
+        _ if content => format!("{cleaned}/."),
+        _ if path.ends_with('/') => format!("{cleaned}/"),
+        _ => cleaned,
     }
 }
 
@@ -157,5 +162,27 @@ fn missing<'a>(path: &'a str, container: &'a str) -> impl FnOnce(ImageError) -> 
             Error::NotFound(format!("Could not find the file {path} in container {container}"))
         }
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::absolute;
+
+    #[test]
+    fn a_dot_asks_for_what_is_in_it_and_a_slash_for_the_directory() {
+        for (path, want) in [
+            ("/", "/"),
+            (".", "/."),
+            ("./", "/."),
+            ("/./", "/."),
+            ("", "/."),
+            ("srv", "/srv"),
+            ("/srv//d/", "/srv/d/"),
+            ("srv/d/.", "/srv/d/."),
+            ("/srv/../etc/./", "/etc/."),
+        ] {
+            assert_eq!(absolute(path), want, "{path:?}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use minke_model::{
 use minke_runtime::{MountSource, ResolvedMount};
 use std::{
     collections::BTreeMap,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
 };
 
@@ -328,6 +328,25 @@ fn check_subpath(base: &Path, subpath: &str) -> Result<()> {
     )))
 }
 
+/// The same for a part of an image.
+fn check_part(root: BorrowedFd<'_>, image: &str, subpath: &str) -> Result<()> {
+    use rustix::{
+        fs::{Mode, OFlags, ResolveFlags, openat2},
+        io::Errno,
+    };
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    match openat2(root, subpath, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how) {
+        Ok(_) => Ok(()),
+        Err(Errno::XDEV) => Err(Error::Invalid(format!(
+            "path concatenation escapes the base directory, base: {image}, subpath: {subpath}"
+        ))),
+        Err(errno) => {
+            let why = minke_linux::words::of(&errno.into());
+            Err(Error::NotFound(format!("cannot access path {image}/{subpath}: {why}")))
+        }
+    }
+}
+
 /// A directory below another one, found without leaving it.
 fn part_of(base: &Path, subpath: &str) -> std::io::Result<std::os::fd::OwnedFd> {
     use rustix::fs::{Mode, OFlags};
@@ -448,6 +467,9 @@ impl Containers {
                 MountKind::Tmpfs => MountSource::Tmpfs,
                 MountKind::Image => {
                     let id = self.inner.store.resolve(&point.name)?;
+                    if !point.subpath.is_empty() {
+                        check_part(self.inner.store.open_image(&id)?.as_fd(), &point.name, &point.subpath)?;
+                    }
                     MountSource::Layers(self.inner.store.layer_paths(&id)?)
                 }
             };
