@@ -271,10 +271,10 @@ fn image(outcome: Outcome) -> Result<BuiltImage, Status> {
 
 /// One result by itself.
 fn single(outcome: &Outcome) -> Result<Arc<Built>, Status> {
-    let Built { findings, source, .. } = &*outcome.built;
+    let Built { findings, source, inline_cache, .. } = &*outcome.built;
     let images = vec![image(outcome.clone())?];
-    let (findings, source) = (findings.clone(), source.clone());
-    Ok(Arc::new(Built { images, multi_platform: false, findings, source }))
+    let (findings, source, inline_cache) = (findings.clone(), source.clone(), *inline_cache);
+    Ok(Arc::new(Built { images, multi_platform: false, findings, source, inline_cache }))
 }
 
 fn answer(result: gateway::Result) -> SolveResponse {

@@ -286,6 +286,7 @@ fn gathered(results: Vec<Outcome>) -> Option<Arc<Built>> {
         multi_platform: first.built.multi_platform || results.len() > 1,
         findings: first.built.findings.clone(),
         source: first.built.source.clone(),
+        inline_cache: first.built.inline_cache,
     }))
 }
 

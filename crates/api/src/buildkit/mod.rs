@@ -8,6 +8,7 @@
 
 mod attrs;
 mod blobs;
+pub(crate) mod both;
 mod bridge;
 mod client;
 mod control;
@@ -15,7 +16,7 @@ mod fault;
 mod grpc;
 mod history;
 mod jobs;
-mod journal;
+pub(crate) mod journal;
 mod mode;
 mod proto;
 mod questions;

@@ -110,6 +110,9 @@ pub(crate) fn record(engine: &Engine) -> WorkerRecord {
     if let Some(gateway) = host_gateway(engine) {
         labels.insert("org.mobyproject.buildkit.worker.moby.host-gateway-ip".into(), gateway);
     }
+    // Clients of the driver `docker` offer what needs more than dockerd's oldest store (archives, caches outside, direct
+    // pushes, several platforms) only where this label is.
+    labels.insert("org.mobyproject.buildkit.worker.snapshotter".into(), "overlayfs".into());
     WorkerRecord {
         id: engine.machine.id().to_owned(),
         labels,
