@@ -61,6 +61,8 @@ pub struct ExtractOptions {
     pub owner: Option<(u32, u32)>,
     /// An entry `./` sets the directory's own owner, mode and times.
     pub root_entry: bool,
+    /// Names that climb above the root mean the root, as inside of a chroot; else they are refused.
+    pub climbing: bool,
 }
 
 /// Looks at a path inside of `root`: links on the way are followed, the last part is not, unless the path ends in
@@ -139,6 +141,7 @@ pub fn extract(
         no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir,
         owner: options.owner,
         root_entry: options.root_entry,
+        climbing: options.climbing,
         below: place,
     };
     // A container's own file system and quota are its limits.

@@ -55,6 +55,8 @@ pub(crate) struct Options {
     pub(crate) no_overwrite_dir_non_dir: bool,
     /// An entry `./` sets the owner, mode and times of the directory that is unpacked to.
     pub(crate) root_entry: bool,
+    /// Names that climb out mean the root itself.
+    pub(crate) climbing: bool,
     /// Unpacked below this clean path, which is a directory; links still resolve from the root.
     pub(crate) below: Vec<u8>,
     /// Whatever the tar says, everything belongs to this user and group.
@@ -191,8 +193,9 @@ impl Unpacker<'_> {
         if entry.xattrs.iter().any(|(name, _)| name == b"system.posix_acl_default") {
             self.newborn = None;
         }
-        let Some(clean) = path::clean(&entry.path) else {
-            return Err(self.bad("its name leads out of the root"));
+        let clean = match self.options.climbing {
+            true => path::clean_in_root(&entry.path),
+            false => path::clean(&entry.path).ok_or_else(|| self.bad("its name leads out of the root"))?,
         };
         if clean.is_empty() {
             return self.root_entry(entry);

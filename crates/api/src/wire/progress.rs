@@ -106,6 +106,11 @@ impl Line {
         Self { aux: Some(serde_json::json!({ "ID": id })), ..Self::default() }
     }
 
+    /// A result with a name, as BuildKit's are.
+    pub(crate) fn named(id: &str, aux: Value) -> Self {
+        Self { id: id.to_owned(), aux: Some(aux), ..Self::default() }
+    }
+
     /// A text for the terminal.
     pub(crate) fn stream(text: &str) -> Self {
         Self { stream: text.to_owned(), ..Self::default() }

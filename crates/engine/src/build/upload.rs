@@ -35,12 +35,13 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Unpacks a tar, compressed or not. Blocking. Names that climb out are refused, links lead nowhere outside.
+    /// Unpacks a tar, compressed or not. Blocking. Names that climb out and links lead nowhere outside (as dockerd, which
+    /// unpacks contexts in a chroot).
     pub fn unpack(images: &Images, tar: impl Read + Send) -> Result<Self> {
         let work = images.store().work(&Chain::default())?;
         let dir = work.scratch("context")?;
         let root = open_dir(&dir)?;
-        let options = tree::ExtractOptions { owner: Some((0, 0)), ..Default::default() };
+        let options = tree::ExtractOptions { owner: Some((0, 0)), climbing: true, ..Default::default() };
         tree::extract(root.as_fd(), "/", tar, &options)?;
         Ok(Self { work: Some(work), dir: dir.into(), auths: BTreeMap::new() })
     }
@@ -105,7 +106,7 @@ fn open_dir(path: &Path) -> Result<OwnedFd> {
 
 fn inside(root: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty(), resolve)
+    rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
 fn only_files(what: &str) -> BuildError {

@@ -303,6 +303,11 @@ impl Images {
         Ok(login(&auth, &self.registries()).await?)
     }
 
+    /// A build made an image.
+    pub(crate) fn tell_made(&self, id: &ImageId) {
+        self.tell(id, "create", id.as_str(), id.as_str());
+    }
+
     /// A build gave an image a name.
     pub(crate) fn tell_tag(&self, id: &ImageId, name: &Reference) {
         self.tell(id, "tag", id.as_str(), &name.familiar());

@@ -1,7 +1,10 @@
-//! `POST /build`, as dockerd's classic builder answers it: the context is the body, the answer a line a happening.
+//! `POST /build`: the context is the body, the answer a line a happening. As dockerd's classic builder answers, or with
+//! `version=2` with BuildKit's own messages.
 //!
-//! The solver is the same as BuildKit's door has: steps run side by side, and are told one after the other.
+//! The solver is the same as BuildKit's door has. Start at `classic`, then `building.rs`.
 
+mod building;
+mod feed;
 mod options;
 mod prune;
 mod steps;
@@ -9,14 +12,13 @@ mod watch;
 
 use super::{Routes, feed};
 use crate::{
+    buildkit::both::UPLOADED,
     error::{ApiError, Result, status},
     request::Ask,
     response::{self, Answer},
     router::Endpoint as E,
-    wire::progress::Line,
 };
-use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use building::Building;
 use minke_engine::{
     Engine,
     body::Body,
@@ -25,21 +27,19 @@ use minke_engine::{
         dockerfile::{Command, fault::Fault, instruction::RunNetwork},
         git,
         plan::NoCache,
-        request::{BuildEvent, BuildRequest, ContextFrom, DockerfileFrom, ExportRequest},
+        request::{BuildRequest, ContextFrom, DockerfileFrom, ExportRequest},
     },
     registry::RegistryAuth,
 };
+use minke_model::go::quote;
 use options::Options;
 use std::{
-    collections::{BTreeMap, VecDeque},
-    future::Future,
+    collections::BTreeMap,
     io::{Cursor, Read},
-    pin::Pin,
     sync::Arc,
 };
 use steps::Steps;
 use tokio::sync::Notify;
-use watch::Watch;
 
 /// The largest Dockerfile, bytes.
 const MOST_DOCKERFILE: u64 = 4 << 20;
@@ -154,6 +154,7 @@ fn is_text(head: &[u8]) -> bool {
 struct Prepared {
     client: Arc<dyn Client>,
     request: BuildRequest,
+    exports: Vec<ExportRequest>,
     steps: Option<Steps>,
     /// Why it is not done after all, told after the first step.
     refused: Option<String>,
@@ -161,56 +162,65 @@ struct Prepared {
 
 async fn build(routes: &Routes, ask: Ask) -> Result<Answer> {
     let options = Options::read(&ask.query)?;
-    if options.buildkit {
-        return Err(ApiError::unsupported(
-            "BuildKit's builds come over /session and /grpc on this daemon, as buildx and minke build send them: \
-             /build takes version=1",
-        ));
+    if options.outputs.len() > 1 {
+        return Err(ApiError::internal("multiple outputs not supported"));
     }
+    let prepared = match options.buildkit {
+        true => buildkit(routes, &ask, &options).await?,
+        false => classic(routes, &ask, &options).await?,
+    };
+    let entered = routes.builds.enter(&options.build_id);
+    Building::new(routes.engine.clone(), prepared, options, entered).answer().await
+}
+
+/// The context that the body is.
+async fn received(routes: &Routes, ask: &Ask) -> Result<Context> {
+    let (engine, body) = (routes.engine.clone(), feed(&ask.body));
+    let received = tokio::task::spawn_blocking(move || receive(&engine, body)).await;
+    Ok(received.map_err(|e| ApiError::internal(format!("reading the context ended: {e}")))??)
+}
+
+/// A context that is fetched.
+fn remote(options: &Options) -> Result<BuildRequest> {
+    let remote = &options.remote;
+    let is_url = remote.starts_with("http://") || remote.starts_with("https://");
+    if !is_url && git::parse(remote).is_none() {
+        return Err(ApiError::internal(format!("remoteURL ({remote}) could not be recognized as URL")));
+    }
+    Ok(BuildRequest {
+        dockerfile: DockerfileFrom::Context { file: options.dockerfile.clone() },
+        context: ContextFrom::Remote(remote.clone()),
+        ..options.request.clone()
+    })
+}
+
+/// The result becomes an image with the tags.
+fn image(options: &Options) -> ExportRequest {
+    let names = options.tags.iter().map(|tag| tag.full()).collect::<Vec<_>>().join(",");
+    let attributes = if names.is_empty() { BTreeMap::new() } else { [("name".to_owned(), names)].into() };
+    ExportRequest { kind: "image".into(), attributes, exporter: String::new() }
+}
+
+async fn classic(routes: &Routes, ask: &Ask, options: &Options) -> Result<Prepared> {
     if let Some(output) = options.outputs.iter().find(|output| !output.kind.is_empty()) {
-        let kind = minke_model::go::quote(&output.kind);
-        return Err(ApiError::unsupported(format!(
-            "the output {kind} needs BuildKit: use docker buildx build"
-        )));
+        let kind = quote(&output.kind);
+        return Err(ApiError::unsupported(format!("the output {kind} needs BuildKit: use docker buildx build")));
     }
-    let auths = registry_config(&ask);
-    let engine = routes.engine.clone();
+    let auths = registry_config(ask);
     let mut prepared = match options.remote.as_str() {
-        "" => {
-            let body = feed(&ask.body);
-            let received = tokio::task::spawn_blocking(move || {
-                let context = receive(&engine, body)?;
-                Ok::<_, ApiError>(context)
-            });
-            let context = received
-                .await
-                .map_err(|e| ApiError::internal(format!("reading the context ended: {e}")))??;
-            prepare(context, &options, auths)?
-        }
+        "" => prepare(received(routes, ask).await?, options, auths)?,
         "client-session" => {
             return Err(ApiError::invalid(
                 "experimental session with v1 builder is no longer supported, use builder version v2 (BuildKit) instead",
             ));
         }
-        remote => {
-            let is_url = remote.starts_with("http://") || remote.starts_with("https://");
-            if !is_url && git::parse(remote).is_none() {
-                return Err(ApiError::internal(format!(
-                    "remoteURL ({remote}) could not be recognized as URL"
-                )));
-            }
-            let request = BuildRequest {
-                dockerfile: DockerfileFrom::Context { file: options.dockerfile.clone() },
-                context: ContextFrom::Remote(remote.to_owned()),
-                ..options.request.clone()
-            };
-            Prepared {
-                client: Arc::new(Upload::empty().with_auths(auths)),
-                request,
-                steps: None,
-                refused: None,
-            }
-        }
+        _ => Prepared {
+            client: Arc::new(Upload::empty().with_auths(auths)),
+            request: remote(options)?,
+            exports: vec![image(options)],
+            steps: None,
+            refused: None,
+        },
     };
     if !options.cache_from.is_empty() {
         // As dockerd's classic builder: where images are named, only what they were built from counts.
@@ -219,8 +229,55 @@ async fn build(routes: &Routes, ask: Ask) -> Result<Answer> {
             prepared.request.options.no_cache = NoCache::All;
         }
     }
-    let entered = routes.builds.enter(&options.build_id);
-    Building::new(routes.engine.clone(), prepared, options, entered).answer().await
+    Ok(prepared)
+}
+
+/// `version=2`: the context is the body, or a session has it (moby `builder/builder-next`, `Build`).
+async fn buildkit(routes: &Routes, ask: &Ask, options: &Options) -> Result<Prepared> {
+    let auths = registry_config(ask);
+    let named = options.request.run.network.as_ref();
+    if let Some(network) = named {
+        return Err(ApiError::internal(format!("network mode {} not supported by buildkit", quote(network))));
+    }
+    let (upload, request) = match options.remote.as_str() {
+        "" => match received(routes, ask).await? {
+            Context::Dockerfile(bytes) => {
+                let dockerfile = DockerfileFrom::Text { name: options.dockerfile.clone(), bytes };
+                let context = ContextFrom::Empty;
+                (Upload::empty(), BuildRequest { dockerfile, context, ..options.request.clone() })
+            }
+            Context::Tar(upload) => {
+                let local = UPLOADED.to_owned();
+                let dockerfile = DockerfileFrom::Local { local: local.clone(), file: options.dockerfile.clone() };
+                let context = ContextFrom::Local(local);
+                (upload, BuildRequest { dockerfile, context, ..options.request.clone() })
+            }
+        },
+        "client-session" => {
+            let dockerfile =
+                DockerfileFrom::Local { local: "dockerfile".into(), file: options.dockerfile.clone() };
+            (Upload::empty(), BuildRequest { dockerfile, ..options.request.clone() })
+        }
+        _ => (Upload::empty(), remote(options)?),
+    };
+    let exports = match options.outputs.first() {
+        None => vec![image(options)],
+        Some(output) if output.kind == "cacheonly" => Vec::new(),
+        Some(output) => {
+            let mut export = ExportRequest {
+                kind: output.kind.clone(),
+                attributes: output.attributes.clone().unwrap_or_default(),
+                exporter: "0".into(),
+            };
+            if matches!(output.kind.as_str(), "" | "image" | "moby") {
+                export.attributes.extend(image(options).attributes);
+                export.kind = "image".into();
+            }
+            vec![export]
+        }
+    };
+    let client = routes.buildkit.client_with(upload.with_auths(auths), &options.session).await?;
+    Ok(Prepared { client, request, exports, steps: None, refused: None })
 }
 
 /// Reads the Dockerfile of a context that is here.
@@ -258,14 +315,20 @@ fn prepare(context: Context, options: &Options, auths: BTreeMap<String, Registry
             named.or(number).ok_or_else(|| {
                 ApiError::invalid(format!(
                     "target stage {} could not be found",
-                    minke_model::go::quote(wanted)
+                    quote(wanted)
                 ))
             })?
         }
     };
     let steps = Steps::new(&file, target, &options.request.options.labels, &options.given);
     let refused = beyond(&file, target).map(|flag| format!("the --{flag} {NEEDS_BUILDKIT}"));
-    Ok(Prepared { client: Arc::new(upload.with_auths(auths)), request, steps: Some(steps), refused })
+    Ok(Prepared {
+        client: Arc::new(upload.with_auths(auths)),
+        request,
+        exports: vec![image(options)],
+        steps: Some(steps),
+        refused,
+    })
 }
 
 /// dockerd's sentence for a Dockerfile that is wrong.
@@ -288,158 +351,4 @@ fn beyond(file: &Dockerfile, target: usize) -> Option<&'static str> {
         Command::Copy(copy) | Command::Add(copy) if copy.chmod.is_some() => Some("chmod"),
         _ => None,
     })
-}
-
-/// A build under way; dropped with its answer, which ends it.
-struct Building {
-    /// `None` once it has ended.
-    verb: Option<Pin<Box<dyn Future<Output = std::result::Result<String, BuildError>> + Send>>>,
-    watch: Watch,
-    steps: Option<Steps>,
-    quiet: bool,
-    tags: Vec<String>,
-    lines: VecDeque<Line>,
-    entered: Entered,
-}
-
-impl Building {
-    fn new(engine: Arc<Engine>, prepared: Prepared, options: Options, entered: Entered) -> Self {
-        let watch = Watch::default();
-        let Prepared { client, request, mut steps, refused } = prepared;
-        let tags: Vec<String> = options.tags.iter().map(|tag| tag.familiar()).collect();
-        let names = options.tags.iter().map(|tag| tag.full()).collect::<Vec<_>>().join(",");
-        let progress = Arc::new(watch.clone());
-        let verb = async move {
-            if let Some(refused) = refused {
-                return Err(BuildError::unsupported(refused));
-            }
-            let built = engine.builds.solve(request, client.clone(), progress.clone()).await?;
-            let export = ExportRequest {
-                kind: "image".into(),
-                attributes: [("name".to_owned(), names)].into(),
-                exporter: String::new(),
-            };
-            let said = engine.builds.export(&built, vec![export], Vec::new(), client, progress).await?;
-            Ok(said.get("containerimage.config.digest").cloned().unwrap_or_default())
-        };
-        let lines = match (&mut steps, options.quiet) {
-            (Some(steps), false) => steps.begin().into(),
-            _ => VecDeque::new(),
-        };
-        Self { verb: Some(Box::pin(verb)), watch, steps, quiet: options.quiet, tags, lines, entered }
-    }
-
-    fn event(&mut self, event: BuildEvent) {
-        if self.quiet {
-            return;
-        }
-        match &mut self.steps {
-            Some(steps) => self.lines.extend(steps.event(event)),
-            None => self.lines.extend(plain(&event)),
-        }
-    }
-
-    /// What is said at the end.
-    fn end(&mut self, ended: std::result::Result<String, BuildError>) -> Result<()> {
-        while let Some(event) = self.watch.take() {
-            self.event(event);
-        }
-        match ended {
-            Ok(id) if self.quiet => self.lines.push_back(Line::stream(&format!("{id}\n"))),
-            Ok(id) => {
-                match &mut self.steps {
-                    Some(steps) => self.lines.extend(steps.finish(&id)),
-                    None => {
-                        self.lines.push_back(Line::result(&id));
-                        let built = format!("Successfully built {}\n", steps::short(&id));
-                        self.lines.push_back(Line::stream(&built));
-                    }
-                }
-                for tag in &self.tags {
-                    self.lines.push_back(Line::stream(&format!("Successfully tagged {tag}\n")));
-                }
-            }
-            Err(e) => {
-                if let Some(steps) = self.steps.as_mut().filter(|_| !self.quiet) {
-                    self.lines.extend(steps.fail(e.vertex()));
-                }
-                let (code, message) = failure(&e);
-                if self.lines.is_empty() && self.quiet {
-                    return Err(ApiError::new(status(e.kind()), message));
-                }
-                self.lines.push_back(Line::failure(code, &message));
-            }
-        }
-        Ok(())
-    }
-
-    async fn next(&mut self) -> Option<Result<Line>> {
-        loop {
-            if let Some(line) = self.lines.pop_front() {
-                return Some(Ok(line));
-            }
-            let verb = self.verb.as_mut()?;
-            tokio::select! {
-                biased;
-                event = self.watch.next() => self.event(event),
-                ended = verb => {
-                    self.verb = None;
-                    if let Err(e) = self.end(ended) {
-                        return Some(Err(e));
-                    }
-                }
-                () = self.entered.cancelled.notified() => {
-                    self.verb = None;
-                    self.lines.push_back(Line::error("Build cancelled"));
-                }
-            }
-        }
-    }
-
-    /// The answer: an error before the first line is an HTTP error, a later one is a line.
-    async fn answer(mut self) -> Result<Answer> {
-        let first = match self.next().await {
-            Some(Ok(first)) => vec![first.to_bytes()],
-            Some(Err(e)) => return Err(e),
-            None => Vec::new(),
-        };
-        let rest = response::steps(self, |mut building| async move {
-            let line = building.next().await?.unwrap_or_else(|e| Line::error(&e.message));
-            Some((Ok(line.to_bytes()), building))
-        });
-        let first = stream::iter(first.into_iter().map(Ok::<Bytes, std::io::Error>));
-        Ok(response::chunks("application/json", first.chain(rest)))
-    }
-}
-
-/// The classic builder's code and sentence.
-fn failure(error: &BuildError) -> (i64, String) {
-    if let (Some(code), Some(command)) = (error.exit_code(), command(error)) {
-        return (code.into(), format!("The command '{command}' returned a non-zero code: {code}"));
-    }
-    (0, error.to_string())
-}
-
-/// The command that failed.
-fn command(error: &BuildError) -> Option<&str> {
-    match error {
-        BuildError::Exit { command, .. } => Some(command),
-        BuildError::Step(error) => command(&error.cause),
-        BuildError::Shared(error) => command(error),
-        _ => None,
-    }
-}
-
-/// Of a Dockerfile that is elsewhere, the steps are told as they happen.
-fn plain(event: &BuildEvent) -> Option<Line> {
-    match event {
-        BuildEvent::Vertex(vertex) if vertex.cached => {
-            Some(Line::stream(&format!("{}\n ---> Using cache\n", vertex.name)))
-        }
-        BuildEvent::Vertex(vertex) if vertex.started.is_some() && vertex.completed.is_none() => {
-            Some(Line::stream(&format!("{}\n", vertex.name)))
-        }
-        BuildEvent::Log(log) => Some(Line::stream(&String::from_utf8_lossy(&log.bytes))),
-        _ => None,
-    }
 }

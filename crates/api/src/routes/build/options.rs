@@ -35,6 +35,8 @@ pub(super) struct Options {
     pub(super) build_id: String,
     /// By BuildKit (`version=2`).
     pub(super) buildkit: bool,
+    /// A BuildKit client's session.
+    pub(super) session: String,
     /// What becomes of the result; none is an image here.
     pub(super) outputs: Vec<Output>,
     /// What is built.
@@ -47,6 +49,9 @@ pub(super) struct Output {
     /// `local`, `tar`…
     #[serde(rename = "Type", default)]
     pub(super) kind: String,
+    /// `dest`…
+    #[serde(rename = "Attrs", default)]
+    pub(super) attributes: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -150,6 +155,7 @@ impl Options {
             given: arguments.into_keys().collect(),
             build_id: query.get("buildid").to_owned(),
             buildkit,
+            session: query.get("session").to_owned(),
             outputs: outputs.unwrap_or_default(),
             request,
         })

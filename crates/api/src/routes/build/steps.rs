@@ -254,7 +254,7 @@ impl Steps {
     /// A container's id, made up: nothing of that name stays.
     fn container(&self) -> String {
         let made = Sha256::digest(format!("container {} {}", self.next, self.id));
-        made.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+        minke_model::id::hex(&made[..6])
     }
 
     /// Says that it runs, and what it has said so far.
@@ -298,6 +298,11 @@ impl Steps {
         // The last one's is the image's own.
         if self.next + 1 < self.all.len() {
             out.push(Line::stream(&format!(" ---> {}\n", self.id)));
+            // A stage that is done has a result, although none that anybody keeps.
+            if self.all[self.next + 1].stage != self.all[self.next].stage && !self.id.is_empty() {
+                let whole = minke_model::id::hex(&Sha256::digest(&self.id));
+                out.push(Line::result(&format!("sha256:{}{}", self.id, &whole[self.id.len()..])));
+            }
         }
         self.step_on();
     }
@@ -388,8 +393,7 @@ impl Steps {
         };
         let Some(cached) = cached.or(self.over.then_some(false)) else { return false };
         let made = Sha256::digest(format!("{} {}", self.id, self.all[self.next].text));
-        let id = made.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        self.end(id, cached, out);
+        self.end(minke_model::id::hex(&made[..6]), cached, out);
         true
     }
 }
