@@ -52,7 +52,8 @@ pub fn images(
         let pull = pulls.get(&image).copied();
         // Images of other services that it copies from come first.
         let others = contexts(service).filter_map(|other| project.services.get(other));
-        let before = others.filter_map(|other| builds.get(&other.image_name(&project.name, separator)).copied());
+        let before =
+            others.filter_map(|other| builds.get(&other.image_name(&project.name, separator)).copied());
         let before: Vec<usize> = before.chain(pull).collect();
         let act = Act::Build { service: name.to_owned(), image: image.clone(), unless_there: pull.is_some() };
         builds.insert(image, plan.push(act, before, because));

@@ -154,7 +154,7 @@ fn what_is_as_it_should_be_is_left_alone() {
     let project = project(SHOP);
     let plan = up(&project, &after_up(&project), &asked()).unwrap();
     assert!(plan.is_idle(), "{:#?}", told(&plan));
-    assert_eq!(plan.steps.len(), 2);
+    assert_eq!(plan.steps.len(), 3);
 }
 
 #[test]

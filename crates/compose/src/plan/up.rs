@@ -547,7 +547,8 @@ impl Builder<'_> {
             let ready = self.services.get(name).cloned().unwrap_or_default();
             let needs = self.outline.services.get(name).cloned().unwrap_or_default();
             let mut before = Vec::new();
-            if ready.iter().any(|one| one.start.is_some()) {
+            // Also for one that runs: that what it needs is unhealthy is told, as docker compose does.
+            if !ready.is_empty() {
                 before = self.wait_for(name, &needs, &started, &mut waits)?;
             }
             for one in ready {

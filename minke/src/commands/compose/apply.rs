@@ -164,7 +164,7 @@ impl Apply<'_> {
                 Ok(())
             }
             Err(error) => {
-                self.progress.tell(thing, Mark::Error, &format!("Error {error}"));
+                self.progress.tell(thing, Mark::Error, "Error");
                 Err(error.into())
             }
         }
@@ -277,7 +277,7 @@ impl Apply<'_> {
         }
         self.progress.tell(&thing, Mark::Working, "Starting");
         if let Err(error) = self.client.act(&path(name, "/start"), &[]) {
-            self.progress.tell(&thing, Mark::Error, &format!("Error {error}"));
+            self.progress.mark_failed(&thing, &error.to_string());
             return Err(error.into());
         }
         for hook in self.service(service).into_iter().flat_map(|service| &service.post_start) {

@@ -1,6 +1,7 @@
 //! `compose cp`: files between containers of a service and this machine.
 
 use super::observe;
+use super::progress::Mark;
 use super::session::Session;
 use crate::cli::command::{Arity, Command, command};
 use crate::cli::flag::flags;
@@ -53,13 +54,21 @@ fn cp(cli: &Cli, flags: CpFlags, args: Vec<String>) -> Outcome {
     if split(&args[0]).is_some() {
         containers.truncate(1);
     }
+    let progress = session.progress("Copying")?;
     for container in containers {
         let place = |argument: &String| match split(argument) {
             Some((_, path)) => format!("{}:{path}", container.id),
             None => argument.clone(),
         };
+        let named = |argument: &String| match split(argument) {
+            Some((_, path)) => format!("{}:{path}", container.name),
+            None => argument.clone(),
+        };
+        let what = format!("copy {} to {}", named(&args[0]), named(&args[1]));
+        progress.tell_image(&container.name, Mark::Working, &what, "Copying");
         let inner = ContainerFlags { archive: flags.archive, follow: flags.follow, quiet: true };
         copy(cli, inner, vec![place(&args[0]), place(&args[1])])?;
+        progress.tell_image(&container.name, Mark::Done, &what, "Copied");
     }
     Ok(())
 }

@@ -43,6 +43,12 @@ fn down(cli: &Cli, flags: DownFlags, services: Vec<String>) -> Outcome {
         }
     }
     if images.is_some() {
+        // Told with their tags, as docker compose does.
+        for (image, _) in outline.images.values_mut() {
+            if let Ok(reference) = minke_image::Reference::parse(image) {
+                *image = reference.or_latest().familiar();
+            }
+        }
         let names = outline.images.values().map(|(image, _)| image.clone()).collect();
         running.images = observe::images(session.client()?, names)?;
     }

@@ -43,7 +43,8 @@ fn kill(cli: &Cli, flags: KillFlags, services: Vec<String>) -> Outcome {
     })
 }
 
-/// Does the same to containers, side by side; `words` are those of progress, and the verb for a dry run.
+/// Does the same to containers, side by side; `words` are those of progress (the first may be empty), and the verb for
+/// a dry run.
 pub(super) fn each(
     session: &Session<'_>,
     title: &'static str,
@@ -63,7 +64,9 @@ pub(super) fn each(
     let none = vec![Vec::new(); containers.len()];
     super::execute::run(&none, super::execute::AT_ONCE, |at| {
         let thing = format!("Container {}", containers[at].name);
-        progress.tell(&thing, Mark::Working, working);
+        if !working.is_empty() {
+            progress.tell(&thing, Mark::Working, working);
+        }
         match work(containers[at]) {
             Ok(()) => progress.tell(&thing, Mark::Done, done),
             Err(failure) => {

@@ -4,6 +4,7 @@ use crate::cli::command::{Arity, Command, command};
 use crate::cli::flag::{Filters, flags};
 use crate::cli::{Cli, Failure, Outcome, show};
 use crate::format::tabs;
+use crate::format::value::Value;
 use minke_compose::label;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -64,12 +65,16 @@ fn ls(cli: &Cli, flags: LsFlags, _: Vec<String>) -> Outcome {
     };
     match flags.format.as_str() {
         "json" => {
-            let list: Vec<serde_json::Value> = (projects.iter())
+            let list = (projects.iter())
                 .map(|(name, project)| {
-                    json!({"Name": name, "Status": status(project), "ConfigFiles": project.files.join(",")})
+                    Value::Struct(vec![
+                        ("Name".into(), (*name).into()),
+                        ("Status".into(), status(project).into()),
+                        ("ConfigFiles".into(), project.files.join(",").into()),
+                    ])
                 })
                 .collect();
-            show(&format!("{}\n", serde_json::Value::from(list)))
+            show(&format!("{}\n", Value::List(list).to_json(false)))
         }
         "table" | "" => {
             let rows = projects

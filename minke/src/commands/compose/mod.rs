@@ -12,13 +12,16 @@ mod request;
 mod session;
 mod tail;
 
+mod attach;
 mod build;
+mod commit;
 mod config;
 mod cp;
 mod create;
 mod down;
 mod events;
 mod exec;
+mod export;
 mod images;
 mod kill;
 mod logs;
@@ -31,11 +34,14 @@ mod push;
 mod restart;
 mod rm;
 mod run;
+mod scale;
 mod start;
+mod stats;
 mod stop;
 mod top;
 mod up;
 mod version;
+mod volumes;
 mod wait;
 
 use crate::cli::command::{Entry, Flagged, Group, leading};
@@ -49,13 +55,16 @@ pub(crate) static GROUP: Flagged = Flagged {
         name: "compose",
         about: "Run projects of several containers from compose files",
         entries: &[
+            Entry::Command(&attach::COMMAND),
             Entry::Command(&build::COMMAND),
+            Entry::Command(&commit::COMMAND),
             Entry::Command(&config::COMMAND),
             Entry::Command(&cp::COMMAND),
             Entry::Command(&create::COMMAND),
             Entry::Command(&down::COMMAND),
             Entry::Command(&events::COMMAND),
             Entry::Command(&exec::COMMAND),
+            Entry::Command(&export::COMMAND),
             Entry::Command(&images::COMMAND),
             Entry::Command(&kill::COMMAND),
             Entry::Command(&logs::COMMAND),
@@ -68,12 +77,15 @@ pub(crate) static GROUP: Flagged = Flagged {
             Entry::Command(&restart::COMMAND),
             Entry::Command(&rm::COMMAND),
             Entry::Command(&run::COMMAND),
+            Entry::Command(&scale::COMMAND),
             Entry::Command(&start::COMMAND),
+            Entry::Command(&stats::COMMAND),
             Entry::Command(&stop::COMMAND),
             Entry::Command(&top::COMMAND),
             Entry::Command(&pause::UNPAUSE),
             Entry::Command(&up::COMMAND),
             Entry::Command(&version::COMMAND),
+            Entry::Command(&volumes::COMMAND),
             Entry::Command(&wait::COMMAND),
         ],
     },

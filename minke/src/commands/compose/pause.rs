@@ -26,18 +26,19 @@ pub(super) static UNPAUSE: Command = command!(DryRun, unpause, {
 });
 
 fn pause(cli: &Cli, flags: DryRun, services: Vec<String>) -> Outcome {
-    all(&Session::new(cli, flags.dry_run)?, &services, State::Running, ("Pausing", "Paused", "pause"))
+    all(&Session::new(cli, flags.dry_run)?, &services, State::Running, "Pausing", ("", "Paused", "pause"))
 }
 
 fn unpause(cli: &Cli, flags: DryRun, services: Vec<String>) -> Outcome {
-    all(&Session::new(cli, flags.dry_run)?, &services, State::Paused, ("Unpausing", "Unpaused", "unpause"))
+    all(&Session::new(cli, flags.dry_run)?, &services, State::Paused, "Unpausing", ("", "Unpaused", "unpause"))
 }
 
 fn all(
     session: &Session<'_>,
     services: &[String],
     state: State,
-    words: (&'static str, &str, &str),
+    title: &'static str,
+    words: (&str, &str, &str),
 ) -> Outcome {
     let (_, name) = session.project_or_name(services)?;
     let client = session.client()?;
@@ -46,7 +47,7 @@ fn all(
         .filter(|one| one.state == state && !one.is_one_off())
         .filter(|one| services.is_empty() || services.iter().any(|name| name == one.service()))
         .collect();
-    each(session, words.0, words, &containers, |one| {
+    each(session, title, words, &containers, |one| {
         client.act(&path(&one.id, &format!("/{}", words.2)), &[]).map_err(Into::into)
     })
 }

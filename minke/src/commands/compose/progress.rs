@@ -86,6 +86,13 @@ impl Progress {
         self.event(id, mark, "", status);
     }
 
+    /// Marks a thing as failed where marks stay in sight; elsewhere the error itself is printed at the end.
+    pub(crate) fn mark_failed(&self, id: &str, why: &str) {
+        if self.style != Style::Plain {
+            self.event(id, Mark::Error, "", why);
+        }
+    }
+
     /// The same of an image: its words stand in the first column.
     pub(crate) fn tell_image(&self, id: &str, mark: Mark, text: &str, status: &str) {
         self.event(id, mark, text, status);

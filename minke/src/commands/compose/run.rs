@@ -1,5 +1,6 @@
 //! `compose run`: one command in a container of its own, made as its service says.
 
+use super::progress::{Progress, Style};
 use super::session::{Manner, Session};
 use super::up::{Making, bring_images, prepare, project};
 use crate::cli::command::{Arity, Command, command};
@@ -64,7 +65,7 @@ fn run(cli: &Cli, flags: RunFlags, args: Vec<String>) -> Outcome {
     }
     let mut session = Session::new(cli, false)?;
     if flags.quiet {
-        session.style = super::progress::Style::Quiet;
+        session.style = Style::Quiet;
     }
     let name = &args[0];
     let without_tty = match (flags.tty, flags.no_tty) {
@@ -87,8 +88,9 @@ fn run(cli: &Cli, flags: RunFlags, args: Vec<String>) -> Outcome {
     };
     let service = changed(&flags, service, &args[1..], &whole, without_tty)?;
     // What it needs is made, started and waited for; of itself only the image is brought.
-    let (own, others) = whole.services.clone().into_iter().partition(|(other, _)| other == name);
-    let others = Project { services: others, disabled_services: own, ..whole.clone() };
+    let mut others = whole.clone();
+    let own = others.services.remove(name);
+    others.disabled_services.extend(own.map(|own| (name.clone(), own)));
     let (plan, running) = prepare(&session, &others, &[], &making)?;
     let progress = session.progress("Running")?;
     session.with_apply(&plan, Some(&others), &running, &making.manner, &progress, |apply| {
@@ -134,7 +136,10 @@ fn wait_for_needs(session: &Session<'_>, others: &Project, service: &Service) ->
             plan.push(act, [], "the service needs it");
         }
     }
-    session.carry_out("Running", &plan, Some(others), &Manner::default())
+    let quiet = Progress::new(Style::Quiet, "")?;
+    session.with_apply(&plan, Some(others), &running, &Manner::default(), &quiet, |apply| {
+        apply.run(&plan, 0..plan.steps.len())
+    })
 }
 
 /// The service as the flags change it.

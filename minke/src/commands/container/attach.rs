@@ -28,7 +28,8 @@ flags! {
     }
 }
 
-fn attach(cli: &Cli, flags: AttachFlags, args: Vec<String>) -> Outcome {
+/// Does it for containers that are named.
+pub(crate) fn attach(cli: &Cli, flags: AttachFlags, args: Vec<String>) -> Outcome {
     let name = &args[0];
     let client = cli.client()?;
     let container = get(client, name)?;

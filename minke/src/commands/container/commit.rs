@@ -27,7 +27,8 @@ flags! {
     }
 }
 
-fn commit(cli: &Cli, flags: CommitFlags, args: Vec<String>) -> Outcome {
+/// Does it for containers that are named.
+pub(crate) fn commit(cli: &Cli, flags: CommitFlags, args: Vec<String>) -> Outcome {
     check_name(&args[0])?;
     let mut query =
         vec![("container", args[0].clone()), ("comment", flags.message), ("author", flags.author)];

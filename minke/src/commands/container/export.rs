@@ -24,7 +24,8 @@ flags! {
     }
 }
 
-fn export(cli: &Cli, flags: ExportFlags, args: Vec<String>) -> Outcome {
+/// Does it for containers that are named.
+pub(crate) fn export(cli: &Cli, flags: ExportFlags, args: Vec<String>) -> Outcome {
     file::check(&flags.output).map_err(|why| {
         if why.starts_with("cowardly") {
             Failure::new(why)

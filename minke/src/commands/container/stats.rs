@@ -141,7 +141,8 @@ fn block(sample: &Value) -> (f64, f64) {
     })
 }
 
-fn stats(cli: &Cli, flags: StatsFlags, args: Vec<String>) -> Outcome {
+/// Does it for containers that are named.
+pub(crate) fn stats(cli: &Cli, flags: StatsFlags, args: Vec<String>) -> Outcome {
     let configured = cli.config().text("statsFormat");
     let format = match flags.format.as_str() {
         "" if configured.is_empty() => "table",

@@ -66,7 +66,7 @@ impl Apply<'_> {
                 Ok(())
             }
             Err(failure) => {
-                self.progress.tell(&thing, Mark::Error, &format!("Error {}", failure.text));
+                self.progress.tell(&thing, Mark::Error, &failure.text);
                 Err(failure)
             }
         }
@@ -89,7 +89,7 @@ impl Apply<'_> {
                 Ok(())
             }
             Err(failure) => {
-                self.progress.tell(&thing, Mark::Error, &format!("Error {}", failure.text));
+                self.progress.tell(&thing, Mark::Error, &failure.text);
                 Err(failure)
             }
         }
