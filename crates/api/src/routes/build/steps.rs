@@ -298,13 +298,18 @@ impl Steps {
         // The last one's is the image's own.
         if self.next + 1 < self.all.len() {
             out.push(Line::stream(&format!(" ---> {}\n", self.id)));
-            // A stage that is done has a result, although none that anybody keeps.
-            if self.all[self.next + 1].stage != self.all[self.next].stage && !self.id.is_empty() {
-                let whole = minke_model::id::hex(&Sha256::digest(&self.id));
-                out.push(Line::result(&format!("sha256:{}{}", self.id, &whole[self.id.len()..])));
-            }
+            self.stage_ends(out);
         }
         self.step_on();
+    }
+
+    /// Whoever counts stages by their results finds one of each, although nobody keeps those in between.
+    fn stage_ends(&self, out: &mut Vec<Line>) {
+        let stage = self.all[self.next].stage;
+        if self.all.get(self.next + 1).is_some_and(|next| next.stage != stage) {
+            let made = Sha256::digest(format!("stage {stage} {}", self.id));
+            out.push(Line::result(&format!("sha256:{}", minke_model::id::hex(&made))));
+        }
     }
 
     /// Tells all that can be told.
@@ -314,6 +319,7 @@ impl Steps {
             if !self.stages[stage].needed && kind != Kind::Argument {
                 self.say(out);
                 out.push(Line::stream(" ---> Skipped: the target does not need this stage\n"));
+                self.stage_ends(out);
                 self.step_on();
                 continue;
             }
