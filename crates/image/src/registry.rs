@@ -1,7 +1,7 @@
 //! Registries: how to find one, speak with it, and show it who we are (OCI distribution spec 1.1, Docker's tokens).
 //!
 //! `mirror.rs` has the settings and says where to ask; `route.rs` goes there; `client.rs` asks; `auth.rs` answers challenges; `blob.rs` reads
-//! what is large, across cuts; `lookup.rs` tells what a name means there; `dial.rs`, `proxy.rs` and `tls.rs` are the
+//! what is large, across cuts; `lookup.rs` and `remote.rs` tell what a name means there; `dial.rs`, `proxy.rs` and `tls.rs` are the
 //! way there; `patience.rs` says how often a busy one is asked; `error.rs` has dockerd's sentences.
 //!
 //! Never: stores anything. `pull.rs` joins this with the images.
@@ -15,6 +15,7 @@ mod lookup;
 pub(crate) mod mirror;
 mod patience;
 mod proxy;
+pub mod remote;
 pub(crate) mod route;
 mod tls;
 pub(crate) mod upload;

@@ -219,7 +219,7 @@ impl Work {
         if lower.is_empty() {
             return disk::open_dir(&self.upper_path());
         }
-        overlay::mount(&self.images.0, &lower, Some((&self.upper_path(), &self.work_path())))
+        overlay::mount_volatile(&self.images.0, &lower, (&self.upper_path(), &self.work_path()))
     }
 
     /// What was changed so far, in overlayfs's form.

@@ -9,6 +9,7 @@ pub(crate) mod context;
 pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod man;
+pub(crate) mod manifest;
 pub(crate) mod network;
 pub(crate) mod registry;
 pub(crate) mod system;
@@ -35,6 +36,7 @@ pub(crate) static TREE: &[Entry] = &[
     Entry::Group(&container::GROUP),
     Entry::Group(&context::GROUP),
     Entry::Group(&image::GROUP),
+    Entry::Group(&manifest::GROUP),
     Entry::Group(&network::GROUP),
     Entry::Group(&system::GROUP),
     Entry::Group(&volume::GROUP),
@@ -76,7 +78,6 @@ const LATER: &[&str] = &[
     "buildx",
     "checkpoint",
     "config",
-    "manifest",
     "node",
     "plugin",
     "secret",

@@ -100,7 +100,7 @@ pub struct Plan {
 }
 
 /// Decides.
-pub fn plan(view: View, marks: Watermarks) -> Plan {
+pub(super) fn plan(view: View, marks: Watermarks) -> Plan {
     let taken = view.total.saturating_sub(view.free);
     let used = percent(taken, view.total);
     let goal = (u128::from(view.total) * u128::from(marks.low) / 100) as u64;

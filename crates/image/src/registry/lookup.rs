@@ -6,6 +6,7 @@ use super::{
     RegistryAuth, RegistryConfig, RegistryError,
     blob::BlobReader,
     client::{Document, Repository},
+    remote::Remote,
     route::{Purpose, Route},
 };
 use crate::{Reference, manifest::Manifest};
@@ -83,18 +84,10 @@ async fn look(
     wanted: &Reference,
     config: &RegistryConfig,
 ) -> Result<Looked, RegistryError> {
-    let asked = match wanted.digest() {
-        Some(digest) => digest.as_str(),
-        None => wanted.tag().unwrap_or_default(),
-    };
-    let document = repository.manifest(asked).await?;
-    let digest = Digest::from_sha256(&Sha256::digest(&document.raw));
-    if let Some(said) = wanted.digest().or(document.digest.as_ref()).filter(|said| **said != digest) {
-        return Err(RegistryError::ManifestDigest(said.clone()));
-    }
+    let (document, digest) = document(repository, wanted).await?;
     let media_type = media_type(&document);
     let platforms = match Manifest::parse(&document.raw, &document.content_type, &wanted.full())? {
-        Manifest::Index(_) => listed(&document.raw),
+        Manifest::Index(_) => entries(&document.raw).into_iter().map(|(_, platform)| platform).collect(),
         Manifest::Image(image) if media_type == DOCKER_MANIFEST => {
             let (of, size) = (image.config.digest, image.config.size);
             let attempts = config.options().max_attempts;
@@ -103,6 +96,59 @@ async fn look(
         Manifest::Image(_) => Vec::new(),
     };
     Ok(Looked { media_type, digest, size: document.raw.len() as u64, platforms })
+}
+
+/// The document that a name means, and its digest, verified.
+async fn document(repository: &Repository, wanted: &Reference) -> Result<(Document, Digest), RegistryError> {
+    let asked = match wanted.digest() {
+        Some(digest) => digest.as_str(),
+        None => wanted.tag().unwrap_or_default(),
+    };
+    let document = repository.manifest(asked).await?;
+    let digest = Digest::from_sha256(&Sha256::digest(&document.raw));
+    if let Some(said) = wanted.digest().or(document.digest.as_ref()).filter(|said| **said != digest) {
+        return Err(repository.at("verifying a manifest")(RegistryError::ManifestDigest(said.clone())));
+    }
+    Ok((document, digest))
+}
+
+/// As [`look`], with all that the document says.
+pub(super) async fn look_closely(
+    repository: &Repository,
+    wanted: &Reference,
+    config: &RegistryConfig,
+) -> Result<Remote, RegistryError> {
+    let (document, digest) = document(repository, wanted).await?;
+    let media_type = media_type(&document);
+    let name = wanted.repository().with_digest(digest.clone());
+    let (list, platform, blobs) =
+        match Manifest::parse(&document.raw, &document.content_type, &wanted.full())? {
+            Manifest::Index(_) => (Some(entries(&document.raw)), None, Vec::new()),
+            Manifest::Image(image) => {
+                let (of, size) = (image.config.digest.clone(), image.config.size.min(MAX_CONFIG));
+                let reader = BlobReader::new(repository, of, size, config.options().max_attempts);
+                let platform = platform_of(reader).await.pop();
+                let layers = image.layers.into_iter().map(|layer| layer.digest);
+                (None, platform, std::iter::once(image.config.digest).chain(layers).collect())
+            }
+        };
+    Ok(Remote { name, media_type, digest, raw: document.raw.to_vec(), list, platform, blobs })
+}
+
+/// The parts of an index, with what each is for.
+fn entries(raw: &[u8]) -> Vec<(Digest, RemotePlatform)> {
+    #[derive(Deserialize)]
+    struct Index {
+        manifests: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    struct Entry {
+        digest: Digest,
+        #[serde(default)]
+        platform: Option<RemotePlatform>,
+    }
+    let entries = serde_json::from_slice::<Index>(raw).map(|index| index.manifests).unwrap_or_default();
+    entries.into_iter().map(|entry| (entry.digest, entry.platform.unwrap_or_default())).collect()
 }
 
 /// Its own word before the registry's.
@@ -115,21 +161,6 @@ fn media_type(document: &Document) -> String {
     }
     let own = serde_json::from_slice::<Own>(&document.raw).map(|own| own.media_type).unwrap_or_default();
     if own.is_empty() { document.content_type.clone() } else { own }
-}
-
-/// The platforms of an index, each as often as it is there.
-fn listed(raw: &[u8]) -> Vec<RemotePlatform> {
-    #[derive(Deserialize)]
-    struct Index {
-        manifests: Vec<Entry>,
-    }
-    #[derive(Deserialize)]
-    struct Entry {
-        #[serde(default)]
-        platform: Option<RemotePlatform>,
-    }
-    let entries = serde_json::from_slice::<Index>(raw).map(|index| index.manifests).unwrap_or_default();
-    entries.into_iter().map(|entry| entry.platform.unwrap_or_default()).collect()
 }
 
 /// What a config says it is for. One that cannot be read says nothing: the rest is known all the same.

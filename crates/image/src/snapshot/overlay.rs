@@ -10,7 +10,7 @@ use rustix::{
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-        fsconfig_set_string, fsmount, fsopen, open_tree,
+        fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree,
     },
 };
 use std::{
@@ -39,10 +39,30 @@ pub(crate) fn mount(inner: &Inner, lower: &[PathBuf], upper: Option<(&Path, &Pat
         ([only], None) => return disk::open_dir(only),
         _ => {}
     }
-    match by_context(lower, upper) {
+    match by_context(lower, upper, false) {
         Err(Errno::INVAL) => by_page(inner, lower, upper),
         other => other.map_err(|e| failed(lower, e)),
     }
+}
+
+/// As [`mount`], for an upper directory that a power cut may take: unmounting it writes nothing to disk (`volatile`,
+/// kernel 5.10), where it else writes all of the file system. Only one such mount at a time.
+pub(crate) fn mount_volatile(
+    inner: &Inner,
+    lower: &[PathBuf],
+    (upper, work): (&Path, &Path),
+) -> Result<OwnedFd> {
+    if lower.is_empty() {
+        return mount(inner, lower, Some((upper, work)));
+    }
+    // What an earlier such mount left, which would forbid this one.
+    for mark in ["work/incompat/volatile", "work/incompat"] {
+        match rustix::fs::rmdir(work.join(mark)) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(ImageError::io("remove", work.join(mark), e)),
+        }
+    }
+    by_context(lower, Some((upper, work)), true).or_else(|_| mount(inner, lower, Some((upper, work))))
 }
 
 fn failed(lower: &[PathBuf], error: Errno) -> ImageError {
@@ -58,6 +78,7 @@ fn attributes(upper: Option<(&Path, &Path)>) -> MountAttrFlags {
 pub(super) fn by_context(
     lower: &[PathBuf],
     upper: Option<(&Path, &Path)>,
+    volatile: bool,
 ) -> std::result::Result<OwnedFd, Errno> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     for dir in lower {
@@ -69,6 +90,9 @@ pub(super) fn by_context(
     }
     for (name, value) in OPTIONS {
         fsconfig_set_string(&context, *name, *value)?;
+    }
+    if volatile {
+        fsconfig_set_flag(&context, "volatile")?;
     }
     fsconfig_create(&context)?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes(upper))

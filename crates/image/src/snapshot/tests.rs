@@ -142,7 +142,7 @@ fn two_hundred_layers_are_mounted_by_both_ways() {
     let id = container(&images, "x");
     let Rootfs { lower, upper, work } = images.rootfs(&id).unwrap();
     assert_eq!(lower.len(), 201);
-    let root = overlay::by_context(&lower, Some((&upper, &work))).unwrap();
+    let root = overlay::by_context(&lower, Some((&upper, &work)), false).unwrap();
     assert_eq!(read(&root, "last").as_deref(), Some("199"));
     assert!(read(&root, "f0").is_some());
     drop(root);
