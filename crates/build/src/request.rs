@@ -143,6 +143,8 @@ pub struct Built {
     pub findings: Vec<Finding>,
     /// The Dockerfile, to show lines of.
     pub source: crate::error::Source,
+    /// Images of it say what of them is cached (the build argument `BUILDKIT_INLINE_CACHE`).
+    pub inline_cache: bool,
 }
 
 /// What a build made for one platform.
@@ -165,8 +167,12 @@ pub struct BuiltImage {
 pub struct CachedStep {
     /// Its key.
     pub key: Digest,
-    /// What it left.
+    /// What it left; of `--link` without what that lies on.
     pub root: Root,
+    /// When.
+    pub created: Timestamp,
+    /// As progress shows it.
+    pub description: String,
     /// The result needs it.
     pub in_result: bool,
 }

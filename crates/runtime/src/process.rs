@@ -105,7 +105,20 @@ impl Process {
     /// # Errors
     /// [`RuntimeError::Start`] says where and why it failed; the process is gone then, and `Runtime::forget` cleans up.
     pub async fn go(&self) -> Result<Timestamp, RuntimeError> {
-        let (reply, warnings) = self.inner.link.order(Request::new(Op::Go, 0), &[], None).await?;
+        self.go_with(0).await
+    }
+
+    /// As [`Process::go`], but it dies when this daemon does.
+    ///
+    /// # Errors
+    /// As [`Process::go`].
+    pub async fn go_bound(&self) -> Result<Timestamp, RuntimeError> {
+        self.go_with(protocol::BOUND).await
+    }
+
+    async fn go_with(&self, flags: u8) -> Result<Timestamp, RuntimeError> {
+        let go = Request { flags, ..Request::new(Op::Go, 0) };
+        let (reply, warnings) = self.inner.link.order(go, &[], None).await?;
         for warning in String::from_utf8_lossy(&warnings).lines() {
             tracing::warn!("container {}: {warning}", self.id());
         }

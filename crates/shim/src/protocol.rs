@@ -136,6 +136,9 @@ pub const STDOUT: u8 = 2;
 /// A client takes stderr.
 pub const STDERR: u8 = 4;
 
+/// Of a *go*: the process dies when no daemon is connected any more.
+pub const BOUND: u8 = 1;
+
 /// What the daemon asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

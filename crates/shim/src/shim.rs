@@ -66,6 +66,8 @@ pub(crate) struct Shim {
     state: Reply,
     failure: Option<Failure>,
     forgotten: bool,
+    /// Dies when no daemon is connected any more.
+    bound: bool,
     /// For reading.
     piece: Vec<u8>,
 }
@@ -95,6 +97,7 @@ pub(crate) fn run(dir: OwnedFd, listener: OwnedFd) -> io::Result<()> {
         state: Reply::new(Kind::State, 0),
         failure: None,
         forgotten: false,
+        bound: false,
         piece: Vec::new(),
     };
     if let Err(failure) = shim.create(&plan) {
@@ -262,7 +265,15 @@ impl Shim {
             let Some(control) = self.controls.iter_mut().find(|c| c.number == number) else { return };
             match control.read() {
                 Input::Later => return,
-                Input::Gone => return self.controls.retain(|c| c.number != number),
+                Input::Gone => {
+                    self.controls.retain(|c| c.number != number);
+                    if self.bound && self.controls.is_empty() {
+                        // Nobody will ask for it: its end is the shim's.
+                        self.kill_all();
+                        self.forgotten = true;
+                    }
+                    return;
+                }
                 Input::Request(request, tail, fd) => self.request(number, request, &tail, fd),
             }
         }
@@ -280,7 +291,10 @@ impl Shim {
         let mut done = Reply::new(Kind::Done, request.seq);
         match request.op {
             Op::Hello => return self.hello(number, request),
-            Op::Go => return self.go(number, request.seq),
+            Op::Go => {
+                self.bound = request.flags & protocol::BOUND != 0;
+                return self.go(number, request.seq);
+            }
             Op::Signal => {
                 let sent = self.task(request.id).map(|t| pidfd::signal(t.pidfd.as_fd(), request.a));
                 if let Some(Err(e)) = sent {

@@ -45,7 +45,46 @@ pub(crate) struct DiskUsage {
     pub(crate) images: Option<Vec<image::Summary>>,
     pub(crate) containers: Option<Vec<super::summary::Summary>>,
     pub(crate) volumes: Option<Vec<volume::Volume>>,
-    pub(crate) build_cache: Option<Vec<Value>>,
+    pub(crate) build_cache: Option<Vec<CacheRecord>>,
+}
+
+/// One thing that the build cache keeps.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct CacheRecord {
+    #[serde(rename = "ID")]
+    id: String,
+    /// Of API 1.41 and older.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parents: Vec<String>,
+    r#type: &'static str,
+    description: String,
+    in_use: bool,
+    shared: bool,
+    size: u64,
+    created_at: String,
+    last_used_at: Option<String>,
+    usage_count: u64,
+}
+
+impl CacheRecord {
+    pub(crate) fn new(usage: &minke_engine::build::request::CacheUsage) -> Self {
+        Self {
+            id: usage.id.clone(),
+            parent: usage.parents.first().cloned(),
+            parents: usage.parents.clone(),
+            r#type: usage.kind,
+            description: usage.description.clone(),
+            in_use: usage.in_use,
+            shared: usage.shared,
+            size: usage.size,
+            created_at: usage.created.to_string(),
+            last_used_at: usage.last_used.map(|t| t.to_string()),
+            usage_count: usage.uses,
+        }
+    }
 }
 
 /// What the binary knows of itself.

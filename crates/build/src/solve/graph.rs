@@ -26,6 +26,8 @@ pub(super) struct Done {
     pub(super) left: Left,
     /// Its keys; none where it is not cached by one.
     pub(super) keys: Vec<Digest>,
+    /// What the cache has of it: of `--link` without what it lies on.
+    own: Root,
     /// It is an image's files: known by its layers alone.
     is_image: bool,
 }
@@ -74,9 +76,15 @@ pub(super) async fn build(
     let cache = done
         .iter()
         .zip(in_result)
-        .filter_map(|(done, in_result)| {
-            let key = done.keys.first()?.clone();
-            Some(CachedStep { key, root: done.left.root.clone(), in_result })
+        .zip(&plan.steps)
+        .flat_map(|((done, in_result), step)| {
+            done.keys.iter().map(move |key| CachedStep {
+                key: key.clone(),
+                root: done.own.clone(),
+                created: done.left.created,
+                description: step.name.clone(),
+                in_result,
+            })
         })
         .collect();
     Ok(BuiltImage {
@@ -171,7 +179,7 @@ impl Doing {
             Op::Image { reference } => {
                 self.telling.start();
                 let left = host.image(&reference, &self.step.platform, &at).await?;
-                Ok(Done { left, keys: Vec::new(), is_image: true })
+                Ok(Done { own: left.root.clone(), left, keys: Vec::new(), is_image: true })
             }
             Op::Context { name } => {
                 self.telling.start();
@@ -212,7 +220,8 @@ impl Doing {
                     if keys.first() != Some(key) {
                         host.keep(&keys, &left, self.about()).await?;
                     }
-                    return Ok(Done { left: self.on_base(left, &roots)?, keys, is_image: false });
+                    let own = left.root.clone();
+                    return Ok(Done { left: self.on_base(left, &roots)?, keys, own, is_image: false });
                 }
             }
         }
@@ -240,7 +249,8 @@ impl Doing {
                 left
             }
         };
-        Ok(Done { left: self.on_base(left, &roots)?, keys, is_image: false })
+        let own = left.root.clone();
+        Ok(Done { left: self.on_base(left, &roots)?, keys, own, is_image: false })
     }
 
     /// The tree that is changed.
@@ -409,7 +419,8 @@ impl Work {
 }
 
 fn fresh(root: Root) -> Done {
-    Done { left: Left { root, created: Timestamp::now() }, keys: Vec::new(), is_image: false }
+    let left = Left { root: root.clone(), created: Timestamp::now() };
+    Done { left, keys: Vec::new(), own: root, is_image: false }
 }
 
 /// The identity of a tree of layers.

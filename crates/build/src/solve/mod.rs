@@ -71,8 +71,10 @@ impl Session {
         self.warn(&plans, &source, &sources.definition);
         let findings = plans.first().map(|p| p.findings.clone()).unwrap_or_default();
         let multi_platform = self.request.multi_platform || several;
+        let inline = self.request.options.build_args.get("BUILDKIT_INLINE_CACHE");
+        let inline_cache = inline.is_some_and(|value| value == "1" || value == "true");
         if self.request.check_only {
-            return Ok(Arc::new(Built { images: Vec::new(), multi_platform, findings, source }));
+            return Ok(Arc::new(Built { images: Vec::new(), multi_platform, findings, source, inline_cache }));
         }
         if !self.request.cache_from.is_empty() {
             self.import().await;
@@ -81,7 +83,7 @@ impl Session {
         let source_of = &source;
         let images = plans.iter().map(|plan| graph::build(self, plan, context.clone(), source_of));
         let images = try_join_all(images).await?;
-        Ok(Arc::new(Built { images, multi_platform, findings, source }))
+        Ok(Arc::new(Built { images, multi_platform, findings, source, inline_cache }))
     }
 
     /// Plans for one platform; asks for what stages begin with.

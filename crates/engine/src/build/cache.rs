@@ -143,6 +143,11 @@ impl Cache {
         self.put(keys, left.created, chain, about, None)
     }
 
+    /// Whether something lies under a key.
+    pub(crate) fn has(&self, key: &Digest) -> bool {
+        self.state().by_key.contains_key(key)
+    }
+
     /// Puts an image of a registry under a key.
     pub(crate) fn keep_image(&self, key: &Digest, config: &ImageConfig, chain: Chain, description: &str) -> Result<()> {
         let about = About { description: description.to_owned(), kind: "regular" };

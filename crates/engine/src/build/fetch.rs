@@ -20,7 +20,6 @@ use minke_image::{ImageConfig, Progress, ProgressEvent, Reference, platform, pul
 use minke_model::{Kind, Timestamp, id::Digest, image::Platform};
 use sha2::{Digest as _, Sha256};
 use std::{
-    io::{Read, Write},
     os::fd::AsFd,
     path::Path,
     process::Stdio,
@@ -371,22 +370,4 @@ pub(super) async fn import(inner: &Arc<Inner>, caches: &[CacheRef], at: &At) {
             at.reporter.log(2, format!("WARNING: the cache cannot be imported: {e}\n"));
         }
     }
-}
-
-/// All bytes of a file that is ours.
-pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let failed = |e| BuildError::io(format!("read {}", path.display()))(e);
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(failed)?.take(limit).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
-}
-
-/// Writes a file that is ours, whole or not at all.
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        std::fs::File::create(&temporary)?.write_all(bytes)?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(BuildError::io(format!("write {}", path.display())))
 }

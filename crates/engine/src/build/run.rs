@@ -246,7 +246,7 @@ impl Step {
         let failed = |e: RuntimeError| BuildError::other(e.kind(), e.to_string());
         let streams = AttachStreams { stdout: true, stderr: true, stdin: false };
         let mut stream = process.attach(streams).await.map_err(failed)?;
-        if let Err(e) = process.go().await {
+        if let Err(e) = process.go_bound().await {
             let command = self.record.args.join(" ");
             return match e {
                 RuntimeError::Start(e) if e.stage == Stage::User => Err(BuildError::invalid(format!(

@@ -14,7 +14,7 @@ use minke_build::{
     report::{Reporter, Telling},
     request::{BuiltImage, CacheRef, ExportRequest},
 };
-use minke_image::{Chain, Quiet, Reference, platform};
+use minke_image::{Chain, ImageConfig, Quiet, Reference, platform};
 use minke_model::{ContainerId, Timestamp, id::Digest};
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use std::{
 use tokio::io::AsyncWriteExt;
 
 /// What the client is told of an export: BuildKit's exporter response.
-pub type Response = BTreeMap<String, String>;
+type Response = BTreeMap<String, String>;
 
 /// Attributes that change nothing here: what they ask for is so, or has no meaning for images that are kept unpacked.
 const HARMLESS: [&str; 16] = [
@@ -55,9 +55,10 @@ impl Builds {
         caches: Vec<CacheRef>,
         client: Arc<dyn Client>,
         progress: Arc<dyn Progress>,
-    ) -> Result<Response> {
+    ) -> Result<BTreeMap<String, String>> {
         let mut response = Response::new();
         let id = ContainerId::random();
+        let inline = built.inline_cache || caches.iter().any(|cache| cache.kind == "inline");
         for (number, wish) in exports.into_iter().enumerate() {
             let name = match wish.kind.as_str() {
                 "" | "cacheonly" | "none" => continue,
@@ -77,13 +78,14 @@ impl Builds {
                 inner: self.inner.clone(),
                 built: built.clone(),
                 client: client.clone(),
+                inline,
                 reporter: Reporter::of(telling.digest(), &progress),
             };
             let done = export.run(&wish).await;
             telling.end(&done);
             response.extend(done?);
         }
-        for wish in caches {
+        for wish in caches.into_iter().filter(|wish| wish.kind != "inline") {
             let mut hasher = Hasher::new("export cache");
             hasher.text(id.as_str()).text(&format!("{wish:?}"));
             let name = format!("exporting cache to {}", cache::shown(&wish));
@@ -103,6 +105,8 @@ struct Export {
     inner: Arc<Inner>,
     built: Arc<Built>,
     client: Arc<dyn Client>,
+    /// Configurations say what is cached of them.
+    inline: bool,
     reporter: Reporter,
 }
 
@@ -128,6 +132,11 @@ impl Export {
         }
     }
 
+    /// The configuration of an image as it is exported.
+    fn config(&self, image: &BuiltImage) -> Result<Arc<ImageConfig>> {
+        if self.inline { cache::inline(image) } else { Ok(image.config.clone()) }
+    }
+
     fn chain(&self, root: &Root) -> Result<Chain> {
         match root {
             Root::Layers { chain, keep } => chain_of(&self.inner.store, chain, keep),
@@ -146,11 +155,12 @@ impl Export {
         let image = self.only(&wish.kind)?;
         let names = names(wish)?;
         let chain = self.chain(&image.root)?;
-        let (store, config, wanted) = (self.inner.store.clone(), image.config.clone(), names.clone());
+        let (store, config, wanted) = (self.inner.store.clone(), self.config(image)?, names.clone());
         self.reporter.status("exporting layers", 0, 0, Timestamp::now(), false);
         let id = super::blocking(move || Ok(store.register_built(&config.raw, &chain, &wanted)?)).await?;
         self.done("exporting layers");
         self.done(&format!("writing image {id}"));
+        self.inner.images.tell_made(&id);
         for name in &names {
             self.done(&format!("naming to {}", name.clone().or_latest().full()));
             self.inner.images.tell_tag(&id, name);
@@ -213,7 +223,7 @@ impl Export {
         let image = self.only(&wish.kind)?;
         let names = names(wish)?;
         let chain = self.chain(&image.root)?;
-        let (store, config) = (self.inner.store.clone(), image.config.clone());
+        let (store, config) = (self.inner.store.clone(), self.config(image)?);
         let id: Digest = config.id();
         let metadata = Response::from([("containerimage.config.digest".to_owned(), id.to_string())]);
         self.send("sending tarball", wish, metadata.clone(), move |out| {
