@@ -24,8 +24,8 @@ use tokio::{
 const BUFFER: usize = 32 << 10;
 /// What a client may send before its container starts.
 const EARLY: usize = 64 << 10;
-/// How long a client may take to notice that all is over.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a client may take to notice that all is over. dockerd waits for as long as it takes.
+const LINGER: Duration = Duration::from_secs(30);
 
 /// The head that makes a connection a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
