@@ -7,8 +7,7 @@ use crate::{
     networks::lock,
 };
 use minke_linux::netlink::{self, Address};
-use minke_model::network::{IpamPool, Network, Subnet};
-use std::net::IpAddr;
+use minke_model::network::{IpamPool, Subnet};
 
 impl Networks {
     /// The ranges of the default bridge `device`, as asked for IPv4 and IPv6 and as the device has them; none for a family
@@ -26,15 +25,20 @@ impl Networks {
         Ok(pools.into_iter().flatten().collect())
     }
 
-    /// Takes addresses from a bridge of ours that are not `network`'s: they are of another configuration.
-    pub fn forget_addresses(&self, network: &Network) -> Result<(), NetworkError> {
-        let own = |ip: IpAddr| {
-            let pools = &network.spec.pools;
-            pools.iter().any(|pool| pool.gateway == Some(ip)) || default_bridge::is_link_local(ip)
-        };
-        for address in self.addresses_of(&network.bridge)?.iter().filter(|a| !own(a.ip)) {
-            netlink::remove_address(&mut lock(&self.0.route), address)
-                .tried(|| format!("take address {} from bridge {}", address.ip, network.bridge))?;
+    /// Takes the addresses of another configuration from the default bridge `device`: those of a family whose own is not
+    /// there. Others that are beside it are left, and those that the kernel gave.
+    pub fn forget_addresses(&self, device: &str, pools: &[IpamPool]) -> Result<(), NetworkError> {
+        let mut has = self.addresses_of(device)?;
+        has.retain(|address| !default_bridge::is_link_local(address.ip));
+        for pool in pools {
+            let ipv6 = pool.subnet.address.is_ipv6();
+            if has.iter().any(|address| Some(address.ip) == pool.gateway) {
+                continue;
+            }
+            for address in has.iter().filter(|address| address.ip.is_ipv6() == ipv6) {
+                netlink::remove_address(&mut lock(&self.0.route), address)
+                    .tried(|| format!("take address {} from bridge {device}", address.ip))?;
+            }
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ mod lab;
 
 use lab::*;
 use minke_linux::netlink;
-use minke_network::{EndpointPlan, Faults, Linked, NetworkConfig, State};
+use minke_network::{BridgeWish, EndpointPlan, Faults, Linked, NetworkConfig, State};
 use std::{
     net::{TcpListener, UdpSocket},
     os::fd::AsFd,
@@ -528,5 +528,36 @@ fn without_ipv6_switched_off_there_is_no_interface() {
         assert!(refused.starts_with("failed to disable IPv6 on container's interface eth0"), "{refused}");
         let link = netlink::link_index(&netlink::Socket::open(netlink::Family::Route).unwrap(), "veth0x");
         assert_eq!(link.unwrap(), None, "a half-made interface is left");
+    });
+}
+
+#[test]
+fn a_bridge_that_is_kept_goes_on_with_its_address_or_loses_it() {
+    on_a_host(|lab| {
+        let mut old = spec("bridge");
+        old.options.insert("com.docker.network.bridge.name".into(), "docker0".into());
+        old.pools = vec![pool("192.168.176.0/24")];
+        let (network, _) = lab.network(old);
+        let range = |text: &str| BridgeWish { address: None, range: Some(text.parse().unwrap()) };
+        let told =
+            |range| lab.networks.default_bridge("docker0", true, [range, BridgeWish::default()]).unwrap();
+        let addresses = || {
+            let mut socket = netlink::Socket::open(netlink::Family::Route).unwrap();
+            let link = netlink::link_index(&socket, "docker0").unwrap().unwrap();
+            let all = netlink::addresses(&mut socket).unwrap();
+            let own = all.iter().filter(|a| a.link == link && a.ip.is_ipv4()).map(|a| a.ip.to_string());
+            own.collect::<Vec<_>>()
+        };
+        let kept = told(range("192.168.176.128/25"));
+        assert_eq!(
+            (kept[0].subnet, kept[0].gateway),
+            (network.spec.pools[0].subnet, network.spec.pools[0].gateway)
+        );
+        lab.networks.forget_addresses("docker0", &kept).unwrap();
+        assert_eq!(addresses(), ["192.168.176.1"]);
+        let other = told(range("192.168.177.0/24"));
+        assert_eq!((other[0].subnet.to_string().as_str(), other[0].gateway), ("192.168.177.0/24", None));
+        lab.networks.forget_addresses("docker0", &other).unwrap();
+        assert_eq!(addresses(), Vec::<String>::new());
     });
 }

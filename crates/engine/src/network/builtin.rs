@@ -62,6 +62,11 @@ impl Networks {
                 let before =
                     existing.as_deref().filter(|e| e.bridge == config.bridge && e.spec.ipv6 == spec.ipv6);
                 spec.pools = self.default_pools(before).await?;
+                if config.keep_bridges && !config.bridge_is_users {
+                    let (kernel, device, pools) =
+                        (self.inner.kernel.clone(), config.bridge.clone(), spec.pools.clone());
+                    crate::blocking(move || kernel.forget_addresses(&device, &pools)).await??;
+                }
                 match before {
                     Some(before) if before.spec.pools == spec.pools => {
                         Arc::new(Network { id, created, spec, bridge: config.bridge.clone() })
@@ -71,10 +76,6 @@ impl Networks {
             }
             _ => Arc::new(Network { id, created, spec, bridge: String::new() }),
         };
-        if network.bridge == config.bridge && config.keep_bridges && !config.bridge_is_users {
-            let (kernel, network) = (self.inner.kernel.clone(), network.clone());
-            crate::blocking(move || kernel.forget_addresses(&network)).await??;
-        }
         if existing.as_ref() != Some(&network) {
             self.inner.records.put_network(network.clone()).await?;
         }

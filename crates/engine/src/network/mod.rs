@@ -182,6 +182,7 @@ impl Networks {
             state.networks.remove(&network.id);
             state.leases.remove(&network.id);
             state.members.remove(&network.id);
+            state.last.retain(|(_, other), _| *other != network.id);
         }
         self.inner.records.delete_network(network.id.as_str()).await?;
         if network.spec.driver == NetworkDriver::Bridge && !network.spec.config_only {
