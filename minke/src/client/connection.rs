@@ -1,4 +1,4 @@
-//! One connection to a daemon: a Unix socket, TCP, or the pipes of an `ssh` child.
+//! One connection to a daemon: a Unix socket, TCP, TLS, or the pipes of an `ssh` child.
 
 use super::{ClientError, Host};
 use std::io::{self, BufReader, Read, Write};
@@ -20,6 +20,8 @@ pub(crate) enum Sender {
     Unix(UnixStream),
     /// A TCP connection.
     Tcp(TcpStream),
+    /// TLS on such.
+    Tls(super::tls::Transmitter),
     /// The standard input of `ssh`; `None` once closed.
     Pipe(Option<ChildStdin>),
 }
@@ -36,6 +38,10 @@ impl Connection {
                 let stream = TcpStream::connect(address).map_err(|cause| unreachable(host, cause))?;
                 stream.set_nodelay(true)?;
                 (Box::new(stream.try_clone()?), Sender::Tcp(stream))
+            }
+            Host::Tls { address, trust } => {
+                let (receiver, transmitter) = super::tls::connect(address, trust)?;
+                (Box::new(receiver), Sender::Tls(transmitter))
             }
             Host::Ssh { arguments, program } => {
                 let mut child = Command::new("ssh")
@@ -55,7 +61,7 @@ impl Connection {
 }
 
 /// Names why a dial failed, as docker's command line does.
-fn unreachable(host: &Host, cause: io::Error) -> ClientError {
+pub(super) fn unreachable(host: &Host, cause: io::Error) -> ClientError {
     match cause.kind() {
         io::ErrorKind::PermissionDenied => ClientError::Denied { host: host.to_string(), cause },
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::Unreachable {
@@ -76,6 +82,7 @@ impl Sender {
             Sender::Tcp(stream) => {
                 let _ = stream.shutdown(Shutdown::Write);
             }
+            Sender::Tls(transmitter) => transmitter.finish(),
             Sender::Pipe(pipe) => *pipe = None,
         }
     }
@@ -86,6 +93,7 @@ impl Write for Sender {
         match self {
             Sender::Unix(stream) => stream.write(bytes),
             Sender::Tcp(stream) => stream.write(bytes),
+            Sender::Tls(transmitter) => transmitter.write(bytes),
             Sender::Pipe(Some(pipe)) => pipe.write(bytes),
             Sender::Pipe(None) => Err(io::ErrorKind::BrokenPipe.into()),
         }

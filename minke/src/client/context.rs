@@ -2,8 +2,10 @@
 //!
 //! A context is a directory named by the SHA-256 of its name, with `meta.json` in it.
 
+use super::tls::Trust;
 use crate::format::value::Value;
 use sha2::{Digest, Sha256};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The context that stands for `DOCKER_HOST` or this machine's daemon; it lies nowhere.
@@ -62,6 +64,25 @@ impl Store {
             host: meta.text("Endpoints.docker.Host").to_owned(),
             meta,
         })
+    }
+
+    /// The certificates of a context; `None` is no TLS.
+    pub(crate) fn trust(&self, context: &Context) -> Option<Trust> {
+        let any = context.meta.bool("Endpoints.docker.SkipTLSVerify");
+        let trust = Trust::of_directory(&self.tls_directory(&context.name).join("docker"), !any);
+        (any || trust.authority.is_some() || trust.certificate.is_some()).then_some(trust)
+    }
+
+    /// Keeps copies of a context's certificates: names are docker's.
+    pub(crate) fn put_tls(&self, name: &str, files: &[(&str, Vec<u8>)]) -> std::io::Result<()> {
+        let directory = self.tls_directory(name).join("docker");
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        for (file, bytes) in files {
+            let mut options = std::fs::OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            std::io::Write::write_all(&mut options.open(directory.join(file))?, bytes)?;
+        }
+        Ok(())
     }
 
     /// All contexts, by name.

@@ -1,5 +1,6 @@
 //! Where a daemon is: the address forms of `-H`, and the order in which an address is found.
 
+use super::tls::Trust;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -10,6 +11,13 @@ pub(crate) enum Host {
     Unix(PathBuf),
     /// `host:port`, without TLS.
     Tcp(String),
+    /// `host:port`, with TLS.
+    Tls {
+        /// `host:port`.
+        address: String,
+        /// Certificates.
+        trust: Trust,
+    },
     /// Another machine by `ssh`, through a command there that copies its standard streams.
     Ssh {
         /// Arguments of `ssh`: options and destination.
@@ -27,7 +35,7 @@ impl Host {
         match scheme {
             "unix" if rest.is_empty() => Ok(Host::Unix(default_socket())),
             "unix" => Ok(Host::Unix(rest.into())),
-            "tcp" | "http" => {
+            "tcp" | "http" | "https" => {
                 let authority = rest.split('/').next().unwrap_or_default();
                 let bracket = authority.rfind(']').map_or(0, |at| at + 1);
                 Ok(Host::Tcp(match authority[bracket..].rsplit_once(':') {
@@ -72,11 +80,25 @@ impl Host {
     }
 }
 
+impl Host {
+    /// The address that `text` gave, with TLS; only TCP can have it. Its usual port is another then.
+    pub(crate) fn secured(self, text: &str, trust: Trust) -> Self {
+        match self {
+            Host::Tcp(address) => {
+                let usual = address.strip_suffix(":2375").filter(|_| !text.contains(":2375"));
+                let address = usual.map_or_else(|| address.clone(), |host| format!("{host}:2376"));
+                Host::Tls { address, trust }
+            }
+            other => other,
+        }
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Host::Unix(path) => write!(f, "unix://{}", path.display()),
-            Host::Tcp(address) => write!(f, "tcp://{address}"),
+            Host::Tcp(address) | Host::Tls { address, .. } => write!(f, "tcp://{address}"),
             Host::Ssh { arguments, .. } => write!(f, "ssh://{}", arguments.last().map_or("", String::as_str)),
         }
     }
@@ -104,6 +126,14 @@ mod tests {
         assert_eq!(Host::parse("tcp://[::1]:2375").unwrap(), Host::Tcp("[::1]:2375".into()));
         assert!(Host::parse("npipe:////./pipe/docker").is_err());
         assert!(Host::parse("tcp://h:x").is_err());
+    }
+
+    #[test]
+    fn tls_has_a_port_of_its_own_and_is_for_tcp_alone() {
+        let secured = |text: &str| Host::parse(text).unwrap().secured(text, Trust::default()).to_string();
+        assert_eq!(secured("tcp://h"), "tcp://h:2376");
+        assert_eq!(secured("tcp://h:2375"), "tcp://h:2375");
+        assert_eq!(secured("unix:///a"), "unix:///a");
     }
 
     #[test]

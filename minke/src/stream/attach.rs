@@ -56,7 +56,9 @@ impl Session {
     pub(crate) fn new(mut attached: Attached) -> io::Result<Self> {
         let shared = Shared::default();
         if attached.stdin {
-            let watch = Watch::new(std::mem::take(&mut attached.keys));
+            // Only at a terminal are keys typed: what comes from a file may have their bytes.
+            let keys = if attached.tty { std::mem::take(&mut attached.keys) } else { Vec::new() };
+            let watch = Watch::new(keys);
             let (input, shared, output) = (terminal::stdin()?, Arc::clone(&shared), attached.output);
             std::thread::spawn(move || pump(input, watch, &shared, output));
         }

@@ -57,15 +57,26 @@ fn create(cli: &Cli, flags: CreateFlags, args: Vec<String>) -> Outcome {
     if store.get(name).is_ok() {
         return Err(Failure::new(format!("context {} already exists", quote(name))));
     }
-    let (mut host, mut from) = (String::new(), flags.from.clone());
+    let (mut host, mut from, mut skip) = (String::new(), flags.from.clone(), false);
+    let mut files = Vec::new();
     for field in go::csv_fields(&flags.docker)? {
         match field.split_once('=') {
             Some(("host", value)) => host = value.to_owned(),
             Some(("from", value)) => from = value.to_owned(),
-            Some((key @ ("ca" | "cert" | "key" | "skip-tls-verify"), _)) => {
-                return Err(Failure::new(format!(
-                    "{key}: TLS to a daemon is not there yet: use an ssh:// or unix:// address"
-                )));
+            Some((key @ ("ca" | "cert" | "key"), path)) => {
+                let bytes = std::fs::read(path).map_err(|error| {
+                    let why = crate::commands::go_error(&error);
+                    Failure::new(format!("unable to create docker endpoint config: open {path}: {why}"))
+                })?;
+                files.push((if key == "ca" { "ca.pem" } else if key == "cert" { "cert.pem" } else { "key.pem" }, bytes));
+            }
+            Some(("skip-tls-verify", value)) => {
+                skip = go::parse_bool(value).ok_or_else(|| {
+                    Failure::new(format!(
+                        "unable to create docker endpoint config: skip-tls-verify: strconv.ParseBool: parsing {}: invalid syntax",
+                        quote(value)
+                    ))
+                })?;
             }
             _ => return Err(Failure::new(format!("unrecognized config key: {field}"))),
         }
@@ -81,8 +92,11 @@ fn create(cli: &Cli, flags: CreateFlags, args: Vec<String>) -> Outcome {
     if !flags.description.is_empty() {
         metadata["Description"] = flags.description.into();
     }
-    let meta = json!({"Name": name, "Metadata": metadata, "Endpoints": {"docker": {"Host": host, "SkipTLSVerify": false}}});
+    let meta = json!({"Name": name, "Metadata": metadata, "Endpoints": {"docker": {"Host": host, "SkipTLSVerify": skip}}});
     store.put(name, &meta)?;
+    if !files.is_empty() {
+        store.put_tls(name, &files)?;
+    }
     show(&format!("{name}\n"))?;
     warn(format!("Successfully created context {}", quote(name)));
     Ok(())
