@@ -25,6 +25,8 @@ const MOST_JSON: usize = 16 << 20;
 const MOST_UNWANTED: usize = 8 << 20;
 /// And how long.
 const UNWANTED_TIME: Duration = Duration::from_secs(2);
+/// A body up to this many bytes comes with its head, or right after it.
+const SHORT: u64 = 64 << 10;
 
 /// A request's body: whoever wants it takes it; what nobody took can still be read away.
 #[derive(Clone)]
@@ -57,6 +59,11 @@ impl Inbox {
             )),
             Err(e) => Err(ApiError::invalid(format!("cannot read the body: {e}"))),
         }
+    }
+
+    /// Whether all of it is known to come at once.
+    pub(crate) fn is_short(&self) -> bool {
+        self.length.is_some_and(|length| length <= SHORT)
     }
 
     /// Reads away what nobody took, within bounds.

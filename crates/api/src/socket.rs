@@ -26,6 +26,9 @@ use tokio_rustls::server::TlsStream;
 /// How long a client may take to read a stream's head before what follows is sent.
 const HEAD_TIME: Duration = Duration::from_millis(500);
 
+/// And how long one over the network gets.
+const REMOTE_TIME: Duration = Duration::from_millis(40);
+
 /// The kernel's or TLS's stream.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -93,12 +96,12 @@ impl Socket {
         self.muted = Arc::default();
     }
 
-    /// Waits until a local client has read all that was written; at most a moment, and not at all where the kernel
-    /// cannot tell.
+    /// Waits until a local client has read all that was written, at most a moment. Of a client over the network nobody
+    /// tells what it has read: it gets as long as dockerd takes to make a process at the least.
     ///
     /// Many clients read a stream's head through a buffer and lose what comes with it.
     pub(crate) async fn drained(&self) {
-        let Stream::Unix(stream) = &self.stream else { return };
+        let Stream::Unix(stream) = &self.stream else { return tokio::time::sleep(REMOTE_TIME).await };
         let drained =
             stream.async_io(Interest::WRITABLE, || match minke_engine::unread_by_peer(stream.as_fd()) {
                 // The kernel tells when more room is left: that is when the client reads.

@@ -111,11 +111,11 @@ impl Routes {
             | E::VolumePrune => volume::handle(self, ask).await,
             E::Distribution => distribution::handle(self, ask).await,
             E::Grpc => {
-                self.buildkit.clone().take_calls(&ask.headers, &ask.takeover()?)?;
+                self.buildkit.clone().take_calls(&ask.headers, ask.takeover.as_ref())?;
                 Ok(response::empty(StatusCode::OK))
             }
             E::Session => {
-                self.buildkit.clone().take_session(&ask.headers, &ask.takeover()?)?;
+                self.buildkit.clone().take_session(&ask.headers, ask.takeover.as_ref())?;
                 Ok(response::empty(StatusCode::OK))
             }
             E::Build | E::BuildPrune | E::BuildCancel => build::handle(self, ask).await,
@@ -173,7 +173,13 @@ impl Routes {
             legacy_cgroups: self.engine.machine.cgroup_version() == 1,
         };
         let mut answer = match self.dispatch(ask).await {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                // A body that nobody asked for may still be on its way: who sends it would find the connection closed.
+                if !waits && body.is_short() {
+                    body.drain().await;
+                }
+                answer
+            }
             Err(e) => {
                 if e.status.is_server_error() {
                     tracing::error!("{} {}: {e}", parts.method, parts.uri.path());

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use std::time::Instant;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::UnixStream,
+    net::{TcpStream, UnixStream},
     sync::oneshot,
 };
 
@@ -130,6 +130,24 @@ async fn what_follows_a_head_waits_until_the_head_was_read() {
     assert_eq!(client.read(&mut buffer).await.expect("bytes"), 4);
     assert_eq!(client.read(&mut buffer).await.expect("bytes"), 6);
     said.await.expect("joined");
+}
+
+#[tokio::test]
+async fn over_the_network_what_follows_a_head_comes_apart_from_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mut client = TcpStream::connect(listener.local_addr().expect("its address")).await.expect("connected");
+    let (near, _) = listener.accept().await.expect("accepted");
+    let mut socket = Socket::new(Stream::Tcp(near), &Takeover::default());
+    let said = tokio::spawn(async move {
+        socket.write_all(b"head").await.expect("sent");
+        socket.drained().await;
+        socket.write_all(b"stream").await.expect("sent");
+    });
+    client.readable().await.expect("bytes");
+    let mut buffer = [0; 64];
+    assert_eq!(client.read(&mut buffer).await.expect("bytes"), 4);
+    assert_eq!(client.read(&mut buffer).await.expect("bytes"), 6);
+    said.await.expect("said");
 }
 
 #[tokio::test]
