@@ -68,6 +68,7 @@ class Daemon:
         self.minke, self.name, self.bridge, self.flags = minke, name, bridge, list(flags)
         self.data, self.run = f"{DISK}/{name}", f"{RUN}/{name}"
         self.socket = f"{self.run}/minke.sock"
+        self.program = [self.minke, "daemon"]
         self.process = None
         Daemon.ids.add(daemon_id(self.data))
 
@@ -81,7 +82,7 @@ class Daemon:
         pathlib.Path(path).unlink(missing_ok=True)
         notify.bind(path)
         notify.settimeout(PATIENCE)
-        words = [self.minke, "daemon", "--data-root", self.data, "--exec-root", self.run, "--host", f"unix://{self.socket}"]
+        words = [*self.program, "--data-root", self.data, "--exec-root", self.run, "--host", f"unix://{self.socket}"]
         words += ["--bridge", self.bridge, "--config-file", f"{self.data}/minke.toml", *self.flags]
         pathlib.Path(f"{self.data}/minke.toml").touch()
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "NOTIFY_SOCKET": path})

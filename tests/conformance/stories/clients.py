@@ -1,6 +1,10 @@
 """What libraries lean on (docker-py, testcontainers): each story is a test of theirs that failed once."""
 
 import json
+import os
+import pathlib
+import shutil
+import subprocess
 
 from house import story
 
@@ -144,3 +148,40 @@ def the_code_is_known_when_the_stream_ends(machine):
         assert (status, said) == (200, frame(1, b"bye\n")), (status, said)
         assert machine.see("one", "{{.State.Status}} {{.State.ExitCode}}") == "exited 3"
         machine.docker("rm", "one")
+
+
+def ours(machine, *words, **how):
+    """Our own command line, to its end."""
+    how = {"capture_output": True, "timeout": 60, "check": False, **how}
+    return subprocess.run([machine.minke, *map(str, words)], **how)
+
+
+@story
+def our_command_line_passes_all_bytes_on(machine):
+    sent = bytes(range(256)) * 4096 + b"\x10\x11 are keys at a terminal only"
+    done = ours(machine, "-H", f"unix://{machine.daemon.socket}", "run", "--rm", "-i", "busybox", "cat", input=sent)
+    assert (done.returncode, done.stdout == sent) == (0, True), (done.returncode, len(done.stdout), done.stderr)
+
+
+@story
+def our_command_line_speaks_tls_to_whom_it_knows(machine):
+    made = pathlib.Path(__file__).parents[3] / "crates/api/src/tls"
+    files = machine.scratch / "certificates"
+    files.mkdir()
+    for name, source in (("ca.pem", "ca.pem"), ("cert.pem", "client.pem"), ("key.pem", "client.key")):
+        shutil.copy(made / source, files / name)
+    other = machine.second_daemon("--host", "tcp://127.0.0.1:2376", "--tlsverify", "--tlscacert", made / "ca.pem",
+                                  "--tlscert", made / "server.pem", "--tlskey", made / "server.key")
+    own = {"PATH": os.environ["PATH"], "HOME": str(machine.scratch), "DOCKER_CERT_PATH": str(files)}
+    version = lambda *words, **more: ours(machine, *words, "version", "--format", "{{.Server.APIVersion}}", env={**own, **more})  # noqa: E731
+    assert version("--tlsverify", "-H", "tcp://localhost:2376").stdout == b"1.51\n"
+    assert version("-H", "tcp://localhost", DOCKER_TLS_VERIFY="1").stdout == b"1.51\n"
+    made_context = ours(machine, "context", "create", "far", "--docker",
+                        f"host=tcp://localhost:2376,ca={files}/ca.pem,cert={files}/cert.pem,key={files}/key.pem", env=own)
+    assert made_context.returncode == 0, made_context
+    assert version("--context", "far").stdout == b"1.51\n"
+    (files / "cert.pem").unlink()
+    assert b"CertificateRequired" in version("--tlsverify", "-H", "tcp://localhost:2376").stderr
+    (files / "ca.pem").unlink()
+    assert b"unable to resolve docker endpoint: open" in version("--tlsverify=false").stderr
+    other.end()

@@ -1,6 +1,8 @@
 """The API itself: versions, errors, filters."""
 
 import json
+import socket
+import time
 
 from house import story
 
@@ -64,3 +66,15 @@ def the_machine_tells_of_itself(machine):
     assert version["ApiVersion"] == "1.51" and version["MinAPIVersion"] == "1.24", version
     assert "minke" in [c["Name"] for c in version["Components"]], version
     assert "Images" in machine.docker("system", "df").out
+
+
+@story
+def a_body_that_nobody_wants_ends_no_connection(machine):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        client.connect(machine.daemon.socket)
+        client.sendall(b"POST /images/none/push?tag=x HTTP/1.1\r\nHost: d\r\nContent-Length: 3\r\n\r\n")
+        time.sleep(0.05)  # the body is late, as some clients' are
+        client.sendall(b"{}\nGET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")
+        told = b"".join(iter(lambda: client.recv(65536), b""))
+    assert b"does not exist locally" in told and told.endswith(b"OK"), told
