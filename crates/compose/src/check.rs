@@ -5,7 +5,7 @@ use crate::{
     error::Fault,
     project::{Project, Service},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 const INVALID: &str = "invalid compose project";
 
@@ -219,37 +219,35 @@ fn mounts(name: &str, service: &Service, say: &mut dyn FnMut(&str, String)) {
 
 /// A circle of dependencies, its first service again at its end.
 fn cycle(project: &Project) -> Option<Vec<String>> {
-    let mut done: Vec<&str> = Vec::new();
-    for start in project.services.keys() {
-        // A stack of our own: (service, what of it is still to be seen).
-        let mut stack: Vec<(&str, Vec<&str>)> = Vec::new();
-        let next = |name: &str| -> Vec<&str> {
-            let service = project.services.get(name);
-            service
-                .into_iter()
-                .flat_map(|service| service.depends_on.keys())
-                .rev()
-                .map(String::as_str)
-                .collect()
-        };
-        if done.contains(&start.as_str()) {
+    let next = |name: &str| -> Vec<&str> {
+        let service = project.services.get(name);
+        service.into_iter().flat_map(|service| service.depends_on.keys()).rev().map(String::as_str).collect()
+    };
+    // Those looked at: whether they are on the way that is being looked at.
+    let mut seen: HashMap<&str, bool> = HashMap::new();
+    for start in project.services.keys().map(String::as_str) {
+        if seen.contains_key(start) {
             continue;
         }
-        stack.push((start, next(start)));
+        // A stack of our own: a service, and what of it is still to be seen.
+        let mut stack: Vec<(&str, Vec<&str>)> = vec![(start, next(start))];
+        seen.insert(start, true);
         while let Some((name, left)) = stack.last_mut() {
             let Some(child) = left.pop() else {
-                done.push(name);
+                seen.insert(name, false);
                 stack.pop();
                 continue;
             };
-            if let Some(at) = stack.iter().position(|(name, _)| *name == child) {
-                let mut circle: Vec<String> =
-                    stack[at..].iter().map(|(name, _)| (*name).to_owned()).collect();
-                circle.push(child.to_owned());
-                return Some(circle);
-            }
-            if !done.contains(&child) {
-                stack.push((child, next(child)));
+            match seen.get(child) {
+                Some(false) => {}
+                Some(true) => {
+                    let circle = stack.iter().map(|(name, _)| *name).skip_while(|name| *name != child);
+                    return Some(circle.chain([child]).map(str::to_owned).collect());
+                }
+                None => {
+                    seen.insert(child, true);
+                    stack.push((child, next(child)));
+                }
             }
         }
     }

@@ -15,6 +15,8 @@ use minke_model::go;
 const DEPTH: usize = 50;
 /// How long a value may become.
 const LENGTH: usize = 8 << 20;
+/// How many characters may be looked at for one value.
+const WORK: usize = 1 << 34;
 
 /// Gives the value of a variable.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -116,11 +118,12 @@ pub(crate) fn closing_brace(text: &str) -> Option<usize> {
     None
 }
 
-/// The operator that stands first in an expression.
+/// The operator of an expression: it stands behind the name. Any, where there is none.
 fn operator(text: &str) -> &'static str {
     const OPERATORS: [&str; 6] = [":?", "?", ":-", "-", ":+", "+"];
-    let found = OPERATORS.into_iter().filter_map(|operator| Some((text.find(operator)?, operator)));
-    found.min_by_key(|(at, _)| *at).map_or(":?", |(_, operator)| operator)
+    let rest = text.trim_start_matches(['$', '{']);
+    let rest = &rest[name_of(rest).map_or(0, str::len)..];
+    OPERATORS.into_iter().find(|operator| rest.starts_with(operator)).unwrap_or(":?")
 }
 
 /// Fills in a template. `unset` hears of variables that have no value.
@@ -138,29 +141,36 @@ fn fill(
     unset: &mut dyn FnMut(&str),
     depth: usize,
 ) -> Result<String, Refusal> {
-    if depth > DEPTH {
+    // Each expression looks at the rest of its line.
+    if depth > DEPTH || template.len().saturating_mul(template.matches('$').count()) > WORK {
         return Err(Refusal::TooLong);
     }
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
+    // What the greedy pattern saw behind a closing brace is a template of its own to whoever reads a refusal; and how
+    // much text follows it.
+    let mut behind = ("", usize::MAX);
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        match expression(rest) {
-            None => {
-                out.push('$');
-                rest = &rest[1..];
-            }
-            Some((_, length)) => {
-                let value =
-                    replace(&rest[..length], lookup, unset, depth).map_err(|refusal| match refusal {
-                        Refusal::Invalid(part) if part.is_empty() => Refusal::Invalid(template.to_owned()),
-                        other => other,
-                    })?;
-                out.push_str(&value);
-                rest = &rest[length..];
-            }
+        let Some((_, length)) = expression(rest) else {
+            out.push('$');
+            rest = &rest[1..];
+            continue;
+        };
+        let (value, used) =
+            replace(&rest[..length], lookup, unset, depth).map_err(|refusal| match refusal {
+                Refusal::Invalid(part) if part.is_empty() => {
+                    let template = if rest.len() > behind.1 { behind.0 } else { template };
+                    Refusal::Invalid(template.to_owned())
+                }
+                other => other,
+            })?;
+        out.push_str(&value);
+        if used < length {
+            behind = (&rest[used..length], rest.len() - length);
         }
+        rest = &rest[used..];
         if out.len() > LENGTH {
             return Err(Refusal::TooLong);
         }
@@ -169,26 +179,23 @@ fn fill(
     Ok(out)
 }
 
-/// The value of one expression. What stands behind its closing brace is filled in, too.
+/// The value of one expression, and its length: what stands behind its closing brace is for the caller.
 fn replace(
     found: &str,
     lookup: Lookup<'_>,
     unset: &mut dyn FnMut(&str),
     depth: usize,
-) -> Result<String, Refusal> {
+) -> Result<(String, usize), Refusal> {
     let operator = operator(found);
-    let (own, behind) = match closing_brace(found) {
-        Some(end) => found.split_at(end + 1),
-        None => (found, ""),
-    };
+    let own = closing_brace(found).map_or(found, |end| &found[..=end]);
     let inner = match expression(own) {
-        Some((Found::Escaped, _)) => return Ok("$".to_owned()),
-        Some((Found::Named(name), _)) => return Ok(value_of(name, lookup, unset)),
+        Some((Found::Escaped, _)) => return Ok(("$".to_owned(), found.len())),
+        Some((Found::Named(name), _)) => return Ok((value_of(name, lookup, unset), found.len())),
         Some((Found::Braced(inner), _)) => inner,
         Some((Found::Invalid, _)) | None => return Err(Refusal::Invalid(String::new())),
     };
     let Some((name, argument)) = inner.split_once(operator) else {
-        return Ok(value_of(inner, lookup, unset));
+        return Ok((value_of(inner, lookup, unset), found.len()));
     };
     // Filled in whether it is needed or not, as compose does.
     let argument = fill(argument, lookup, unset, depth + 1)?;
@@ -197,13 +204,12 @@ fn replace(
         true => value.as_ref().is_some_and(|value| !value.is_empty()),
         false => value.is_some(),
     };
-    let mut value = match (operator.ends_with('+'), operator.ends_with('?'), is_set) {
+    let value = match (operator.ends_with('+'), operator.ends_with('?'), is_set) {
         (true, _, true) | (false, false, false) => argument,
         (false, true, false) => return Err(Refusal::Missing { variable: name.to_owned(), reason: argument }),
         _ => value.unwrap_or_default(),
     };
-    value.push_str(&fill(behind, lookup, unset, depth + 1)?);
-    Ok(value)
+    Ok((value, own.len()))
 }
 
 fn value_of(name: &str, lookup: Lookup<'_>, unset: &mut dyn FnMut(&str)) -> String {

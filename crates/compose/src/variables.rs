@@ -90,20 +90,19 @@ fn extract(text: &str, found: &mut Vec<Variable>, depth: usize) {
             rest = &rest[1..];
             continue;
         };
-        let (whole, after) = rest.split_at(length);
-        rest = after;
-        let inner = match expression {
-            Found::Escaped => continue,
-            Found::Named(name) => name,
-            Found::Invalid => "",
-            Found::Braced(inner) => match closing_brace(whole) {
-                Some(end) => {
-                    extract(&whole[end + 1..], found, depth + 1);
-                    &whole[2..end]
-                }
-                None => inner,
-            },
+        let whole = &rest[..length];
+        let (inner, used) = match expression {
+            Found::Escaped | Found::Invalid => ("", length),
+            Found::Named(name) => (name, length),
+            // What is behind the closing brace is looked at next.
+            Found::Braced(inner) => {
+                closing_brace(whole).map_or((inner, length), |end| (&whole[2..end], end + 1))
+            }
         };
+        rest = &rest[used..];
+        if inner.is_empty() {
+            continue;
+        }
         let end = inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inner.len());
         let (name, operator) = inner.split_at(end);
         let argument = operator.trim_start_matches(':').get(1..).unwrap_or("");

@@ -204,3 +204,27 @@ fn a_file_that_grows_without_end_is_refused() {
     let itself = reports("services: &s\n  web: {image: x, x-y: *s}\n");
     assert!(itself[0].contains("cycle detected") || itself[0].contains("anchor"), "{itself:?}");
 }
+
+#[test]
+fn a_long_chain_of_services_needs_no_deep_stack() {
+    let mut yaml = "services:\n  s0: {image: x}\n".to_owned();
+    for number in 1..5_000 {
+        yaml += &format!("  s{number}: {{image: x, depends_on: [s{}]}}\n", number - 1);
+    }
+    let files = Memory([("/project/compose.yaml".to_owned(), yaml)].into());
+    let options = LoadOptions { services: vec!["s4999".to_owned()], ..options("") };
+    let project = minke_compose::load(&options, &files).expect("it loads").project;
+    let order = project.in_order(&[], minke_compose::Along::Dependencies).expect("all are there");
+    assert_eq!((order.len(), order[0].as_str(), order[4_999].as_str()), (5_000, "s0", "s4999"));
+}
+
+#[test]
+fn a_line_may_have_any_number_of_variables() {
+    let image = "${A:-x}".repeat(2_000);
+    let yaml = format!("services: {{web: {{image: \"{image}\"}}}}\n");
+    let files = Memory([("/project/compose.yaml".to_owned(), yaml)].into());
+    let project = minke_compose::load(&options(""), &files).expect("it loads").project;
+    assert_eq!(project.services["web"].image, "x".repeat(2_000));
+    let nested = format!("services: {{web: {{image: \"{}{}\"}}}}\n", "${A:-".repeat(2000), "}".repeat(2000));
+    assert!(reports(&nested)[0].contains("too long"));
+}

@@ -2,7 +2,7 @@
 
 use super::{Dependency, Project, Service};
 use crate::{error::Fault, text};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Whose services come along with those that were named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,54 +74,71 @@ impl Project {
     /// Fails where a service or a required dependency does not exist.
     pub fn in_order(&self, names: &[String], along: Along) -> Result<Vec<String>, Fault> {
         let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
-        let names: Vec<String> = match names.is_empty() {
-            true => self.services.keys().cloned().collect(),
-            false => names.to_vec(),
+        let first: Vec<&str> = match names.is_empty() {
+            true => self.services.keys().map(String::as_str).collect(),
+            false => self.matching(names)?,
         };
-        self.visit(&names, along, &BTreeMap::new(), &mut seen, &mut order)?;
+        // A stack of our own: a service, and what is still to be seen before it. Ends: each is seen once.
+        let mut stack: Vec<(Option<&str>, Vec<&str>)> = vec![(None, first.into_iter().rev().collect())];
+        while let Some((name, left)) = stack.last_mut() {
+            match left.pop() {
+                Some(next) => {
+                    if seen.insert(next) {
+                        let mut along = self.along(next, along)?;
+                        along.reverse();
+                        stack.push((Some(next), along));
+                    }
+                }
+                None => {
+                    order.extend(name.map(str::to_owned));
+                    stack.pop();
+                }
+            }
+        }
         Ok(order)
     }
 
-    /// Goes down from `names`. Ends: each service is seen once.
-    fn visit(
-        &self,
-        names: &[String],
-        along: Along,
-        wanted: &BTreeMap<String, Dependency>,
-        seen: &mut BTreeSet<String>,
-        order: &mut Vec<String>,
-    ) -> Result<(), Fault> {
-        let mut found: BTreeSet<&String> = BTreeSet::new();
+    /// The enabled services that are named.
+    fn matching(&self, names: &[String]) -> Result<Vec<&str>, Fault> {
+        let mut found: BTreeSet<&str> = BTreeSet::new();
         for name in names {
             let before = found.len();
-            found.extend(self.services.keys().filter(|service| text::path_match(name, service)));
-            let known = found.len() > before || self.services.contains_key(name);
-            if !known && wanted.get(name).is_none_or(|dependency| dependency.required) {
+            found.extend(
+                self.services.keys().filter(|service| text::path_match(name, service)).map(String::as_str),
+            );
+            if found.len() == before && !self.services.contains_key(name) {
                 return Err(Fault::not_found(format!("no such service: {name}")));
             }
         }
-        for name in found {
-            if !seen.insert(name.clone()) {
-                continue;
+        Ok(found.into_iter().collect())
+    }
+
+    /// What comes along with a service.
+    fn along(&self, name: &str, along: Along) -> Result<Vec<&str>, Fault> {
+        let Some(service) = self.services.get(name) else { return Ok(Vec::new()) };
+        match along {
+            Along::Nobody => Ok(Vec::new()),
+            Along::Dependents => Ok(self.dependents(name)),
+            Along::Dependencies => {
+                let missing = |(other, dependency): &(&String, &Dependency)| {
+                    dependency.required && !self.services.contains_key(*other)
+                };
+                match service.depends_on.iter().find(missing) {
+                    Some((other, _)) => Err(Fault::not_found(format!("no such service: {other}"))),
+                    None => {
+                        let there =
+                            service.depends_on.keys().filter(|other| self.services.contains_key(*other));
+                        Ok(there.map(String::as_str).collect())
+                    }
+                }
             }
-            let next = match along {
-                Along::Nobody => BTreeMap::new(),
-                Along::Dependencies => self.services[name].depends_on.clone(),
-                Along::Dependents => self.dependents(name),
-            };
-            if !next.is_empty() {
-                let names: Vec<String> = next.keys().cloned().collect();
-                self.visit(&names, along, &next, seen, order)?;
-            }
-            order.push(name.clone());
         }
-        Ok(())
     }
 
     /// The services that depend on one.
-    fn dependents(&self, of: &str) -> BTreeMap<String, Dependency> {
-        let on = |service: &Service| service.depends_on.get(of).cloned();
-        self.services.iter().filter_map(|(name, service)| Some((name.clone(), on(service)?))).collect()
+    fn dependents(&self, of: &str) -> Vec<&str> {
+        let on = |service: &Service| service.depends_on.contains_key(of);
+        self.services.iter().filter(|(_, service)| on(service)).map(|(name, _)| name.as_str()).collect()
     }
 
     /// The project without networks, volumes, configs, secrets and models that no enabled service names.
