@@ -12,14 +12,10 @@ pub mod changes;
 mod commit;
 pub mod config;
 mod content;
-#[cfg(test)]
-mod crash;
 mod decompress;
 mod diff;
 mod disk;
 pub mod error;
-#[cfg(test)]
-mod fuzz;
 mod gc;
 mod gzip;
 mod images;
@@ -41,6 +37,8 @@ mod state;
 mod tarball;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod trash;
 pub mod tree;

@@ -82,7 +82,7 @@ fn text_gets_about_as_small_as_zlib_makes_it() {
 
 #[test]
 fn random_mixtures_come_back() {
-    for round in crate::testing::rounds(60) {
+    for round in crate::tests::rounds(60) {
         let mut input = Vec::new();
         for part in 0..round % 7 {
             let seed = round * 10 + part;

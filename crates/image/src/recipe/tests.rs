@@ -4,7 +4,8 @@ use crate::{
     ImageError,
     layer::Pending,
     tarball::{Entry, EntryKind},
-    testing::{LIMITS, Tar, Temp, block, entry, pax, rounds},
+    testing::{LIMITS, Tar, Temp, block, entry, pax},
+    tests::rounds,
 };
 
 /// Unpacks a tar and writes it again.

@@ -270,6 +270,7 @@ fn advice(cause: &RegistryError, registry: &str) -> String {
         "registry-1.docker.io" => "; to log in: docker login".to_owned(),
         _ => format!("; to log in: docker login {registry}"),
     };
+    let client_certs = || format!("client.cert and client.key belong in /etc/docker/certs.d/{registry}");
     let certs = || format!("; its authority's certificate belongs in /etc/docker/certs.d/{registry}/ca.crt");
     match cause {
         RegistryError::Request { cause, .. }
@@ -287,9 +288,12 @@ fn advice(cause: &RegistryError, registry: &str) -> String {
         }
         RegistryError::Transport(TransportError::Tls(why)) if why.contains("unknown authority") => certs(),
         RegistryError::Transport(TransportError::Ended) => {
-            format!(
-                "; if it wants a client certificate, client.cert and client.key belong in /etc/docker/certs.d/{registry}"
-            )
+            format!("; if it wants a client certificate: {}", client_certs())
+        }
+        RegistryError::Transport(TransportError::Broken(why) | TransportError::Tls(why))
+            if why.contains("CertificateRequired") =>
+        {
+            format!("; {}", client_certs())
         }
         RegistryError::LayerDigest(_)
         | RegistryError::ManifestDigest(_)

@@ -10,7 +10,10 @@ use rustls::{
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     sign::{CertifiedKey, SingleCertAndKey},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName, UnixTime,
+    pem::{self, PemObject},
+};
 use std::{
     collections::BTreeSet,
     fs, io,
@@ -152,7 +155,10 @@ impl HostCerts {
                     let wrong_key =
                         |e: String| RegistryError::Settings(format!("cannot use {}: {e}", key.display()));
                     let pem = read_pem(&key).map_err(wrong_key)?;
-                    let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(|e| wrong_key(e.to_string()))?;
+                    let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(|e| match e {
+                        pem::Error::NoItemsFound => wrong_key("it has no key in PEM form".into()),
+                        other => wrong_key(other.to_string()),
+                    })?;
                     let pair = ClientPair { file: path.clone(), chain, key: secret };
                     certs.pair.get_or_insert(pair);
                 }

@@ -56,12 +56,7 @@ pub(crate) fn mount_volatile(
         return mount(inner, lower, Some((upper, work)));
     }
     // What an earlier such mount left, which would forbid this one.
-    for mark in ["work/incompat/volatile", "work/incompat"] {
-        match rustix::fs::rmdir(work.join(mark)) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(e) => return Err(ImageError::io("remove", work.join(mark), e)),
-        }
-    }
+    disk::remove_dir(&work.join("work/incompat"))?;
     by_context(lower, Some((upper, work)), true).or_else(|_| mount(inner, lower, Some((upper, work))))
 }
 

@@ -48,7 +48,7 @@ fn pull(images: &Images, name: &str) -> Result<()> {
 
 fn begin(root: &Path, what: &str, with: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::the_one_who_is_killed", "--nocapture"])
+        .args(["--exact", "tests::crash::the_one_who_is_killed", "--nocapture"])
         .env(ROOT, root)
         .env(what, with)
         .stdout(Stdio::null())

@@ -63,7 +63,7 @@ fn run(name: &str, mut once: impl FnMut(&mut Random)) {
     let mut count = 0u64;
     while began.elapsed() < time {
         // The last seed that is printed is the one that failed.
-        if count % 1000 == 0 || seconds.is_none() {
+        if count.is_multiple_of(1000) || seconds.is_none() {
             println!("{name}: SEED={seed}");
         }
         let mut random = Random(seed);
