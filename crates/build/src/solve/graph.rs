@@ -179,6 +179,8 @@ impl Doing {
             Op::Image { reference } => {
                 self.telling.start();
                 let left = host.image(&reference, &self.step.platform, &at).await?;
+                // Its layers came with its configuration, if they were not here.
+                self.telling.cached();
                 Ok(Done { own: left.root.clone(), left, keys: Vec::new(), is_image: true })
             }
             Op::Context { name } => {

@@ -58,8 +58,9 @@ pub async fn solve(
 
 impl Session {
     async fn run(&self) -> Result<Arc<Built>> {
-        let sources = self.sources().await?;
+        let mut sources = self.sources().await?;
         let file = Dockerfile::parse(&sources.dockerfile_name, &sources.dockerfile).map_err(BuildError::from)?;
+        self.ignored(&mut sources).await?;
         let source = file.source.clone();
         let platforms = match &self.request.platforms[..] {
             [] => vec![None],
@@ -68,7 +69,10 @@ impl Session {
         let several = platforms.len() > 1;
         let plans = platforms.into_iter().map(|p| self.plan(file.clone(), p, several, &sources.ignore));
         let plans = try_join_all(plans).await?;
-        self.warn(&plans, &source, &sources.definition);
+        // Who only checks is told by the answer.
+        if !self.request.check_only {
+            self.warn(&plans, &source, &sources.definition);
+        }
         let findings = plans.first().map(|p| p.findings.clone()).unwrap_or_default();
         let multi_platform = self.request.multi_platform || several;
         let inline = self.request.options.build_args.get("BUILDKIT_INLINE_CACHE");
@@ -197,6 +201,9 @@ impl Session {
 pub(crate) struct Sources {
     pub(crate) dockerfile_name: String,
     pub(crate) dockerfile: Vec<u8>,
+    /// The Dockerfile's own ignore file.
+    pub(crate) own_ignore: Option<Vec<u8>>,
+    /// What is left out of the main context.
     pub(crate) ignore: Vec<String>,
     /// The vertex that read the Dockerfile.
     pub(crate) definition: Digest,
@@ -210,3 +217,6 @@ impl Sources {
         Ignore::new(patterns).map(drop).map_err(|e| BuildError::invalid(e.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ pub(super) fn shown_cache(cache: &CacheRef) -> String {
 }
 
 impl Session {
-    /// Reads the Dockerfile and what is ignored.
+    /// Reads the Dockerfile.
     pub(super) async fn sources(&self) -> Result<Sources> {
         let remote = match &self.request.context {
             ContextFrom::Remote(url) => Some(self.remote(url).await?),
@@ -41,22 +41,32 @@ impl Session {
         // A URL of one file that is no archive is the Dockerfile itself.
         if let Some(Remote::File { name, bytes }) = remote {
             let definition = key::internal(&self.id, &name);
-            let (dockerfile_name, dockerfile, ignore) = (DOCKERFILE.into(), bytes, Vec::new());
-            return Ok(Sources { dockerfile_name, dockerfile, ignore, definition, remote: Some(Root::empty()) });
+            return Ok(Sources {
+                dockerfile_name: DOCKERFILE.into(),
+                dockerfile: bytes,
+                own_ignore: None,
+                ignore: Vec::new(),
+                definition,
+                remote: Some(Root::empty()),
+            });
         }
         let remote = match remote {
             Some(Remote::Tree(root)) => Some(root),
             _ => None,
         };
-        let (file, bytes, own_ignore) = self.dockerfile(remote.as_ref()).await?;
-        let definition = key::internal(&self.id, &definition_name(&file));
-        let ignored = match own_ignore {
+        let (dockerfile_name, dockerfile, own_ignore) = self.dockerfile(remote.as_ref()).await?;
+        let definition = key::internal(&self.id, &definition_name(&dockerfile_name));
+        Ok(Sources { dockerfile_name, dockerfile, own_ignore, ignore: Vec::new(), definition, remote })
+    }
+
+    /// Reads what is ignored: by the Dockerfile's own file, else by the context's.
+    pub(super) async fn ignored(&self, sources: &mut Sources) -> Result<()> {
+        let ignored = match sources.own_ignore.take() {
             Some(bytes) => Some(bytes),
-            None => self.ignore_file(remote.as_ref()).await?,
+            None => self.ignore_file(sources.remote.as_ref()).await?,
         };
-        let ignore = ignored.map(|bytes| ignore::lines(&bytes)).unwrap_or_default();
-        Sources::check(&ignore)?;
-        Ok(Sources { dockerfile_name: file, dockerfile: bytes, ignore, definition, remote })
+        sources.ignore = ignored.map(|bytes| ignore::lines(&bytes)).unwrap_or_default();
+        Sources::check(&sources.ignore)
     }
 
     /// The Dockerfile's name and text, and its own ignore file.
@@ -78,8 +88,13 @@ impl Session {
             let (file, remote) = (file.clone(), remote.cloned());
             Box::pin(async move { self.read_dockerfile(file, local, remote, at).await })
         });
-        loaded.await
+        let (bytes, ignored) = loaded.await?;
+        let missing = || format!("failed to read dockerfile: open {file}: no such file or directory");
+        let bytes = bytes.ok_or_else(|| BuildError::not_found(missing()))?;
+        Ok((file, bytes, ignored))
     }
+
+    /// The Dockerfile's text, if there is one, and its own ignore file.
 
     async fn read_dockerfile(
         &self,
@@ -87,7 +102,7 @@ impl Session {
         local: Option<String>,
         remote: Option<Root>,
         at: At,
-    ) -> Result<(String, Vec<u8>, Option<Vec<u8>>)> {
+    ) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>)> {
         let own_ignore = ignore::name_for(&file);
         let root = match (local, remote) {
             (Some(local), _) => {
@@ -102,10 +117,8 @@ impl Session {
         if found.is_none() && file == DOCKERFILE {
             found = self.host.read(&root, &file.to_lowercase(), MAX_DOCKERFILE).await?;
         }
-        let missing = || format!("failed to read dockerfile: open {file}: no such file or directory");
-        let bytes = found.ok_or_else(|| BuildError::not_found(missing()))?;
         let ignored = self.host.read(&root, &own_ignore, MAX_IGNORE).await?;
-        Ok((file, bytes, ignored))
+        Ok((found, ignored))
     }
 
     /// `.dockerignore` of the main context.

@@ -19,14 +19,14 @@ use minke_build::{
 };
 use minke_image::Work;
 use minke_model::{
-    Container, ContainerId, ContainerSpec, Timestamp,
+    Container, ContainerId, ContainerSpec, Kind, Timestamp,
     container::{ContainerStatus, NetworkMode},
     network::{Endpoint, EndpointSpec},
     resources::Ulimit,
 };
 use minke_runtime::{AttachStreams, CreateRequest, Joined, LogTarget, NetJoin, Process, RuntimeError, Stage};
 use std::sync::Arc;
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, sync::oneshot};
 
 /// The host name of a step's process, as BuildKit's.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -44,7 +44,7 @@ pub(super) async fn run(inner: &Arc<Inner>, wish: RunWork, at: &At) -> Result<Ro
         BuildError::invalid(format!("process {command:?} did not complete successfully: {message}"))
     };
     let prepared = mounts::prepare(inner, &wish, at).await.map_err(|e| match e {
-        BuildError::Other { kind: minke_model::Kind::NotFound, message } if message.starts_with("open ") => {
+        BuildError::Other { kind: Kind::NotFound, message } if message.starts_with("open ") => {
             wrong_start(message)
         }
         other => other,
@@ -59,25 +59,26 @@ pub(super) async fn run(inner: &Arc<Inner>, wish: RunWork, at: &At) -> Result<Ro
     })
     .await?;
     let record = record(inner, &wish, &prepared)?;
-    let mut step = Step {
-        inner: inner.clone(),
-        record: Arc::new(record),
-        left: Some((work, prepared)),
-        process: None,
-    };
-    let missing = step.missing().await?;
-    match step.start().await {
-        Ok(()) => {}
-        Err(RuntimeError::Start(e)) if e.stage == Stage::User => return Err(wrong_start(e.detail)),
-        Err(RuntimeError::Start(e)) => {
+    let step =
+        Step { inner: inner.clone(), record: Arc::new(record), work, prepared, process: None, missing: Vec::new() };
+    // A task of its own: a build that is dropped drops the sender, and the task ends the process and tidies up.
+    let (_alive, dropped) = oneshot::channel::<()>();
+    let running = tokio::spawn(step.whole(at.reporter.clone(), dropped));
+    let (exit, work, prepared, missing) =
+        running.await.map_err(|e| BuildError::other(Kind::Internal, format!("a step's task failed: {e}")))?;
+    let exit = match exit {
+        Ok(exit) => exit,
+        Err(Stopped::Cancelled) => return Err(BuildError::Cancelled),
+        Err(Stopped::Start(RuntimeError::Start(e))) if e.stage == Stage::User => return Err(wrong_start(e.detail)),
+        Err(Stopped::Start(RuntimeError::Start(e))) => {
             // runc's sentence and its exit code.
-            at.reporter.log(2, format!("runc run failed: unable to start container process: error during container init: {e}\n"));
+            let says =
+                format!("runc run failed: unable to start container process: error during container init: {e}\n");
+            at.reporter.log(2, says);
             return Err(BuildError::Exit { command, code: Some(1) });
         }
-        Err(e) => return Err(wrong_start(e.to_string())),
-    }
-    let exit = step.follow(&at.reporter).await?;
-    let (work, prepared) = step.end().await?;
+        Err(Stopped::Start(e)) => return Err(wrong_start(e.to_string())),
+    };
     if exit.code != 0 {
         let code = if exit.oom && exit.code == 137 { None } else { Some(exit.code) };
         return Err(BuildError::Exit { command, code });
@@ -89,6 +90,14 @@ pub(super) async fn run(inner: &Arc<Inner>, wish: RunWork, at: &At) -> Result<Ro
         Ok(root_of(work.finish(epoch)?))
     })
     .await
+}
+
+/// Why a process did not come to its end.
+enum Stopped {
+    /// Nobody waits for it any more.
+    Cancelled,
+    /// It could not be started, or followed.
+    Start(RuntimeError),
 }
 
 /// The record that nobody keeps.
@@ -154,24 +163,43 @@ fn record(inner: &Inner, wish: &RunWork, prepared: &Prepared) -> Result<Containe
 struct Step {
     inner: Arc<Inner>,
     record: Arc<Container>,
-    /// What it runs on; taken when it has ended.
-    left: Option<(Work, Prepared)>,
+    /// What it runs on.
+    work: Work,
+    prepared: Prepared,
     process: Option<Process>,
+    /// Mount points that were not there before.
+    missing: Vec<String>,
 }
 
 impl Step {
+    /// Starts it, follows it to its end or until `dropped`, and takes everything away but what it wrote.
+    async fn whole(
+        mut self,
+        reporter: Reporter,
+        dropped: oneshot::Receiver<()>,
+    ) -> (std::result::Result<minke_runtime::Exit, Stopped>, Work, Prepared, Vec<String>) {
+        let exit = match self.start().await {
+            Ok(()) => tokio::select! {
+                exit = self.follow(&reporter) => exit.map_err(Stopped::Start),
+                _ = dropped => Err(Stopped::Cancelled),
+            },
+            Err(e) => Err(Stopped::Start(e)),
+        };
+        take_away(&self.inner, &self.record).await;
+        (exit, self.work, self.prepared, self.missing)
+    }
+
     /// Where something is mounted.
     fn targets(&self) -> Vec<String> {
-        self.left.iter().flat_map(|(_, prepared)| prepared.mounts.iter().map(|m| m.target.clone())).collect()
+        self.prepared.mounts.iter().map(|m| m.target.clone()).collect()
     }
 
     /// The mount points that are not there yet, with directories on the way: what a start makes of them is no change.
     ///
     /// Where the kernel's own are missing they are made, and stay, as in BuildKit.
     async fn missing(&self) -> Result<Vec<String>> {
-        let Some((work, _)) = &self.left else { return Ok(Vec::new()) };
         let targets = self.targets();
-        let (store, base, upper) = (self.inner.store.clone(), work.base().clone(), work.upper()?);
+        let (store, base, upper) = (self.inner.store.clone(), self.work.base().clone(), self.work.upper()?);
         super::blocking(move || {
             let view = View::open(&store, &root_of(base))?;
             for point in ["dev", "proc", "sys"] {
@@ -199,6 +227,7 @@ impl Step {
         let inner = self.inner.clone();
         let invalid = |e: crate::Error| RuntimeError::Invalid(e.to_string());
         let containers = &inner.containers;
+        self.missing = self.missing().await.map_err(|e| RuntimeError::Invalid(e.to_string()))?;
         let mut record = (*self.record).clone();
         let names: Vec<String> = record.status.endpoints.keys().cloned().collect();
         for name in names {
@@ -210,13 +239,12 @@ impl Step {
         self.record = Arc::new(record);
         let record = self.record.clone();
         let resolver = containers.write_files(&record).map_err(invalid)?;
-        let Some((work, prepared)) = &mut self.left else { return Ok(()) };
-        let rootfs = work.rootfs().map_err(|e| RuntimeError::Invalid(e.to_string()))?;
+        let rootfs = self.work.rootfs().map_err(|e| RuntimeError::Invalid(e.to_string()))?;
         let request = CreateRequest {
             container: record.clone(),
             rootfs: minke_runtime::Rootfs { lower: rootfs.lower, upper: rootfs.upper, work: rootfs.work },
             files: Some(containers.files(&record).map_err(invalid)?),
-            mounts: prepared.mounts.clone(),
+            mounts: self.prepared.mounts.clone(),
             join: Joined {
                 net: if record.spec.networking.mode == NetworkMode::Host { NetJoin::Host } else { NetJoin::New },
                 ..Joined::default()
@@ -241,28 +269,12 @@ impl Step {
     }
 
     /// Lets it run, shows its output, waits for its end.
-    async fn follow(&mut self, reporter: &Reporter) -> Result<minke_runtime::Exit> {
-        let Some(process) = self.process.clone() else { return Err(BuildError::Cancelled) };
-        let failed = |e: RuntimeError| BuildError::other(e.kind(), e.to_string());
+    async fn follow(&self, reporter: &Reporter) -> std::result::Result<minke_runtime::Exit, RuntimeError> {
+        let gone = || RuntimeError::NotRunning { id: self.record.id.clone() };
+        let process = self.process.clone().ok_or_else(gone)?;
         let streams = AttachStreams { stdout: true, stderr: true, stdin: false };
-        let mut stream = process.attach(streams).await.map_err(failed)?;
-        if let Err(e) = process.go_bound().await {
-            let command = self.record.args.join(" ");
-            return match e {
-                RuntimeError::Start(e) if e.stage == Stage::User => Err(BuildError::invalid(format!(
-                    "process {command:?} did not complete successfully: {}",
-                    e.detail
-                ))),
-                RuntimeError::Start(e) => {
-                    reporter.log(
-                        2,
-                        format!("runc run failed: unable to start container process: error during container init: {e}\n"),
-                    );
-                    Err(BuildError::Exit { command, code: Some(1) })
-                }
-                other => Err(failed(other)),
-            };
-        }
+        let mut stream = process.attach(streams).await?;
+        process.go_bound().await?;
         let mut said = 0;
         loop {
             let mut header = [0; 8];
@@ -290,32 +302,6 @@ impl Step {
             }
         }
         Ok(process.wait().await)
-    }
-
-    /// It ended: takes everything away but what it wrote.
-    async fn end(mut self) -> Result<(Work, Prepared)> {
-        let left = self.left.take();
-        let (inner, record) = (self.inner.clone(), self.record.clone());
-        take_away(&inner, &record).await;
-        self.process = None;
-        left.ok_or(BuildError::Cancelled)
-    }
-}
-
-impl Drop for Step {
-    fn drop(&mut self) {
-        let Some(left) = self.left.take() else { return };
-        let (inner, record) = (self.inner.clone(), self.record.clone());
-        // Dropped at the daemon's end: the shim ends its process, the next start takes away the rest.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
-            take_away(&inner, &record).await;
-            let _ = super::blocking(move || {
-                drop(left);
-                Ok(())
-            })
-            .await;
-        });
     }
 }
 
