@@ -320,7 +320,13 @@ impl Planner {
         let given = ask.given.clone().unwrap_or_default();
         let config = given.config;
         let tree = match images.get(at) {
-            Some(tree) => *tree,
+            Some(tree) => {
+                // It is the first step of each that begins with it.
+                if matches!(ask.what, Base::Image(_)) && ask.context.is_none() && node.total > 0 {
+                    *index += 1;
+                }
+                *tree
+            }
             None => {
                 let tree = match &ask.what {
                     Base::Context(name)
