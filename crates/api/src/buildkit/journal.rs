@@ -247,11 +247,6 @@ impl From<&VertexWarning> for control::VertexWarning {
     }
 }
 
-/// A journal that a build writes, as the build room takes it.
-pub(crate) fn watcher(journal: &Arc<Journal>) -> Arc<dyn Progress> {
-    journal.clone()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

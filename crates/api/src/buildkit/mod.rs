@@ -60,8 +60,9 @@ impl Buildkit {
     }
 
     /// `POST /grpc`: the connection becomes one on which we are called.
-    pub(crate) fn take_calls(self: Arc<Self>, fields: &HeaderMap, takeover: &Takeover) -> Result<()> {
+    pub(crate) fn take_calls(self: Arc<Self>, fields: &HeaderMap, takeover: Option<&Takeover>) -> Result<()> {
         check_upgrade(fields)?;
+        let takeover = takeover.ok_or_else(no_takeover)?;
         takeover.claim(Box::new(move |mut socket| {
             Box::pin(async move {
                 // A client that is gone hears nothing.
@@ -74,8 +75,13 @@ impl Buildkit {
     }
 
     /// `POST /session`: the connection becomes one on which we call.
-    pub(crate) fn take_session(self: Arc<Self>, fields: &HeaderMap, takeover: &Takeover) -> Result<()> {
+    pub(crate) fn take_session(
+        self: Arc<Self>,
+        fields: &HeaderMap,
+        takeover: Option<&Takeover>,
+    ) -> Result<()> {
         check_upgrade(fields)?;
+        let takeover = takeover.ok_or_else(no_takeover)?;
         let hello = Hello::read(fields).map_err(ApiError::invalid)?;
         self.sessions.check(&hello.id).map_err(ApiError::invalid)?;
         takeover.claim(Box::new(move |mut socket| {
@@ -110,6 +116,10 @@ impl Buildkit {
 pub(crate) fn is_call(fields: &HeaderMap) -> bool {
     let kind = fields.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
     kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+}
+
+fn no_takeover() -> ApiError {
+    ApiError::invalid("handler does not support hijack")
 }
 
 fn check_upgrade(fields: &HeaderMap) -> Result<()> {

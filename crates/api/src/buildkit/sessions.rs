@@ -62,11 +62,6 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Its name.
-    pub(crate) fn id(&self) -> &str {
-        &self.hello.id
-    }
-
     /// What its directories are kept under between builds.
     pub(crate) fn shared_key(&self) -> &str {
         &self.hello.shared_key
