@@ -181,7 +181,7 @@ def our_command_line_speaks_tls_to_whom_it_knows(machine):
     assert made_context.returncode == 0, made_context
     assert version("--context", "far").stdout == b"1.51\n"
     (files / "cert.pem").unlink()
-    assert b"CertificateRequired" in version("--tlsverify", "-H", "tcp://localhost:2376").stderr
+    assert b"CertificateRequired" in ours(machine, "--tlsverify", "-H", "tcp://localhost:2376", "ps", env=own).stderr
     (files / "ca.pem").unlink()
     assert b"unable to resolve docker endpoint: open" in version("--tlsverify=false").stderr
     other.end()

@@ -102,7 +102,8 @@ impl Containers {
         let record = cell.record();
         let gateway = self.gateway_network(&record);
         let mut endpoints = record.status.endpoints.clone();
-        let names: Vec<String> = endpoints.keys().cloned().collect();
+        let nowhere = |name: &&String| self.inner.networks.is_bridge_to_nowhere(name);
+        let names: Vec<String> = endpoints.keys().filter(|name| !nowhere(name)).cloned().collect();
         for name in names {
             let wish = record.spec.networking.endpoints.get(&name).cloned().unwrap_or_default();
             let reserved =

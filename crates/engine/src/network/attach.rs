@@ -194,7 +194,8 @@ impl Networks {
         resolver: ResolverConfig,
     ) -> Result<BTreeMap<String, Endpoint>> {
         let mut wanted: Vec<(Arc<Network>, Endpoint, bool)> = Vec::new();
-        for (name, endpoint) in &record.status.endpoints {
+        let endpoints = record.status.endpoints.iter();
+        for (name, endpoint) in endpoints.filter(|(name, _)| !self.is_bridge_to_nowhere(name)) {
             wanted.push((self.find(name)?, endpoint.clone(), gateway == Some(name)));
         }
         wanted.sort_by(|a, b| a.1.interface.cmp(&b.1.interface));

@@ -44,10 +44,16 @@ impl Networks {
         Ok(networks)
     }
 
+    /// Whether `name` is a default bridge that this daemon shall not have (`--bridge none`): containers of it have
+    /// loopback alone, as dockerd's.
+    pub(crate) fn is_bridge_to_nowhere(&self, name: &str) -> bool {
+        name == "bridge" && self.inner.config.bridge == "none"
+    }
+
     async fn ensure_builtin(&self, name: &str, driver: NetworkDriver) -> Result<()> {
         let config = self.inner.config.clone();
         let existing = self.find(name).ok();
-        if name == "bridge" && config.bridge == "none" {
+        if self.is_bridge_to_nowhere(name) {
             if let Some(existing) = existing {
                 self.state().networks.remove(&existing.id);
                 self.inner.records.delete_network(existing.id.as_str()).await?;
