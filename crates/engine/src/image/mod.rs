@@ -189,6 +189,9 @@ impl Images {
 
     /// Makes an image of a tar of a root file system.
     pub async fn import(&self, tar: Body, wish: Import) -> Result<ImageId> {
+        if wish.platform.as_ref().is_some_and(|platform| !platform.os.is_empty() && platform.os != "linux") {
+            return Err(Error::Invalid("operating system is not supported".into()));
+        }
         let config = changed(ImageDefaults::default(), &wish.changes)?;
         let store = self.inner.store.clone();
         let request = minke_image::ImportRequest {

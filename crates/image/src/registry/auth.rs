@@ -6,6 +6,7 @@
 use super::{
     client::{self, Client, MAX_DOCUMENT},
     error::{ApiError, Code, RegistryError},
+    patience::Patience,
 };
 use base64::Engine as _;
 use bytes::Bytes;
@@ -20,6 +21,9 @@ use tokio::sync::Mutex;
 
 /// Token servers know Docker's clients by this name.
 const CLIENT_ID: &str = "docker";
+
+/// Before a token server that failed is asked again.
+const BACK_OFF: Duration = Duration::from_millis(250);
 
 /// A token lives at least so long, whatever its server says (`spec/auth/token.md`, `expires_in`).
 const MIN_LIFE: Duration = Duration::from_secs(60);
@@ -293,7 +297,13 @@ impl Authorizer {
         let query = encode_form(&query);
         let joint = if realm.contains('?') { '&' } else { '?' };
         let url = if query.is_empty() { realm.to_owned() } else { format!("{realm}{joint}{query}") };
-        let answer = client.get(Method::GET, &url, &HeaderMap::new(), basic.as_ref()).await?;
+        let mut patience = Patience::new(BACK_OFF);
+        let answer = loop {
+            let answer = client.get(Method::GET, &url, &HeaderMap::new(), basic.as_ref()).await;
+            if !patience.wait(&answer).await {
+                break answer?;
+            }
+        };
         if !answer.status().is_success() {
             return Err(client::refusal(answer).await);
         }
@@ -317,9 +327,16 @@ impl Authorizer {
         ]);
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]);
-        let body = Full::new(Bytes::from(form)).map_err(|never| match never {}).boxed_unsync();
-        // A redirection is an error here: the form has the token in it.
-        let answer = client.send(Method::POST, realm, headers, body).await?;
+        let form = Bytes::from(form);
+        let mut patience = Patience::when_asked();
+        let answer = loop {
+            let body = Full::new(form.clone()).map_err(|never| match never {}).boxed_unsync();
+            // A redirection is an error here: the form has the token in it.
+            let answer = client.send(Method::POST, realm, headers.clone(), body).await;
+            if !patience.wait(&answer).await {
+                break answer?;
+            }
+        };
         if !answer.status().is_success() {
             return Err(client::refusal(answer).await);
         }

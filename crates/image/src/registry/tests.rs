@@ -62,6 +62,18 @@ async fn a_token_is_fetched_once_with_the_password_and_used_for_all() {
 }
 
 #[tokio::test]
+async fn a_token_server_that_is_busy_is_asked_again() {
+    let fake = Fake::start().await;
+    let mut answers =
+        vec![Reply::new(503, "text/plain", "x"), Reply::new(429, "text/plain", "x").with("retry-after", "0")];
+    fake.rule(move |seen| seen.path.starts_with("/token").then(|| answers.pop()).flatten());
+    fake.want_token(&format!("http://{}/token", fake.host()));
+    fake.manifest("app", "v1", "text/plain", "{}");
+    open(&fake, Some(&alice())).await.unwrap().manifest("v1").await.unwrap();
+    assert_eq!(fake.count("/token"), 3);
+}
+
+#[tokio::test]
 async fn an_identity_token_is_posted_and_no_password_is_sent() {
     let fake = Fake::start().await;
     fake.want_token(&format!("http://{}/token", fake.host()));
