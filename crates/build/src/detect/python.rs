@@ -199,29 +199,29 @@ fn install(sources: &Sources<'_>, manager: Manager, extra: &[&str], recipe: &mut
     recipe.line("WORKDIR /app");
     match manager {
         Manager::Uv => {
-            recipe.run(PIP, "/usr/local/bin/python -m pip install uv");
+            recipe.run(PIP, "python3 -m venv /tools && /tools/bin/pip install uv");
             recipe.line("ENV UV_PROJECT_ENVIRONMENT=/venv UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never");
             recipe.line("COPY pyproject.toml uv.lock ./");
-            recipe.run(&["/root/.cache/uv"], "/usr/local/bin/uv sync --locked --no-dev --no-install-project");
+            recipe.run(&["/root/.cache/uv"], "/tools/bin/uv sync --locked --no-dev --no-install-project");
         }
         Manager::Poetry => {
-            recipe.run(PIP, "/usr/local/bin/python -m pip install poetry");
+            recipe.run(PIP, "python3 -m venv /tools && /tools/bin/pip install poetry");
             let lock = if sources.has("poetry.lock") { " poetry.lock" } else { "" };
             recipe.line(format!("COPY pyproject.toml{lock} ./"));
             recipe.run(
                 &["/root/.cache/pypoetry"],
-                "/usr/local/bin/poetry install --no-interaction --only main --no-root",
+                "/tools/bin/poetry install --no-interaction --only main --no-root",
             );
         }
         Manager::Pipenv => {
-            recipe.run(PIP, "/usr/local/bin/python -m pip install pipenv");
+            recipe.run(PIP, "python3 -m venv /tools && /tools/bin/pip install pipenv");
             let (files, verb) = match sources.has("Pipfile.lock") {
                 true => ("Pipfile Pipfile.lock", "sync"),
                 false => ("Pipfile", "install --skip-lock"),
             };
             recipe.line(format!("COPY {files} ./"));
             recipe.line("ENV PIPENV_VERBOSITY=-1");
-            recipe.run(&["/root/.cache/pip", "/root/.cache/pipenv"], format!("/usr/local/bin/pipenv {verb}"));
+            recipe.run(&["/root/.cache/pip", "/root/.cache/pipenv"], format!("/tools/bin/pipenv {verb}"));
         }
         Manager::Requirements => {
             let text = sources.text("requirements.txt");
@@ -250,7 +250,7 @@ fn install(sources: &Sources<'_>, manager: Manager, extra: &[&str], recipe: &mut
     match manager {
         _ if extra.is_empty() => {}
         Manager::Uv => {
-            recipe.run(&["/root/.cache/uv"], format!("/usr/local/bin/uv pip install {}", extra.join(" ")));
+            recipe.run(&["/root/.cache/uv"], format!("/tools/bin/uv pip install {}", extra.join(" ")));
         }
         _ => recipe.run(PIP, format!("/venv/bin/pip install {}", extra.join(" "))),
     }
@@ -259,11 +259,9 @@ fn install(sources: &Sources<'_>, manager: Manager, extra: &[&str], recipe: &mut
 /// The project's own script must be installed too, where only its packages were.
 fn install_project(manager: Manager, recipe: &mut Recipe) {
     let (cache, command) = match manager {
-        Manager::Uv => {
-            ("/root/.cache/uv", "/usr/local/bin/uv sync --locked --no-dev --no-editable --inexact")
-        }
+        Manager::Uv => ("/root/.cache/uv", "/tools/bin/uv sync --locked --no-dev --no-editable --inexact"),
         Manager::Poetry => {
-            ("/root/.cache/pypoetry", "/usr/local/bin/poetry install --no-interaction --only main")
+            ("/root/.cache/pypoetry", "/tools/bin/poetry install --no-interaction --only main")
         }
         Manager::Requirements | Manager::Pipenv => ("/root/.cache/pip", "/venv/bin/pip install --no-deps ."),
         Manager::Project | Manager::None => return,

@@ -120,7 +120,7 @@ fn fastapi_with_each_manager() {
         &[
             "ARG PYTHON_VERSION=3.12",
             "COPY pyproject.toml uv.lock ./",
-            "/usr/local/bin/uv sync --locked --no-dev --no-install-project",
+            "/tools/bin/uv sync --locked --no-dev --no-install-project",
             start,
         ],
     );
@@ -134,12 +134,12 @@ fn fastapi_with_each_manager() {
         ("poetry.lock", ""),
     ]);
     says(&poetry, &["ARG PYTHON_VERSION=3.13", "COPY pyproject.toml poetry.lock ./", start]);
-    says(&poetry, &["/usr/local/bin/poetry install --no-interaction --only main --no-root"]);
+    says(&poetry, &["/tools/bin/poetry install --no-interaction --only main --no-root"]);
     let (pipenv, _) =
         detected(&[main, ("Pipfile", "[requires]\npython_version = '3.11'\n"), ("Pipfile.lock", "{}")]);
     says(
         &pipenv,
-        &["ARG PYTHON_VERSION=3.11", "COPY Pipfile Pipfile.lock ./", "/usr/local/bin/pipenv sync", start],
+        &["ARG PYTHON_VERSION=3.11", "COPY Pipfile Pipfile.lock ./", "/tools/bin/pipenv sync", start],
     );
 }
 
