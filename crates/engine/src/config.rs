@@ -25,6 +25,10 @@ pub struct EngineConfig {
     pub bip6: Option<Subnet>,
     /// Containers of the default bridge get their IPv6 addresses from this part.
     pub fixed_cidr_v6: Option<Subnet>,
+    /// The way out of containers of the default bridge; `None` is the bridge itself.
+    pub default_gateway: Option<IpAddr>,
+    /// The same for IPv6.
+    pub default_gateway_v6: Option<IpAddr>,
     /// The default bridge gives IPv6 addresses.
     pub ipv6: bool,
     /// Containers of the default bridge reach each other.

@@ -3,12 +3,9 @@
 //! Rules are dockerd's (moby `daemon/daemon_unix.go`, `getDefaultBridgeIPAMConf` and `selectBIP`): an address that the
 //! device has is kept while it fits; `--fixed-cidr` is the part that containers get theirs from.
 
-use crate::NetworkError;
+use crate::{NetworkError, ipam::gateway_key};
 use minke_model::network::{IpamPool, Subnet};
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv6Addr},
-};
+use std::net::{IpAddr, Ipv6Addr};
 
 /// What is asked for in one family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +14,8 @@ pub struct BridgeWish {
     pub address: Option<Subnet>,
     /// Where containers' addresses come from (`--fixed-cidr`, `--fixed-cidr-v6`).
     pub range: Option<Subnet>,
+    /// Their way out, where it is not the bridge (`--default-gateway`, `--default-gateway-v6`).
+    pub gateway: Option<IpAddr>,
 }
 
 /// The range that a family gets; `None` where nothing says which. `ours`: the device is the daemon's own, so that a new
@@ -32,13 +31,24 @@ pub(crate) fn pool(
     let subnet = match (own, range) {
         (Some(own), _) => Subnet { address: own.network(), ..own },
         (None, Some(range)) => range,
+        (None, None) if wish.gateway.is_some() => {
+            let (address, range) = if ipv6 { ("bip6", "fixed-cidr-v6") } else { ("bip", "fixed-cidr") };
+            return Err(NetworkError::InvalidPool(format!(
+                "a default gateway needs the bridge's subnet: give --{address} or --{range} too"
+            )));
+        }
         (None, None) => return Ok(None),
     };
+    if let Some(gateway) = wish.gateway.filter(|gateway| !subnet.contains(*gateway)) {
+        return Err(NetworkError::InvalidPool(format!(
+            "default gateway {gateway} is not in the default bridge's subnet {subnet}"
+        )));
+    }
     let mut pool = IpamPool {
         subnet,
         range,
         gateway: own.map(|own| own.address),
-        auxiliary: BTreeMap::new(),
+        auxiliary: wish.gateway.map(|ip| (gateway_key(ipv6).to_owned(), ip)).into_iter().collect(),
         user_given: wish != BridgeWish::default(),
         gateway_chosen: false,
     };
@@ -102,7 +112,7 @@ mod tests {
     fn decided(address: &str, range: &str, ours: bool, has: &[&str]) -> String {
         let optional = |text: &str| (!text.is_empty()).then(|| subnet(text));
         let has: Vec<Subnet> = has.iter().map(|text| subnet(text)).collect();
-        let wish = BridgeWish { address: optional(address), range: optional(range) };
+        let wish = BridgeWish { address: optional(address), range: optional(range), gateway: None };
         let ipv6 = [address, range].iter().any(|t| t.contains(':'));
         match pool(wish, ipv6, ours, &has) {
             Ok(Some(pool)) => {
@@ -131,6 +141,20 @@ mod tests {
         }
         let asked = decided("192.168.177.99/24", "192.168.177.0/24", true, &["192.168.176.88/24"]);
         assert_eq!(asked, "192.168.177.0/24 192.168.177.0/24 192.168.177.99");
+    }
+
+    #[test]
+    fn the_way_out_may_be_another_one() {
+        let wish = |address: Option<&str>, gateway: &str| BridgeWish {
+            address: address.map(subnet),
+            range: None,
+            gateway: gateway.parse().ok(),
+        };
+        let made = pool(wish(Some("10.1.0.1/16"), "10.1.0.254"), false, true, &[]).unwrap().unwrap();
+        assert_eq!(made.gateway, "10.1.0.1".parse().ok());
+        assert_eq!(made.auxiliary["DefaultGatewayIPv4"].to_string(), "10.1.0.254");
+        pool(wish(Some("10.1.0.1/16"), "10.2.0.1"), false, true, &[]).unwrap_err();
+        pool(wish(None, "10.2.0.1"), false, true, &[]).unwrap_err();
     }
 
     #[test]

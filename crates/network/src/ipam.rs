@@ -281,6 +281,12 @@ struct Lease {
     cursor: u128,
 }
 
+/// An auxiliary address of this name is the way out, in the place of the bridge's own (libnetwork's
+/// `DefaultGatewayV4AuxKey` and `DefaultGatewayV6AuxKey`).
+pub(crate) fn gateway_key(ipv6: bool) -> &'static str {
+    if ipv6 { "DefaultGatewayIPv6" } else { "DefaultGatewayIPv4" }
+}
+
 impl Lease {
     fn new(pool: &IpamPool) -> Self {
         let (first, end) = (number(pool.subnet.network()), last(&pool.subnet));
@@ -298,7 +304,7 @@ impl Lease {
         let range = (number(range.network()), last(&range));
         Self {
             subnet: pool.subnet,
-            gateway: pool.gateway,
+            gateway: pool.auxiliary.get(gateway_key(pool.subnet.address.is_ipv6())).copied().or(pool.gateway),
             range,
             taken: fixed.clone(),
             fixed,

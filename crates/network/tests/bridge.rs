@@ -538,7 +538,7 @@ fn a_bridge_that_is_kept_goes_on_with_its_address_or_loses_it() {
         old.options.insert("com.docker.network.bridge.name".into(), "docker0".into());
         old.pools = vec![pool("192.168.176.0/24")];
         let (network, _) = lab.network(old);
-        let range = |text: &str| BridgeWish { address: None, range: Some(text.parse().unwrap()) };
+        let range = |text: &str| BridgeWish { range: Some(text.parse().unwrap()), ..BridgeWish::default() };
         let told =
             |range| lab.networks.default_bridge("docker0", true, [range, BridgeWish::default()]).unwrap();
         let addresses = || {

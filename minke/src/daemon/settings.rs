@@ -124,6 +124,8 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         bip6: optional("bip6", &f.bip6)?,
         fixed_cidr: optional("fixed-cidr", &f.fixed_cidr)?,
         fixed_cidr_v6: optional("fixed-cidr-v6", &f.fixed_cidr_v6)?,
+        default_gateway: gateway("default-gateway", &f.default_gateway, false)?,
+        default_gateway_v6: gateway("default-gateway-v6", &f.default_gateway_v6, true)?,
         ipv6: f.ipv6,
         icc: f.icc.unwrap_or(true),
         ip_masq: f.ip_masq.unwrap_or(true),
@@ -217,10 +219,6 @@ fn refuse(given: &Given) -> Result<(), String> {
             f.cpu_rt_period != 0 || f.cpu_rt_runtime != 0,
             "--cpu-rt-period and --cpu-rt-runtime are not supported",
         ),
-        (
-            !f.default_gateway.is_empty() || !f.default_gateway_v6.is_empty(),
-            "--default-gateway is not supported: the bridge's own address is the gateway (--bip)",
-        ),
         (f.log_format != "text", "--log-format must be \"text\""),
     ];
     if let Some((_, why)) = refusals.iter().find(|(asked, _)| *asked) {
@@ -302,6 +300,19 @@ where
 
 fn optional(flag: &str, text: &str) -> Result<Option<Subnet>, String> {
     if text.is_empty() { Ok(None) } else { parse(flag, text).map(Some) }
+}
+
+/// An address of one family.
+fn gateway(flag: &str, text: &str, ipv6: bool) -> Result<Option<IpAddr>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let address: IpAddr = parse(flag, text)?;
+    if address.is_ipv6() != ipv6 {
+        let family = if ipv6 { "IPv6" } else { "IPv4" };
+        return Err(format!("invalid value {text:?} for --{flag}: it must be an {family} address"));
+    }
+    Ok(Some(address))
 }
 
 fn addresses(flag: &str, texts: &[String]) -> Result<Vec<String>, String> {

@@ -95,8 +95,12 @@ impl Networks {
         let ipv6 = config.ipv6;
         let told = crate::blocking(move || {
             let wishes = [
-                BridgeWish { address: config.bip, range: config.fixed_cidr },
-                BridgeWish { address: config.bip6, range: config.fixed_cidr_v6 },
+                BridgeWish { address: config.bip, range: config.fixed_cidr, gateway: config.default_gateway },
+                BridgeWish {
+                    address: config.bip6,
+                    range: config.fixed_cidr_v6,
+                    gateway: config.default_gateway_v6,
+                },
             ];
             kernel.default_bridge(&config.bridge, !config.bridge_is_users, wishes)
         })
@@ -153,5 +157,6 @@ impl Networks {
 /// Whether a recorded range is the one told of, whose gateway may be open.
 fn same_pool(told: &IpamPool, recorded: &IpamPool) -> bool {
     (told.subnet, told.range, told.user_given) == (recorded.subnet, recorded.range, recorded.user_given)
+        && told.auxiliary == recorded.auxiliary
         && told.gateway.is_none_or(|gateway| recorded.gateway == Some(gateway) && !recorded.gateway_chosen)
 }

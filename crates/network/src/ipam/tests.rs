@@ -172,3 +172,11 @@ fn unfit_pools_are_refused_with_all_reasons() {
          invalid auxiliary address a: parent subnet 10.1.0.1/24 doesn't contain this address"
     );
 }
+
+#[test]
+fn an_auxiliary_address_of_that_name_is_the_way_out() {
+    let mut asked = spec(&["10.1.0.0/16"]);
+    asked.pools[0].auxiliary.insert("DefaultGatewayIPv4".into(), ip("10.1.0.2"));
+    let leased = Leases::new(&decided(asked)).reserve(false, None).unwrap();
+    assert_eq!((leased.address, leased.gateway), (ip("10.1.0.3"), Some(ip("10.1.0.2"))));
+}
