@@ -152,9 +152,23 @@ impl Node {
             Data::Bool(yes) => Value::Bool(*yes),
             Data::Int(n) => Value::Int(*n),
             Data::Float(x) => Value::Float(*x),
-            Data::Text(text) | Data::Time(text) => Value::Text(text.clone()),
+            Data::Text(text) => Value::Text(text.clone()),
+            Data::Time(text) => Value::Moment(rfc3339(text)),
             Data::List(list) => Value::List(list.iter().map(Node::value).collect()),
             Data::Map(map) => Value::Map(map.iter().map(|(key, node)| (key.clone(), node.value())).collect()),
         }
     }
+}
+
+/// A date, or a date and a time, of YAML as RFC 3339 has it.
+fn rfc3339(text: &str) -> String {
+    let mut text = text.replacen(['t', ' '], "T", 1);
+    if !text.contains('T') {
+        text.push_str("T00:00:00");
+    }
+    let time = text.find('T').map_or("", |at| &text[at..]);
+    if !time.contains(['Z', '+', '-']) {
+        text.push('Z');
+    }
+    text
 }

@@ -106,7 +106,9 @@ impl Paths<'_> {
                     How::Unix => self.unix(text),
                     How::Followed => {
                         let path = self.absolute(text);
-                        self.files.resolve(&path).unwrap_or(path)
+                        // A relative one is resolved by the file that includes this one.
+                        let followed = path.starts_with('/').then(|| self.files.resolve(&path)).flatten();
+                        followed.unwrap_or(path)
                     }
                     _ => self.absolute(text),
                 };

@@ -94,6 +94,7 @@ fn scalar(out: &mut String, value: &Value, indent: usize) {
         Value::Float(x) => out.push_str(&float(*x, format!("{x:e}"))),
         Value::Single(x) => out.push_str(&float(f64::from(*x), format!("{x:e}"))),
         Value::Text(value) => text(out, value, indent, false),
+        Value::Moment(moment) => out.push_str(moment),
         Value::List(_) => out.push_str("[]"),
         Value::Map(_) => out.push_str("{}"),
     }
@@ -306,7 +307,7 @@ fn json_value(out: &mut String, value: &Value, depth: Option<usize>) {
         Value::Float(x) if !x.is_finite() => out.push_str("null"),
         Value::Float(x) => out.push_str(&json_float(*x, format!("{x:e}"))),
         Value::Single(x) => out.push_str(&json_float(f64::from(*x), format!("{x:e}"))),
-        Value::Text(text) => json_text(out, text),
+        Value::Text(text) | Value::Moment(text) => json_text(out, text),
         Value::List(list) => {
             json_all(out, ['[', ']'], list.len(), depth, |out, at, depth| json_value(out, &list[at], depth));
         }

@@ -19,6 +19,8 @@ pub enum Value {
     Single(f32),
     /// Text.
     Text(String),
+    /// A moment, as RFC 3339 writes it.
+    Moment(String),
     /// A list.
     List(Vec<Value>),
     /// A mapping.
@@ -49,9 +51,10 @@ impl Value {
         }
     }
 
-    /// With all mappings at all depths sorted.
+    /// With all mappings at all depths sorted. Go has no empty list in an untyped tree: it is null in JSON.
     pub(crate) fn sorted_deep(self, form: Form) -> Self {
         match self {
+            Value::List(list) if list.is_empty() && form == Form::Json => Value::Null,
             Value::List(list) => Value::List(list.into_iter().map(|value| value.sorted_deep(form)).collect()),
             Value::Map(entries) => {
                 let entries =
@@ -70,7 +73,7 @@ impl Value {
             Value::Int(n) => n.to_string(),
             Value::Float(x) => general(*x, format!("{x:e}")),
             Value::Single(x) => general(f64::from(*x), format!("{x:e}")),
-            Value::Text(text) => text.clone(),
+            Value::Text(text) | Value::Moment(text) => text.clone(),
             Value::List(list) => {
                 format!("[{}]", list.iter().map(Value::sprint).collect::<Vec<_>>().join(" "))
             }

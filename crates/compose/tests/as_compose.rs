@@ -135,6 +135,32 @@ fn what_is_refused_is_refused_in_composes_words() {
     assert!(count > 50, "only {count} refusals");
 }
 
+#[test]
+fn a_second_file_goes_over_the_first_pair_by_pair() {
+    let mut files = Memory::default();
+    let options = options("-f compose.yaml -f b.yaml");
+    for (what, body) in sections(include_str!("cases/pairs.txt")) {
+        let loaded = |files: &Memory| minke_compose::load(&options, files);
+        match what.as_str() {
+            "first" => files.0 = [("/project/compose.yaml".to_owned(), body)].into(),
+            "second" => drop(files.0.insert("/project/b.yaml".to_owned(), body)),
+            "says" => {
+                let faults = loaded(&files).expect_err(&files.0["/project/b.yaml"]);
+                let says: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+                assert!(
+                    says.contains(&body.trim_end()),
+                    "{:#?}\nours: {says:#?}\ncompose's: {body}",
+                    files.0
+                );
+            }
+            _ => {
+                let ours = loaded(&files).expect(&files.0["/project/b.yaml"]).project.print(Format::Yaml);
+                assert!(ours == body, "{:#?}\nours:\n{ours}\ncompose's:\n{body}", files.0);
+            }
+        }
+    }
+}
+
 /// What is wrong with a file, with places.
 fn reports(yaml: &str) -> Vec<String> {
     let files = Memory([("/project/compose.yaml".to_owned(), yaml.to_owned())].into());
