@@ -157,7 +157,7 @@ fn options(attributes: &Attributes, allowed: &[String]) -> Result<PlanOptions, S
     };
     // What the daemon does not allow cannot be asked for (dockerd's default: the host's network, and nothing else).
     if allowed.iter().any(|name| name == "security.insecure") {
-        return Err(wrong("security.insecure is not allowed"));
+        return Err(wrong("granting entitlement security.insecure is not allowed by build daemon configuration"));
     }
     Ok(PlanOptions {
         target: attributes.get("target").filter(|target| !target.is_empty()).cloned(),
@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(refused(&[("frontend.caps", "x")]), Err("unsupported frontend capability x".into()));
         assert_eq!(refused(&[("force-network-mode", "x")]), Err("invalid netmode x".into()));
         let insecure = read(&Attributes::new(), &["security.insecure".into()], &[]);
-        assert!(insecure.is_err_and(|e| e.message() == "security.insecure is not allowed"));
+        assert!(insecure.is_err_and(|e| e.message().contains("security.insecure is not allowed")));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::proto::{Any, RpcStatus};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use minke_engine::build::{BuildError, Lines, error::Source};
+use minke_engine::build::{BuildError, Lines, dockerfile::fault::Fault, error::Source};
 use minke_model::{Kind, id::Digest};
 use prost::Message as _;
 use serde_json::json;
@@ -22,13 +22,18 @@ pub(crate) fn rpc(error: &BuildError) -> RpcStatus {
         _ => Code::Unknown,
     };
     let mut details = Vec::new();
-    if let Some((source, lines)) = error.place() {
+    if let Some((source, lines)) = error.place().filter(|_| !is_of_whole_file(error)) {
         details.push(located(source, lines));
     }
     if let Some(vertex) = error.vertex() {
         details.push(of_vertex(vertex));
     }
     RpcStatus { code: code as i32, message: error.to_string(), details }
+}
+
+/// Nothing in the file is wrong where something is missing.
+fn is_of_whole_file(error: &BuildError) -> bool {
+    matches!(error, BuildError::Dockerfile(e) if matches!(e.fault, Fault::Target(_) | Fault::Empty))
 }
 
 /// A status with its details.

@@ -12,7 +12,7 @@ use super::{
 use minke_engine::build::{Built, request::BuiltImage};
 use minke_model::{ContainerId, Timestamp};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, Weak},
     time::Duration,
 };
@@ -23,6 +23,8 @@ use tonic::{Code, Status};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Builds at a time.
 const MOST_JOBS: usize = 256;
+/// Builds that are remembered for a moment after their end.
+const MOST_ENDED: usize = 32;
 /// Results of one build.
 const MOST_RESULTS: usize = 1024;
 
@@ -117,15 +119,36 @@ impl Job {
     }
 }
 
+fn no_such(reference: &str) -> Status {
+    Status::not_found(format!("no such job {reference}"))
+}
+
 /// The client went away, or took its question back.
 pub(crate) fn cancelled() -> Status {
     Status::cancelled("context canceled")
 }
 
+/// Builds by their names.
+#[derive(Default)]
+struct Known {
+    running: HashMap<String, Arc<Job>>,
+    /// What happened in those that ended last, the oldest first: a question about a short one may come after its end.
+    ended: VecDeque<(String, Arc<Journal>)>,
+}
+
+impl Known {
+    fn journal(&self, reference: &str) -> Option<Arc<Journal>> {
+        if let Some(job) = self.running.get(reference) {
+            return Some(job.journal.clone());
+        }
+        self.ended.iter().rev().find(|(name, _)| name == reference).map(|(_, journal)| journal.clone())
+    }
+}
+
 /// All builds of now, and of the past.
 #[derive(Default)]
 pub(crate) struct Jobs {
-    running: watch::Sender<HashMap<String, Arc<Job>>>,
+    known: watch::Sender<Known>,
     /// Results of all of them: another build may take one as its input.
     results: Mutex<HashMap<String, (Weak<Built>, usize)>>,
     /// Those that ended.
@@ -162,7 +185,8 @@ impl Jobs {
             over: watch::Sender::new(false),
         });
         let mut refused = None;
-        self.running.send_if_modified(|running| {
+        self.known.send_if_modified(|known| {
+            let running = &mut known.running;
             if running.contains_key(&reference) {
                 refused = Some(Status::unknown(format!("job ID {reference} exists")));
             } else if running.len() >= MOST_JOBS {
@@ -185,11 +209,11 @@ impl Jobs {
 
     /// A build of now; it may begin a moment later than whoever asks about it.
     pub(crate) async fn find(&self, reference: &str) -> Result<Arc<Job>, Status> {
-        let mut running = self.running.subscribe();
-        let found = running.wait_for(|running| running.contains_key(reference));
-        let found = tokio::time::timeout(PATIENCE, found).await;
-        let job = found.ok().and_then(Result::ok).and_then(|running| running.get(reference).cloned());
-        job.ok_or_else(|| Status::not_found(format!("no such job {reference}")))
+        let mut known = self.known.subscribe();
+        let found = tokio::time::timeout(PATIENCE, known.wait_for(|known| known.journal(reference).is_some()));
+        let known = found.await.ok().and_then(Result::ok);
+        let job = known.and_then(|known| known.running.get(reference).cloned());
+        job.ok_or_else(|| no_such(reference))
     }
 
     /// What happened in a build of now or of the past.
@@ -197,13 +221,16 @@ impl Jobs {
         if let Some(past) = self.history.find(reference) {
             return Ok(past.journal.clone());
         }
-        Ok(self.find(reference).await?.journal.clone())
+        let mut known = self.known.subscribe();
+        let found = tokio::time::timeout(PATIENCE, known.wait_for(|known| known.journal(reference).is_some()));
+        let known = found.await.ok().and_then(Result::ok);
+        known.and_then(|known| known.journal(reference)).ok_or_else(|| no_such(reference))
     }
 
     /// Records of all builds of now.
     pub(crate) fn active(&self) -> Vec<control::BuildHistoryRecord> {
-        let running = self.running.borrow();
-        running.values().filter(|job| !job.request.internal).map(|job| job.record()).collect()
+        let known = self.known.borrow();
+        known.running.values().filter(|job| !job.request.internal).map(|job| job.record()).collect()
     }
 
     /// Keeps what a build built; the names of its images, in their order.
@@ -257,7 +284,13 @@ impl Running<'_> {
             self.jobs.history.add(Past::new(record, whole, job.journal.clone()));
         }
         // Only now: whoever asks about it finds it here or there.
-        self.jobs.running.send_modify(|running| drop(running.remove(&job.reference)));
+        self.jobs.known.send_modify(|known| {
+            known.running.remove(&job.reference);
+            known.ended.push_back((job.reference.clone(), job.journal.clone()));
+            if known.ended.len() > MOST_ENDED {
+                known.ended.pop_front();
+            }
+        });
         let results = std::mem::take(&mut *job.results());
         let mut all = self.jobs.results.lock().unwrap_or_else(|e| e.into_inner());
         for name in results.keys() {

@@ -323,7 +323,7 @@ impl Nodes {
         let Some(name) = name else { return Ok(stages.count().saturating_sub(1)) };
         self.by_name.get(&name.to_lowercase()).copied().ok_or_else(|| {
             let fault = Fault::Target(name.to_owned());
-            let near = nearest(name, stages.map(|n| n.label.as_str()));
+            let near = nearest(name, stages.filter_map(|n| n.name.as_deref()));
             DockerfileError::new(source, Lines::one(1), "", fault).suggest(near)
         })
     }
