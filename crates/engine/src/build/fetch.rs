@@ -262,17 +262,20 @@ pub(super) async fn git(inner: &Arc<Inner>, wish: &Git, at: &At) -> Result<Root>
     let repository = dir.0.join("repository");
     let path = repository.to_string_lossy().into_owned();
     let reference = if wish.reference.is_empty() { "HEAD" } else { wish.reference.as_str() };
+    // git would take it for an option.
+    if reference.starts_with('-') {
+        return Err(BuildError::invalid(format!("{reference:?} is no name of a branch, tag or commit")));
+    }
     let is_commit = reference.len() == 40 && reference.bytes().all(|b| b.is_ascii_hexdigit());
     run_git(&["init", "-q", "--", &path], None, at).await?;
     let remote = ["remote", "add", "origin", "--", &wish.remote];
     run_git(&remote, Some(&repository), at).await?;
     let shallow = run_git(&["fetch", "-q", "--depth=1", "--tags", "origin", reference], Some(&repository), at).await;
-    if let Err(error) = shallow {
+    if shallow.is_err() {
         // Some servers give no commit by its name, and none shallowly.
-        let tried = match is_commit {
-            true => run_git(&["fetch", "-q", "--tags", "origin"], Some(&repository), at).await,
-            false => Err(error),
-        };
+        let mut whole = vec!["fetch", "-q", "--tags", "origin"];
+        whole.extend(Some(reference).filter(|_| !is_commit));
+        let tried = run_git(&whole, Some(&repository), at).await;
         tried.map_err(|e| BuildError::other(e.kind(), format!("failed to fetch remote {}: {e}", wish.remote)))?;
     }
     let wanted = if is_commit { reference } else { "FETCH_HEAD" };

@@ -162,7 +162,28 @@ fn failure(error: &BuildError) -> (i64, String) {
     if let (Some(code), Some(command)) = (error.exit_code(), command(error)) {
         return (code.into(), format!("The command '{command}' returned a non-zero code: {code}"));
     }
-    (0, error.to_string())
+    (0, in_classic_words(&error.to_string()))
+}
+
+/// BuildKit's sentences that the classic builder has others for.
+fn in_classic_words(sentence: &str) -> String {
+    // `failed to calculate checksum of ref x::y: "/file": not found`
+    if let Some((_, rest)) = sentence.split_once("failed to calculate checksum of ref ")
+        && let Some(path) =
+            rest.strip_suffix("\": not found").and_then(|rest| rest.rsplit_once('"')).map(|(_, p)| p)
+    {
+        let path = path.trim_start_matches('/');
+        return format!(
+            "COPY failed: file not found in build context or excluded by .dockerignore: stat {path}: file does not exist"
+        );
+    }
+    // `alpine:x: failed to resolve source metadata for docker.io/library/alpine:x: …`: what the registry says stands alone.
+    if let Some((_, rest)) = sentence.split_once("failed to resolve source metadata for ")
+        && let Some((_, cause)) = rest.split_once(": ")
+    {
+        return cause.to_owned();
+    }
+    sentence.to_owned()
 }
 
 /// The command that failed.
@@ -186,5 +207,24 @@ fn plain(event: &BuildEvent) -> Option<Line> {
         }
         BuildEvent::Log(log) => Some(Line::stream(&String::from_utf8_lossy(&log.bytes))),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_classic_builder_has_words_of_its_own() {
+        let missing =
+            "failed to compute cache key: failed to calculate checksum of ref a::b: \"/dir/x\": not found";
+        assert_eq!(
+            in_classic_words(missing),
+            "COPY failed: file not found in build context or excluded by .dockerignore: stat dir/x: file does not exist"
+        );
+        let from =
+            "a:x: failed to resolve source metadata for docker.io/library/a:x: pull access denied for a";
+        assert_eq!(in_classic_words(from), "pull access denied for a");
+        assert_eq!(in_classic_words("else"), "else");
     }
 }

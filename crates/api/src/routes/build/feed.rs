@@ -55,7 +55,9 @@ impl Feed {
         match self {
             Feed::Classic(watch) => News::Event(watch.next().await),
             Feed::Buildkit(_, reader) => match reader.next().await {
-                Some(message) => News::Line(Line::named(TRACE, STANDARD.encode(message.encode_to_vec()).into())),
+                Some(message) => {
+                    News::Line(Line::named(TRACE, STANDARD.encode(message.encode_to_vec()).into()))
+                }
                 // It is closed at the build's end only.
                 None => std::future::pending().await,
             },

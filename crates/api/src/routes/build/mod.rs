@@ -204,7 +204,9 @@ fn image(options: &Options) -> ExportRequest {
 async fn classic(routes: &Routes, ask: &Ask, options: &Options) -> Result<Prepared> {
     if let Some(output) = options.outputs.iter().find(|output| !output.kind.is_empty()) {
         let kind = quote(&output.kind);
-        return Err(ApiError::unsupported(format!("the output {kind} needs BuildKit: use docker buildx build")));
+        return Err(ApiError::unsupported(format!(
+            "the output {kind} needs BuildKit: use docker buildx build"
+        )));
     }
     let auths = registry_config(ask);
     let mut prepared = match options.remote.as_str() {
@@ -248,7 +250,8 @@ async fn buildkit(routes: &Routes, ask: &Ask, options: &Options) -> Result<Prepa
             }
             Context::Tar(upload) => {
                 let local = UPLOADED.to_owned();
-                let dockerfile = DockerfileFrom::Local { local: local.clone(), file: options.dockerfile.clone() };
+                let dockerfile =
+                    DockerfileFrom::Local { local: local.clone(), file: options.dockerfile.clone() };
                 let context = ContextFrom::Local(local);
                 (upload, BuildRequest { dockerfile, context, ..options.request.clone() })
             }
@@ -313,10 +316,7 @@ fn prepare(context: Context, options: &Options, auths: BTreeMap<String, Registry
             let named = file.stages.iter().position(|s| s.name.as_deref() == Some(&wanted.to_lowercase()));
             let number = wanted.parse().ok().filter(|number| *number < file.stages.len());
             named.or(number).ok_or_else(|| {
-                ApiError::invalid(format!(
-                    "target stage {} could not be found",
-                    quote(wanted)
-                ))
+                ApiError::invalid(format!("target stage {} could not be found", quote(wanted)))
             })?
         }
     };
