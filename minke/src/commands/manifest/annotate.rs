@@ -48,7 +48,9 @@ fn annotate(cli: &Cli, flags: AnnotateFlags, args: Vec<String>) -> Outcome {
     }
     let platform = format!("{}/{}", part.os, part.architecture);
     if minke_image::platform::parse(&platform).is_err() {
-        return Err(Failure::new(format!("manifest entry for image has unsupported os/arch combination: {platform}")));
+        return Err(Failure::new(format!(
+            "manifest entry for image has unsupported os/arch combination: {platform}"
+        )));
     }
     list.put(&part)
 }

@@ -8,7 +8,6 @@ use minke_image::registry::RemotePlatform;
 use minke_image::registry::remote::Remote;
 use minke_model::id::Digest;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 
@@ -82,27 +81,54 @@ impl Part {
     }
 
     /// Its line in the list.
-    pub(super) fn descriptor(&self) -> Value {
-        let mut platform = json!({ "architecture": self.architecture, "os": self.os });
-        if !self.os_version.is_empty() {
-            platform["os.version"] = json!(self.os_version);
-        }
-        if !self.os_features.is_empty() {
-            platform["os.features"] = json!(self.os_features);
-        }
-        if !self.variant.is_empty() {
-            platform["variant"] = json!(self.variant);
-        }
-        json!({
-            "mediaType": self.media_type, "size": self.raw.len(), "digest": self.digest, "platform": platform,
-        })
+    pub(super) fn descriptor(&self) -> Descriptor<'_> {
+        let platform = Platform {
+            architecture: &self.architecture,
+            os: &self.os,
+            os_version: &self.os_version,
+            os_features: &self.os_features,
+            variant: &self.variant,
+        };
+        Descriptor { media_type: &self.media_type, size: self.raw.len(), digest: &self.digest, platform }
     }
+}
+
+/// A list as registries have it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    schema_version: u32,
+    media_type: &'a str,
+    manifests: Vec<Descriptor<'a>>,
+}
+
+/// One image of a list, as registries have it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Descriptor<'a> {
+    media_type: &'a str,
+    size: usize,
+    digest: &'a str,
+    platform: Platform<'a>,
+}
+
+#[derive(Serialize)]
+struct Platform<'a> {
+    architecture: &'a str,
+    os: &'a str,
+    #[serde(rename = "os.version", skip_serializing_if = "str::is_empty")]
+    os_version: &'a str,
+    #[serde(rename = "os.features", skip_serializing_if = "<[String]>::is_empty")]
+    os_features: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    variant: &'a str,
 }
 
 impl List {
     /// The list of that name, whether it is there or not.
     pub(super) fn of(cli: &Cli, name: Reference) -> Self {
-        let directory = cli.config().directory().join("manifests").join("minke").join(file_name(&name.full()));
+        let directory =
+            cli.config().directory().join("manifests").join("minke").join(file_name(&name.full()));
         Self { name, directory }
     }
 
@@ -112,8 +138,9 @@ impl List {
 
     /// All images of it, in the order of their names.
     pub(super) fn parts(&self) -> Result<Vec<Part>, Failure> {
-        let mut files: Vec<PathBuf> =
-            fs::read_dir(&self.directory).map(|all| all.flatten().map(|f| f.path()).collect()).unwrap_or_default();
+        let mut files: Vec<PathBuf> = fs::read_dir(&self.directory)
+            .map(|all| all.flatten().map(|f| f.path()).collect())
+            .unwrap_or_default();
         files.sort();
         let read = |path: &PathBuf| -> Result<Part, Failure> {
             serde_json::from_slice(&fs::read(path)?)
@@ -143,23 +170,23 @@ impl List {
     /// The list as a registry gets it, and what it is: OCI's if all of its images are, else Docker's.
     pub(super) fn document(&self) -> Result<(String, &'static str), Failure> {
         let parts = self.parts()?;
-        let is_oci = !parts.is_empty() && parts.iter().all(|p| p.media_type.starts_with("application/vnd.oci."));
+        let is_oci =
+            !parts.is_empty() && parts.iter().all(|p| p.media_type.starts_with("application/vnd.oci."));
         let kind = if is_oci { INDEX } else { LIST };
-        let list = json!({
-            "schemaVersion": 2, "mediaType": kind, "manifests": parts.iter().map(Part::descriptor).collect::<Vec<_>>(),
-        });
-        Ok((indented(&list), kind))
+        let manifests = parts.iter().map(Part::descriptor).collect();
+        let document = Document { schema_version: 2, media_type: kind, manifests };
+        Ok((indented(&document, "   ")?, kind))
     }
 }
 
-/// As docker indents.
-pub(super) fn indented(value: &Value) -> String {
+/// As JSON, in the order of its fields.
+pub(super) fn indented(value: &impl Serialize, indent: &str) -> Result<String, Failure> {
     let mut out = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"   ");
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-    // A value that was made here is always written.
-    let _ = value.serialize(&mut serializer);
-    String::from_utf8(out).unwrap_or_default()
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
+    value
+        .serialize(&mut serde_json::Serializer::with_formatter(&mut out, formatter))
+        .map_err(|e| Failure::new(e.to_string()))?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
 /// A name that is one part of a path.

@@ -39,7 +39,8 @@ struct Registries {
 impl Registries {
     /// For the registry of `name`, which may be without TLS if `insecure`.
     fn of(cli: &Cli, name: &Reference, insecure: bool) -> Result<Self, Failure> {
-        let variable = |names: [&str; 2]| names.into_iter().find_map(|n| std::env::var(n).ok()).unwrap_or_default();
+        let variable =
+            |names: [&str; 2]| names.into_iter().find_map(|n| std::env::var(n).ok()).unwrap_or_default();
         let options = RegistryOptions {
             insecure: insecure.then(|| name.domain().to_owned()).into_iter().collect(),
             proxies: Proxies {
@@ -72,7 +73,9 @@ impl Registries {
 }
 
 /// Runs one conversation with a registry to its end.
-fn wait<T>(work: impl Future<Output = Result<T, RegistryError>>) -> Result<Result<T, RegistryError>, Failure> {
+fn wait<T>(
+    work: impl Future<Output = Result<T, RegistryError>>,
+) -> Result<Result<T, RegistryError>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(work))
 }
