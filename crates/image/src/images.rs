@@ -225,9 +225,11 @@ impl Images {
         Ok(self.get(id)?.config.chain_ids())
     }
 
-    /// Bytes of all layers that are here, each once.
+    /// Bytes of all layers of images, each once.
     pub fn layers_size(&self) -> u64 {
-        self.0.state().layers.values().map(|layer| layer.record.size).sum()
+        let state = self.0.state();
+        let named: BTreeSet<&Digest> = state.images.values().flat_map(|image| &image.config.diff_ids).collect();
+        named.into_iter().filter_map(|id| state.layers.get(id)).map(|layer| layer.record.size).sum()
     }
 }
 

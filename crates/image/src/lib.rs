@@ -60,4 +60,4 @@ pub use progress::{Progress, ProgressEvent, Quiet};
 pub use pull::{PullRequest, Pulled};
 pub use reference::Reference;
 pub use snapshot::{Change, ChangeKind, Rootfs};
-pub use work::{Chain, Work};
+pub use work::{BlobForm, Chain, Work};

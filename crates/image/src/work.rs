@@ -10,6 +10,7 @@ use crate::{
     ImageError, Images, Reference, Result,
     config::{self, ImageConfig},
     disk, gc,
+    gzip::Gzip,
     images::Inner,
     layer::{Layer, LayerLease, Pending},
     recipe::RecipeWriter,
@@ -32,6 +33,29 @@ use std::{
 
 /// The file in a layer that names the boot that wrote it.
 pub(crate) const UNSYNCED: &str = "unsynced";
+
+/// How a layer is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BlobForm {
+    /// Not at all.
+    Tar,
+    /// RFC 1952.
+    #[default]
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+impl BlobForm {
+    /// OCI's media type of a layer in this form.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            BlobForm::Tar => "application/vnd.oci.image.layer.v1.tar",
+            BlobForm::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            BlobForm::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        }
+    }
+}
 
 /// Layers from the bottom, kept from being removed as long as this is.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +104,24 @@ impl Chain {
     /// Writes a layer's uncompressed tar, and checks that its files are unchanged.
     pub fn write_tar(&self, number: usize, out: &mut dyn Write) -> Result<()> {
         self.0.get(number).map_or(Ok(()), |layer| layer.write_tar(out))
+    }
+
+    /// Writes a layer as a blob, and checks that its files are unchanged.
+    pub fn write_blob(&self, number: usize, how: BlobForm, out: &mut dyn Write) -> Result<()> {
+        let fail = |source| ImageError::Stream { what: "write a layer".into(), source };
+        match how {
+            BlobForm::Tar => self.write_tar(number, out),
+            BlobForm::Gzip => {
+                let mut gzip = Gzip::new(out);
+                self.write_tar(number, &mut gzip)?;
+                gzip.finish().map(drop).map_err(fail)
+            }
+            BlobForm::Zstd => {
+                let mut zstd = zstd::Encoder::new(out, 3).map_err(fail)?;
+                self.write_tar(number, &mut zstd)?;
+                zstd.finish().map(drop).map_err(fail)
+            }
+        }
     }
 
     /// How many layers.

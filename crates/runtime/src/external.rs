@@ -139,8 +139,9 @@ fn ids(root: &Root, user: &str, groups: &[String]) -> Result<oci::Ids, RuntimeEr
         Root::Overlay { lower, upper, .. } if lower.is_empty() => {
             open(upper).map_err(named("open a container's root"))?
         }
-        Root::Overlay { lower, upper, work } => minke_linux::mount::overlay(lower, Some((upper, work)))
-            .map_err(named("open a container's root"))?,
+        Root::Overlay { lower, upper, work } | Root::Volatile { lower, upper, work } => {
+            minke_linux::mount::overlay(lower, Some((upper, work))).map_err(named("open a container's root"))?
+        }
     };
     let user = minke_shim::user::resolve(fd.as_fd(), user, groups).map_err(RuntimeError::Invalid)?;
     let further = user.groups.iter().copied().filter(|gid| *gid != user.gid).collect();

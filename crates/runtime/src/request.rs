@@ -92,6 +92,8 @@ pub struct Rootfs {
     pub upper: PathBuf,
     /// Overlayfs' own.
     pub work: PathBuf,
+    /// A power cut may take what is written.
+    pub volatile: bool,
 }
 
 /// Files of the host that hold a container's network names.

@@ -126,6 +126,7 @@ fn root(root: &Root, target: &str) -> Outcome<()> {
         Root::Bind { path } => bound(path),
         Root::Overlay { lower, upper, .. } if lower.is_empty() => bound(upper),
         Root::Overlay { lower, upper, work } => mount::overlay(lower, Some((upper, work))),
+        Root::Volatile { lower, upper, work } => mount::overlay_volatile(lower, upper, work),
     };
     let tree = tree.at(Stage::Root, target)?;
     mount::attach(tree.as_fd(), open(target).at(Stage::Root, target)?.as_fd()).at(Stage::Root, target)

@@ -78,6 +78,15 @@ flat! {
             /// Absolute.
             path: String,
         } = 1,
+        /// An overlay that a power cut may take: taking it down writes nothing to disk.
+        Volatile {
+            /// Topmost first.
+            lower: Vec<String>,
+            /// Takes what is written.
+            upper: String,
+            /// Overlayfs' own, on the same file system.
+            work: String,
+        } = 2,
     }
 }
 

@@ -79,6 +79,9 @@ impl RootFs {
             Root::Overlay { lower, upper, work } => {
                 mount::overlay(lower, Some((upper, work))).at(Stage::Root, upper.as_str())?
             }
+            Root::Volatile { lower, upper, work } => {
+                mount::overlay_volatile(lower, upper, work).at(Stage::Root, upper.as_str())?
+            }
         };
         let top = host("/").at(Stage::Root, "/")?;
         mount::attach(root.as_fd(), top.as_fd()).at(Stage::Root, "/")?;

@@ -579,12 +579,7 @@ impl Receiver {
     fn parent(&self, path: &Path) -> Result<(OwnedFd, PathBuf)> {
         let name = PathBuf::from(path.file_name().unwrap_or_default());
         let parent = path.parent().unwrap_or(Path::new(""));
-        let shown = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let open = || {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            rustix::fs::openat2(&self.tree, shown, flags, Mode::empty(), resolve)
-        };
+        let open = || self.open_parent(path);
         match open() {
             Ok(fd) => Ok((fd, name)),
             Err(Errno::NOENT) => {
@@ -599,12 +594,18 @@ impl Receiver {
         }
     }
 
+    /// As [`Receiver::parent`], of what is there.
+    fn open_parent(&self, path: &Path) -> std::result::Result<OwnedFd, Errno> {
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat2(&self.tree, parent, flags, Mode::empty(), resolve)
+    }
+
     fn remove(&self, path: &Path) -> Result<()> {
-        let (parent, name) = match self.parent(path) {
-            Ok(found) => found,
-            // What it lay in is gone already.
-            Err(_) => return Ok(()),
-        };
+        // What it lay in is gone already, or no directory any more.
+        let Ok(parent) = self.open_parent(path) else { return Ok(()) };
+        let name = path.file_name().unwrap_or_default();
         let at = super::view::proc_path(parent.as_fd()).join(name);
         match rustix::fs::statat(CWD, &at, AtFlags::SYMLINK_NOFOLLOW) {
             Err(_) => Ok(()),
@@ -677,3 +678,6 @@ fn check(path: &str) -> Result<PathBuf> {
     }
     Ok(PathBuf::from(std::ffi::OsStr::from_bytes(path.as_bytes())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -639,3 +639,6 @@ pub(super) fn open_file(view: &View, path: &str) -> std::result::Result<(File, S
     }
     Ok((File::from(reopen(found.as_fd(), OFlags::RDONLY)?), stat))
 }
+
+#[cfg(test)]
+mod tests;

@@ -242,7 +242,12 @@ impl Step {
         let rootfs = self.work.rootfs().map_err(|e| RuntimeError::Invalid(e.to_string()))?;
         let request = CreateRequest {
             container: record.clone(),
-            rootfs: minke_runtime::Rootfs { lower: rootfs.lower, upper: rootfs.upper, work: rootfs.work },
+            rootfs: minke_runtime::Rootfs {
+                lower: rootfs.lower,
+                upper: rootfs.upper,
+                work: rootfs.work,
+                volatile: true,
+            },
             files: Some(containers.files(&record).map_err(invalid)?),
             mounts: self.prepared.mounts.clone(),
             join: Joined {

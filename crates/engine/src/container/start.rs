@@ -334,7 +334,7 @@ impl Containers {
 }
 
 fn to_runtime(rootfs: minke_image::Rootfs) -> minke_runtime::Rootfs {
-    minke_runtime::Rootfs { lower: rootfs.lower, upper: rootfs.upper, work: rootfs.work }
+    minke_runtime::Rootfs { lower: rootfs.lower, upper: rootfs.upper, work: rootfs.work, volatile: false }
 }
 
 /// dockerd's sentence around what the process said: clients look for its inner part.

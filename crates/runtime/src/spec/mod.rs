@@ -162,20 +162,13 @@ pub fn plan(request: &CreateRequest, host: &Host, lookup: &dyn DeviceLookup) -> 
     let own_uts = namespaces.uts == Namespace::New;
     let mut limits = resources::limits(&spec.resources, lookup)?;
     limits.devices = Some(devices.rules);
-    let paths =
-        |paths: &[std::path::PathBuf]| paths.iter().map(|p| p.to_string_lossy().into_owned()).collect();
-
     let start = StartPlan {
         id: container.id.to_string(),
         namespaces,
         cgroups: cgroup_dirs(&cgroup),
         hostname: if own_uts { hostname(container) } else { String::new() },
         domainname: if own_uts { spec.domainname.clone() } else { String::new() },
-        root: Root::Overlay {
-            lower: paths(&request.rootfs.lower),
-            upper: request.rootfs.upper.to_string_lossy().into_owned(),
-            work: request.rootfs.work.to_string_lossy().into_owned(),
-        },
+        root: root(&request.rootfs),
         root_read_only: spec.security.readonly_rootfs,
         root_propagation,
         steps,
@@ -188,6 +181,17 @@ pub fn plan(request: &CreateRequest, host: &Host, lookup: &dyn DeviceLookup) -> 
         external: None,
     };
     Ok(Plan { start, cgroup: path, limits })
+}
+
+/// What becomes `/`.
+fn root(rootfs: &crate::Rootfs) -> Root {
+    let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let lower: Vec<String> = rootfs.lower.iter().map(|path| text(path)).collect();
+    let (upper, work) = (text(&rootfs.upper), text(&rootfs.work));
+    match rootfs.volatile && !lower.is_empty() {
+        true => Root::Volatile { lower, upper, work },
+        false => Root::Overlay { lower, upper, work },
+    }
 }
 
 /// A further process in a running container: as its first one, but for what is asked.

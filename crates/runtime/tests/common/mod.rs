@@ -128,6 +128,7 @@ impl House {
                 lower: vec![self.root.join("layer")],
                 upper: state.join("upper"),
                 work: state.join("work"),
+                volatile: false,
             },
             files: Some(NetworkFiles {
                 hostname: self.root.join("hostname"),

@@ -4,6 +4,7 @@
 
 pub(super) mod cache;
 mod files;
+mod layout;
 
 use super::{Builds, Inner, view::chain_of};
 use files::TreeFiles;
@@ -14,8 +15,8 @@ use minke_build::{
     report::{Reporter, Telling},
     request::{BuiltImage, CacheRef, ExportRequest},
 };
-use minke_image::{Chain, ImageConfig, Quiet, Reference, platform};
-use minke_model::{ContainerId, Timestamp, id::Digest};
+use minke_image::{BlobForm, Chain, ImageConfig, Quiet, Reference, platform};
+use minke_model::{ContainerId, Timestamp};
 use std::{
     collections::BTreeMap,
     io::Write,
@@ -216,22 +217,42 @@ impl Export {
     }
 
     async fn archive(&self, wish: &ExportRequest) -> Result<Response> {
-        check(wish, &["dest", "name"])?;
-        if wish.attributes.get("tar").is_some_and(|tar| tar == "false") {
-            return Err(BuildError::unsupported(format!("the exporter {} writes a tar only: leave tar=false out", wish.kind)));
+        check(wish, &["dest", "name", "annotation"])?;
+        let is_docker = wish.kind == "docker";
+        if is_docker {
+            self.only("docker")?;
         }
-        let image = self.only(&wish.kind)?;
-        let names = names(wish)?;
-        let chain = self.chain(&image.root)?;
-        let (store, config) = (self.inner.store.clone(), self.config(image)?);
-        let id: Digest = config.id();
-        let metadata = Response::from([("containerimage.config.digest".to_owned(), id.to_string())]);
-        self.send("sending tarball", wish, metadata.clone(), move |out| {
-            Ok(store.save_built(&config, &chain, &names, out)?)
-        })
-        .await?;
-        let mut response = metadata;
-        response.insert("containerimage.digest".into(), id.to_string());
+        let images = self.built.images.iter();
+        let images = images.map(|image| {
+            let (chain, config) = (self.chain(&image.root)?, self.config(image)?);
+            Ok(layout::Image { chain, config, platform: image.platform.clone() })
+        });
+        let wanted = layout::Wanted {
+            images: images.collect::<Result<_>>()?,
+            names: names(wish)?,
+            form: form(wish)?,
+            annotations: layout::Annotations::of(&wish.attributes),
+            docker: is_docker,
+            index: self.built.multi_platform,
+        };
+        let started = Timestamp::now();
+        self.reporter.status("exporting layers", 0, 0, started, false);
+        let dir = self.inner.scratch.join(ContainerId::random().short());
+        let made = super::blocking(move || layout::Layout::make(dir, &wanted)).await?;
+        self.reporter.status("exporting layers", 0, 0, started, true);
+        let response = made.response();
+        if wish.attributes.get("tar").is_some_and(|tar| matches!(tar.as_str(), "false" | "0")) {
+            let blobs = self.client.blobs("export");
+            let blobs = blobs.ok_or_else(|| BuildError::invalid("the client takes no directory of blobs"))?;
+            for (digest, size, path) in made.blobs() {
+                if !blobs.has(digest).await? {
+                    blobs.write(digest, *size, path.clone()).await?;
+                }
+            }
+            return Ok(response);
+        }
+        let metadata = response.clone();
+        self.send("sending tarball", wish, metadata, move |out| made.write_tar(out)).await?;
         Ok(response)
     }
 
@@ -286,7 +307,8 @@ fn is_set(wish: &ExportRequest, name: &str) -> bool {
 /// Refuses an attribute that would change something and does not.
 fn check(wish: &ExportRequest, known: &[&str]) -> Result<()> {
     for (name, value) in &wish.attributes {
-        let fine = known.contains(&name.as_str()) || HARMLESS.contains(&name.as_str()) || name.starts_with("attest:");
+        let annotation = known.contains(&"annotation") && name.starts_with("annotation");
+        let fine = annotation || known.contains(&name.as_str()) || HARMLESS.contains(&name.as_str()) || name.starts_with("attest:");
         if !fine {
             let kind = if wish.kind.is_empty() { "image" } else { &wish.kind };
             return Err(BuildError::unsupported(format!(
@@ -295,6 +317,18 @@ fn check(wish: &ExportRequest, known: &[&str]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How layers are compressed; by gzip if nothing is said.
+fn form(wish: &ExportRequest) -> Result<BlobForm> {
+    match wish.attributes.get("compression").map(String::as_str) {
+        None | Some("" | "gzip") => Ok(BlobForm::Gzip),
+        Some("uncompressed") => Ok(BlobForm::Tar),
+        Some("zstd") => Ok(BlobForm::Zstd),
+        Some(other) => Err(BuildError::unsupported(format!(
+            "unsupported layer compression type: {other:?}: use uncompressed, gzip or zstd"
+        ))),
+    }
 }
 
 /// The names that are asked for, separated by commas.
