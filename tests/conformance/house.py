@@ -192,7 +192,7 @@ class Machine:
         self.docker("image", "prune", "-af")
         self.docker("rmi", "-f", IMAGE, fails=None)
         # While it runs, a daemon keeps its own bridge, table and cgroup, which hold nothing. It takes them with it.
-        own = re.compile(r"^(link minkeconf0|nftables .*minke-[0-9a-f]{8}|cgroup \S*/minke-[0-9a-f]{8})$")
+        own = re.compile(r"^(link minkeconf0|nftables .*minke-[0-9a-f]{8}|cgroup \S*/minke-[0-9a-f]{8}(/build)?)$")
 
         def stays():
             return [trace for trace in self.traces() if trace not in self.before]
