@@ -13,10 +13,6 @@ const DOCUMENT: &str = "docs/compatibility.md";
 
 /// What endpoints answer that are not supported, by the router's names.
 const REASONS: &[(&str, &str)] = &[
-    ("Build", "refused: images are not built yet; `commit` and `import` make them"),
-    ("BuildCancel", "refused: images are not built yet"),
-    ("BuildPrune", "nothing to prune: images are not built yet"),
-    ("ImageSearch", "refused: search on the registry's own site"),
     ("ContainerCheckpoint", "refused: no checkpoints, they need CRIU"),
     ("PluginList", "an empty list: no plugins"),
     ("Plugin", "not found: no plugins"),
