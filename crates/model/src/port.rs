@@ -52,6 +52,17 @@ impl fmt::Display for Port {
     }
 }
 
+/// The number and protocol in a key like `80/tcp`, as Docker cuts it apart (go-connections `nat.SplitProtoPort`): TCP
+/// where none is said, and neither where there is no number.
+pub fn split_key(key: &str) -> (&str, &str) {
+    let mut parts = key.split('/');
+    match (parts.next().unwrap_or_default(), parts.next().unwrap_or_default()) {
+        ("", _) => ("", ""),
+        (number, "") => (number, "tcp"),
+        both => both,
+    }
+}
+
 impl FromStr for Port {
     type Err = String;
     /// `80`, `80/tcp`, `53/udp`.

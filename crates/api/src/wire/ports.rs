@@ -6,7 +6,7 @@ use minke_model::{
     ContainerSpec,
     container::NetworkingSpec,
     go::quote,
-    port::{Port, PortBinding as Model, Protocol, PublishedPort},
+    port::{Port, PortBinding as Model, Protocol, PublishedPort, split_key},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,18 +62,14 @@ fn parse_range(text: &str) -> Option<(u16, u16)> {
 /// The container's port that a key of `ExposedPorts` or `PortBindings` means: `80`, `80/tcp`, `80/`. What means none is
 /// kept and shown, as dockerd does, and has no effect.
 pub(crate) fn meant(key: &str) -> Option<Port> {
-    let mut parts = key.split('/');
-    let number = parts.next()?.parse().ok().filter(|number| *number != 0)?;
-    let protocol: Protocol = match parts.next().unwrap_or_default() {
-        "" => Protocol::Tcp,
-        name => name.parse().ok()?,
-    };
-    Some(Port { number, protocol })
+    let (number, protocol) = split_key(key);
+    let number = number.parse().ok().filter(|number| *number != 0)?;
+    Some(Port { number, protocol: protocol.parse().ok()? })
 }
 
 /// What dockerd makes of a key that means no port: zeros for what it cannot read.
 fn without_meaning(key: &str) -> String {
-    let (number, protocol) = key.split_once('/').unwrap_or((key, if key.is_empty() { "" } else { "tcp" }));
+    let (number, protocol) = split_key(key);
     let number: u16 = number.parse().unwrap_or(0);
     match protocol.parse::<Protocol>() {
         Ok(protocol) => format!("{number}/{protocol}"),
@@ -83,7 +79,7 @@ fn without_meaning(key: &str) -> String {
 
 /// Whether a key's number may stand there.
 fn check_key(key: &str) -> Result<(), ApiError> {
-    let number = key.split('/').next().unwrap_or_default();
+    let (number, _) = split_key(key);
     match number.is_empty() || number.parse::<u16>().is_ok() {
         true => Ok(()),
         false => Err(ApiError::invalid(format!("invalid port specification: {}", quote(number)))),

@@ -128,26 +128,38 @@ impl Containers {
         let directory = self.directory(&record.id);
         std::fs::create_dir_all(&directory)
             .map_err(Error::io(format!("cannot make {}", directory.display())))?;
-        self.make_working_directory(record).await?;
+        self.prepare_root(record).await?;
         self.copy_up(record).await
     }
 
-    /// Where its program begins: made now, as Docker's, so that files may be copied there before it runs.
-    async fn make_working_directory(&self, record: &Container) -> Result<()> {
+    /// Where its program begins is made now, as Docker's, so that files may be copied there before it runs; and an
+    /// anonymous volume needs a directory to be on.
+    async fn prepare_root(&self, record: &Container) -> Result<()> {
         let asked = record.spec.process.working_dir.clone();
         let path = clean_rooted(&asked);
-        if path == "/" {
+        let volumes: Vec<String> = record.spec.volumes.iter().map(|volume| clean_rooted(volume)).collect();
+        if path == "/" && volumes.is_empty() {
             return Ok(());
         }
         let (store, id) = (self.inner.store.clone(), record.id.clone());
         crate::blocking(move || {
             let root = store.open_rootfs(&id)?;
-            minke_linux::mount::make_dir_in_root(root.as_fd(), &path).map(drop).map_err(|e| match e.kind() {
+            minke_linux::mount::make_dir_in_root(root.as_fd(), &path).map_err(|e| match e.kind() {
                 std::io::ErrorKind::NotADirectory => {
                     Error::Internal(format!("Cannot mkdir: {asked} is not a directory"))
                 }
                 _ => Error::Io { what: format!("cannot make the working directory {asked}"), source: e },
-            })
+            })?;
+            let is_file = |path: &&String| {
+                let there = minke_linux::mount::open_in_root(root.as_fd(), path, rustix::fs::OFlags::PATH);
+                there.and_then(|fd| minke_linux::mount::is_dir(fd.as_fd())).is_ok_and(|dir| !dir)
+            };
+            match volumes.iter().find(is_file) {
+                Some(file) => Err(Error::Internal(format!(
+                    "cannot mount volume over existing file, file exists {file}"
+                ))),
+                None => Ok(()),
+            }
         })
         .await?
     }

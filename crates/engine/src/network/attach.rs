@@ -5,7 +5,7 @@ use crate::{Error, error::Result};
 use minke_model::{
     Container, ContainerId, ContainerSpec, EndpointId,
     network::{Endpoint, EndpointSpec, Network, NetworkDriver},
-    port::{Port, PortBinding, PublishedPort},
+    port::{Port, PortBinding, Protocol, PublishedPort, split_key},
 };
 use minke_network::{
     EndpointPlan, Linked, Mac, NetworkError, PortRequest, Target,
@@ -374,21 +374,28 @@ impl Networks {
         network: &Network,
         endpoint: &Endpoint,
     ) -> Result<Vec<minke_model::port::PublishedPort>> {
+        let failed = |why: &dyn std::fmt::Display| {
+            let id = record.status.endpoints.values().find_map(|e| e.id.as_ref());
+            Error::Internal(format!(
+                "driver failed programming external connectivity on endpoint {} ({}): {why}",
+                record.name,
+                id.map(ToString::to_string).unwrap_or_default()
+            ))
+        };
+        if asks_for_no_protocol(record) {
+            return Err(failed(&"unknown protocol"));
+        }
         let requests = port_requests(record);
         if requests.is_empty() {
             return Ok(Vec::new());
         }
         let (kernel, id, network, target) =
             (self.inner.kernel.clone(), record.id.clone(), network.clone(), target(endpoint));
-        let name = record.name.clone();
         let published = crate::blocking(move || kernel.publish(&id, &network, target, &requests)).await?;
         published.map_err(|e| match e {
-            NetworkError::PortAllocated { .. } | NetworkError::PortsAllocated { .. } | NetworkError::PortBind { .. } => {
-                Error::Internal(format!(
-                    "driver failed programming external connectivity on endpoint {name} ({}): {e}",
-                    record.status.endpoints.values().find_map(|e| e.id.as_ref()).map(ToString::to_string).unwrap_or_default()
-                ))
-            }
+            NetworkError::PortAllocated { .. }
+            | NetworkError::PortsAllocated { .. }
+            | NetworkError::PortBind { .. } => failed(&e),
             other => other.into(),
         })
     }
@@ -516,6 +523,14 @@ fn release(leases: &mut Leases, endpoint: &Endpoint) {
     if let Some((address, _)) = endpoint.ipv6 {
         leases.release(address.into());
     }
+}
+
+/// Whether a port shall be published whose protocol nobody knows. create takes it, as dockerd's does.
+fn asks_for_no_protocol(record: &Container) -> bool {
+    let spec = &record.spec;
+    let published = |key: &&String| spec.networking.port_bindings_as.iter().any(|map| map.contains_key(*key));
+    let unknown = |key: &String| split_key(key).1.parse::<Protocol>().is_err();
+    spec.exposed_as.iter().filter(published).any(unknown)
 }
 
 /// The ports that a container asks to publish.
