@@ -157,7 +157,9 @@ fn options(attributes: &Attributes, allowed: &[String]) -> Result<PlanOptions, S
     };
     // What the daemon does not allow cannot be asked for (dockerd's default: the host's network, and nothing else).
     if allowed.iter().any(|name| name == "security.insecure") {
-        return Err(wrong("granting entitlement security.insecure is not allowed by build daemon configuration"));
+        return Err(wrong(
+            "granting entitlement security.insecure is not allowed by build daemon configuration",
+        ));
     }
     Ok(PlanOptions {
         target: attributes.get("target").filter(|target| !target.is_empty()).cloned(),

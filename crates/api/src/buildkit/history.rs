@@ -5,13 +5,14 @@
 use super::{
     journal::Journal,
     proto::{RpcStatus, control},
+    provenance,
 };
 use bytes::Bytes;
 use minke_model::id::Digest;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
 };
 use tokio::sync::broadcast;
@@ -31,28 +32,37 @@ pub(crate) struct Past {
     record: Mutex<control::BuildHistoryRecord>,
     /// What happened in it.
     pub(crate) journal: Arc<Journal>,
-    /// The error with its details, and its digest.
-    error: Option<(Digest, Bytes)>,
+    /// What the record names by digest: the error with its details, or what the build was made from.
+    blobs: Vec<(Digest, Bytes)>,
 }
 
 impl Past {
-    /// From a record; `error` is the whole of what its short form stands in.
+    /// From a record; `error` is the whole of what its short form stands in, `provenance` what the build was made from.
     pub(crate) fn new(
         mut record: control::BuildHistoryRecord,
         error: Option<RpcStatus>,
+        provenance: Option<Vec<u8>>,
         journal: Arc<Journal>,
     ) -> Self {
-        let error = error.map(|error| {
-            let bytes = Bytes::from(error.encode_to_vec());
-            (Digest::from_sha256(&Sha256::digest(&bytes)), bytes)
+        let mut blobs = Vec::new();
+        let mut keep = |bytes: Vec<u8>, media_type: &str, annotations: BTreeMap<String, String>| {
+            let (digest, size) = (Digest::from_sha256(&Sha256::digest(&bytes)), bytes.len() as i64);
+            blobs.push((digest.clone(), bytes.into()));
+            control::Descriptor {
+                media_type: media_type.into(),
+                digest: digest.to_string(),
+                size,
+                annotations,
+            }
+        };
+        record.external_error = error.map(|error| keep(error.encode_to_vec(), ERROR_TYPE, BTreeMap::new()));
+        record.result = provenance.map(|statement| {
+            let about =
+                BTreeMap::from([("in-toto.io/predicate-type".to_owned(), provenance::PREDICATE.to_owned())]);
+            let attestations = vec![keep(statement, provenance::MEDIA_TYPE, about)];
+            control::BuildResultInfo { attestations }
         });
-        record.external_error = error.as_ref().map(|(digest, bytes)| control::Descriptor {
-            media_type: ERROR_TYPE.into(),
-            digest: digest.to_string(),
-            size: bytes.len() as i64,
-            annotations: Default::default(),
-        });
-        Self { record: Mutex::new(record), journal, error }
+        Self { record: Mutex::new(record), journal, blobs }
     }
 
     fn record(&self) -> MutexGuard<'_, control::BuildHistoryRecord> {
@@ -141,8 +151,8 @@ impl History {
     /// A blob that some record names.
     pub(crate) fn blob(&self, digest: &str) -> Option<Bytes> {
         let past = self.past();
-        let errors = past.iter().filter_map(|past| past.error.as_ref());
-        errors.into_iter().find(|(known, _)| known.as_str() == digest).map(|(_, bytes)| bytes.clone())
+        let mut blobs = past.iter().flat_map(|past| &past.blobs);
+        blobs.find(|(known, _)| known.as_str() == digest).map(|(_, bytes)| bytes.clone())
     }
 }
 
@@ -152,7 +162,7 @@ mod tests {
 
     fn add(history: &History, reference: &str) {
         let record = control::BuildHistoryRecord { reference: reference.into(), ..Default::default() };
-        history.add(Past::new(record, None, Arc::default()));
+        history.add(Past::new(record, None, None, Arc::default()));
     }
 
     #[test]
@@ -180,7 +190,7 @@ mod tests {
         let history = History::default();
         let error = RpcStatus { code: 2, message: "no".into(), details: Vec::new() };
         let record = control::BuildHistoryRecord { reference: "r".into(), ..Default::default() };
-        history.add(Past::new(record, Some(error.clone()), Arc::default()));
+        history.add(Past::new(record, Some(error.clone()), None, Arc::default()));
         let (records, _) = history.list("r");
         let named = records[0].external_error.clone().unwrap();
         let blob = history.blob(&named.digest).unwrap();

@@ -7,9 +7,13 @@ use super::{
     history::{History, Past},
     journal::Journal,
     proto::{RpcStatus, control},
+    provenance,
     sessions::Session,
 };
-use minke_engine::build::{Built, request::BuiltImage};
+use minke_engine::{
+    build::{Built, request::BuiltImage},
+    platform,
+};
 use minke_model::{ContainerId, Timestamp};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -210,7 +214,8 @@ impl Jobs {
     /// A build of now; it may begin a moment later than whoever asks about it.
     pub(crate) async fn find(&self, reference: &str) -> Result<Arc<Job>, Status> {
         let mut known = self.known.subscribe();
-        let found = tokio::time::timeout(PATIENCE, known.wait_for(|known| known.journal(reference).is_some()));
+        let found =
+            tokio::time::timeout(PATIENCE, known.wait_for(|known| known.journal(reference).is_some()));
         let known = found.await.ok().and_then(Result::ok);
         let job = known.and_then(|known| known.running.get(reference).cloned());
         job.ok_or_else(|| no_such(reference))
@@ -222,7 +227,8 @@ impl Jobs {
             return Ok(past.journal.clone());
         }
         let mut known = self.known.subscribe();
-        let found = tokio::time::timeout(PATIENCE, known.wait_for(|known| known.journal(reference).is_some()));
+        let found =
+            tokio::time::timeout(PATIENCE, known.wait_for(|known| known.journal(reference).is_some()));
         let known = found.await.ok().and_then(Result::ok);
         known.and_then(|known| known.journal(reference)).ok_or_else(|| no_such(reference))
     }
@@ -272,16 +278,21 @@ impl Running<'_> {
             let mut record = job.record();
             record.completed_at = Some(Timestamp::now().into());
             record.generation = 1;
-            let mut whole = None;
+            let (mut whole, mut made_from) = (None, None);
             match outcome {
-                Ok(response) => record.exporter_response = response.clone(),
+                Ok(response) => {
+                    record.exporter_response = response.clone();
+                    let platform = platform::format(&platform::normalize(&platform::host()));
+                    let said = provenance::statement(&record, &platform, &job.journal.steps());
+                    made_from = serde_json::to_vec(&said).ok();
+                }
                 Err(e) => {
                     let rpc = fault::to_rpc(e);
                     record.error = Some(RpcStatus { details: Vec::new(), ..rpc.clone() });
                     whole = Some(rpc);
                 }
             }
-            self.jobs.history.add(Past::new(record, whole, job.journal.clone()));
+            self.jobs.history.add(Past::new(record, whole, made_from, job.journal.clone()));
         }
         // Only now: whoever asks about it finds it here or there.
         self.jobs.known.send_modify(|known| {

@@ -150,6 +150,11 @@ impl Journal {
         }
     }
 
+    /// Names of all steps.
+    pub(crate) fn steps(&self) -> Vec<String> {
+        self.state().steps.values().map(|step| step.name.clone()).collect()
+    }
+
     /// A reader from the first event on.
     pub(crate) fn read(self: Arc<Self>) -> Reader {
         Reader { news: self.news.subscribe(), journal: self, at: 0 }

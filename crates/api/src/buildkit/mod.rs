@@ -19,6 +19,7 @@ mod jobs;
 pub(crate) mod journal;
 mod mode;
 mod proto;
+mod provenance;
 mod questions;
 mod receive;
 pub mod remote;

@@ -336,6 +336,8 @@ pub(crate) struct BuildHistoryRecord {
     pub(crate) completed_at: Option<Timestamp>,
     #[prost(btree_map = "string, string", tag = "9")]
     pub(crate) exporter_response: BTreeMap<String, String>,
+    #[prost(message, optional, tag = "10")]
+    pub(crate) result: Option<BuildResultInfo>,
     #[prost(int32, tag = "12")]
     pub(crate) generation: i32,
     #[prost(bool, tag = "14")]
@@ -351,6 +353,13 @@ pub(crate) struct BuildHistoryRecord {
     pub(crate) external_error: Option<Descriptor>,
     #[prost(int32, tag = "19")]
     pub(crate) num_warnings: i32,
+}
+
+/// What is said of a build's result.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct BuildResultInfo {
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) attestations: Vec<Descriptor>,
 }
 
 /// Changes a build's record.
