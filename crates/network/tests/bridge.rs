@@ -561,3 +561,23 @@ fn a_bridge_that_is_kept_goes_on_with_its_address_or_loses_it() {
         assert_eq!(addresses(), Vec::<String>::new());
     });
 }
+
+#[test]
+fn an_unprotected_network_is_reached_on_all_ports_by_its_own_addresses() {
+    on_a_host(|lab| {
+        let mut open = spec("n");
+        open.options.insert("com.docker.network.bridge.gateway_mode_ipv4".into(), "nat-unprotected".into());
+        let (network, mut leases) = lab.network(open);
+        let a = lab.guest(&network, &mut leases);
+        serve(a.fd(), 80, "a");
+        serve(a.fd(), 81, "a");
+        serve(lab.outside.as_fd(), 80, "outside");
+        lab.route_outside("172.17.0.0/16", HOST);
+        lab.publish(&a, &network, &[request(None, 8080, "80/tcp")]);
+        for port in [80, 81] {
+            assert!(ask_from(lab.outside.as_fd(), &a.address(), port).is_ok(), "{port}");
+        }
+        assert!(ask_from(lab.outside.as_fd(), HOST, 8080).is_ok());
+        assert_eq!(ask_from(a.fd(), OUTSIDE, 80).unwrap(), format!("outside {HOST}"), "masked");
+    });
+}
