@@ -139,6 +139,7 @@ impl Engine {
             config.watermarks,
             containers.clone(),
             images.clone(),
+            builds.clone(),
             events.clone(),
         );
         let machine = Machine::new(

@@ -9,9 +9,11 @@ pub use plan::{Plan, Sort, Thing, Verdict, View, Watermarks};
 
 use crate::{
     Containers, Events, Filters, Images,
+    build::Builds,
     error::Result,
     image::{ImageListOptions, RemoveImage},
 };
+use minke_build::request::{CacheFilter, CachePrune, CacheUsage};
 use minke_model::{Container, ContainerState, ImageId, Timestamp, event::Noun, mount::MountKind};
 use std::{
     collections::HashMap,
@@ -23,6 +25,9 @@ use tokio::time::MissedTickBehavior;
 
 /// Between two looks when nothing is told.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
+
+/// The longest name that is shown, in characters.
+const NAME: usize = 40;
 
 /// What takes room comes with one of these.
 const GROWS: &[(Noun, &str)] = &[
@@ -45,6 +50,7 @@ struct Inner {
     marks: Watermarks,
     containers: Containers,
     images: Images,
+    builds: Builds,
     events: Events,
     /// When a container of an image went, since the daemon started.
     used: Mutex<HashMap<ImageId, Timestamp>>,
@@ -56,9 +62,11 @@ impl Space {
         marks: Watermarks,
         containers: Containers,
         images: Images,
+        builds: Builds,
         events: Events,
     ) -> Self {
-        Self { inner: Arc::new(Inner { root, marks, containers, images, events, used: Mutex::default() }) }
+        let used = Mutex::default();
+        Self { inner: Arc::new(Inner { root, marks, containers, images, builds, events, used }) }
     }
 
     /// When it begins and when it ends.
@@ -108,7 +116,9 @@ impl Space {
         }
         let plan = match self.explain().await {
             Ok((_, plan)) => plan,
-            Err(e) => return tracing::warn!("the disk is nearly full, and what is on it cannot be looked at: {e}"),
+            Err(e) => {
+                return tracing::warn!("the disk is nearly full, and what is on it cannot be looked at: {e}");
+            }
         };
         tracing::warn!("the disk is {} % full: {} bytes are to be had back", plan.used, plan.wanted);
         for (thing, _) in plan.things.iter().filter(|(_, verdict)| *verdict == Verdict::Goes) {
@@ -122,10 +132,13 @@ impl Space {
 
     async fn take(&self, thing: &Thing) -> Result<()> {
         match thing.sort {
-            Sort::BuildCache => Ok(()),
-            Sort::UnnamedImage => {
-                self.inner.images.remove(&thing.id, RemoveImage::default()).await.map(drop)
+            Sort::BuildCache => {
+                let (field, operator, value) = ("id".into(), "==".into(), thing.id.clone());
+                let filters = vec![CacheFilter { field, operator, value }];
+                let wish = CachePrune { all: true, filters, ..CachePrune::default() };
+                Ok(self.inner.builds.prune(wish).await.map(drop)?)
             }
+            Sort::UnnamedImage => self.inner.images.remove(&thing.id, RemoveImage::default()).await.map(drop),
             Sort::Image => {
                 let image = self.inner.images.get(&thing.id)?;
                 let names: Vec<String> =
@@ -146,8 +159,25 @@ impl Space {
         let (total, free) = room(&self.inner.root)
             .map_err(crate::Error::io(format!("cannot look at {}", self.inner.root.display())))?;
         let mut things = self.image_things()?;
+        things.extend(self.cache_things().await?);
         things.extend(self.inner.containers.log_things().await);
         Ok(View { total, free, now: Timestamp::now(), things })
+    }
+
+    async fn cache_things(&self) -> Result<Vec<Thing>> {
+        let thing = |usage: CacheUsage| Thing {
+            sort: Sort::BuildCache,
+            name: usage.description.chars().take(NAME).collect(),
+            bytes: usage.size,
+            used: usage.last_used.unwrap_or(usage.created),
+            held: match (usage.in_use, usage.shared) {
+                (true, _) => Some("a build needs it".to_owned()),
+                (_, true) => Some("an image has it as well".to_owned()),
+                _ => None,
+            },
+            id: usage.id,
+        };
+        Ok(self.inner.builds.usage(&[]).await?.into_iter().map(thing).collect())
     }
 
     fn image_things(&self) -> Result<Vec<Thing>> {

@@ -167,7 +167,11 @@ mod tests {
 
     #[test]
     fn nothing_goes_below_the_watermark_and_the_order_is_known_all_the_same() {
-        let things = vec![thing(Sort::Log, "log", 1), thing(Sort::Image, "old", 1), thing(Sort::BuildCache, "cache", 9)];
+        let things = vec![
+            thing(Sort::Log, "log", 1),
+            thing(Sort::Image, "old", 1),
+            thing(Sort::BuildCache, "cache", 9),
+        ];
         let plan = plan(view(11, things), Watermarks::default());
         assert_eq!((plan.used, plan.wanted), (89, 0));
         assert_eq!(
