@@ -77,7 +77,7 @@ impl Networks {
                     Some(before) if before.spec.pools == spec.pools => {
                         Arc::new(Network { id, created, spec, bridge: config.bridge.clone() })
                     }
-                    _ => self.make(id, spec, config.bridge.clone(), created).await?,
+                    _ => self.make(id, spec, config.bridge.clone(), created).await?.0,
                 }
             }
             _ => Arc::new(Network { id, created, spec, bridge: String::new() }),

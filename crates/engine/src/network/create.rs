@@ -1,6 +1,6 @@
 //! `network create`.
 
-use super::Networks;
+use super::{Networks, intent::Intent};
 use crate::{Error, error::Result};
 use minke_model::{
     Labels, NetworkId, Timestamp,
@@ -33,10 +33,12 @@ impl Networks {
                 "conflicts with network: bridge name {bridge} is in use by another network"
             )));
         }
-        let network = if addressed {
-            self.make(id.clone(), spec, bridge, Timestamp::now()).await?
+        // The note stays until the record is there.
+        let (network, _intent) = if addressed {
+            let (network, intent) = self.make(id.clone(), spec, bridge, Timestamp::now()).await?;
+            (network, Some(intent))
         } else {
-            Arc::new(Network { id: id.clone(), created: Timestamp::now(), spec, bridge })
+            (Arc::new(Network { id: id.clone(), created: Timestamp::now(), spec, bridge }), None)
         };
         if let Err(e) = self.inner.records.put_network(network.clone()).await {
             let (kernel, gone) = (self.inner.kernel.clone(), network.clone());
@@ -60,15 +62,17 @@ impl Networks {
         mut spec: NetworkSpec,
         bridge: String,
         created: Timestamp,
-    ) -> Result<Arc<Network>> {
+    ) -> Result<(Arc<Network>, Intent)> {
         let others: Vec<Network> =
             self.state().networks.values().filter(|n| n.id != id).map(|n| n.as_ref().clone()).collect();
         let kernel = self.inner.kernel.clone();
+        let exec_root = self.inner.config.exec_root.clone();
         crate::blocking(move || {
             let _lock = kernel.decide(&mut spec, &bridge, &others)?;
             let network = Arc::new(Network { id, created, spec, bridge });
+            let intent = Intent::note(&exec_root, &network)?;
             kernel.ensure(&network)?;
-            Ok(network)
+            Ok((network, intent))
         })
         .await?
     }

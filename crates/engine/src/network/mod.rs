@@ -7,6 +7,7 @@
 mod attach;
 mod builtin;
 mod create;
+mod intent;
 
 pub(crate) use attach::{at_rest, check_addresses};
 
@@ -184,6 +185,7 @@ impl Networks {
             state.members.remove(&network.id);
             state.last.retain(|(_, other), _| *other != network.id);
         }
+        let _intent = intent::Intent::note(&self.inner.config.exec_root, &network)?;
         self.inner.records.delete_network(network.id.as_str()).await?;
         if network.spec.driver == NetworkDriver::Bridge && !network.spec.config_only {
             let (kernel, gone) = (self.inner.kernel.clone(), network.clone());
@@ -242,9 +244,18 @@ impl Networks {
             });
             published.chain(linked)
         });
+        // What was being made or removed when the last daemon died, and no record names.
+        let left = intent::left(&self.inner.config.exec_root);
+        let left = left.filter(|left| !networks.iter().any(|network| network.bridge == left.bridge));
         let wanted = Wanted { networks, running: ports.collect() };
         let kernel = self.inner.kernel.clone();
-        Ok(crate::blocking(move || kernel.sync(&wanted)).await??)
+        Ok(crate::blocking(move || {
+            if let Some(left) = left {
+                kernel.remove(&left)?;
+            }
+            kernel.sync(&wanted)
+        })
+        .await??)
     }
 
     /// The daemon's end. With `keep` containers run on, and their networks stay.
