@@ -104,6 +104,23 @@ docker_cli() {
   die "no docker command line: neither here nor in Debian's packages"
 }
 
+# The official docker compose, out of Debian unstable's package, into target/tools. Where it cannot be had, stories go without.
+docker_compose() {
+  local dir=$TOOLS/cli-plugins mirror file
+  [ ! -x "$dir/docker-compose" ] || return 0
+  mirror=$(debian_mirror)
+  file=$(curl -sSf -m 120 "$mirror/dists/sid/main/binary-$(dpkg --print-architecture)/Packages.xz" 2>/dev/null | xz -dc 2>/dev/null |
+    awk '$1 == "Package:" { found = $2 == "docker-compose" } found && $1 == "Filename:" { print $2 }') || true
+  [ -n "$file" ] || { say "warning: no docker compose to take turns with: Debian's mirror has none" && return; }
+  mkdir -p "$dir"
+  if curl -sSf -m 300 -o "$dir/package.deb" "$mirror/$file" &&
+    dpkg-deb --fsys-tarfile "$dir/package.deb" | tar -xO ./usr/libexec/docker/cli-plugins/docker-compose >"$dir/docker-compose"; then
+    chmod 755 "$dir/docker-compose"
+    say "took docker compose out of Debian's ${file##*/} (into target/tools)"
+  fi
+  rm -f "$dir/package.deb"
+}
+
 # What a daemon of ours may leave on a machine, one line each: processes, mounts, network namespaces, links, firewall
 # tables, cgroups. Empty where nothing of ours is.
 leftovers() {

@@ -334,7 +334,8 @@ impl Builder<'_> {
             match replace {
                 Some(because) => {
                     let stops = stops.get_or_insert_with(|| self.stop_dependents(name)).clone();
-                    let after = [self.needed(service, &shared), stops].concat();
+                    // What an interrupted replacement left has the name that this one needs.
+                    let after = [self.needed(service, &shared), stops, leftovers.clone()].concat();
                     ready.push(self.replace(service, &container, after, because));
                 }
                 None => ready.push(self.keep(service, &container, &leftovers)),

@@ -16,7 +16,7 @@ use crate::client::{Client, ClientError};
 use crate::commands::container::path;
 use crate::commands::segment;
 use minke_compose::plan::{Act, Plan};
-use minke_compose::{Hook, Project, Service};
+use minke_compose::{Hook, Project, Service, label};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -122,7 +122,9 @@ impl Apply<'_> {
             Act::Replace { service, number, name, old, old_name } => {
                 self.replace(service, *number, name, old, old_name)
             }
-            Act::Rename { id, name } => Ok(self.client.act(&path(id, "/rename"), &[("name", name.clone())])?),
+            Act::Rename { id, name } => {
+                Ok(self.client.act(&path(id, "/rename"), &[("name", name.clone())])?)
+            }
             Act::Start { service, name } => self.start(service, name),
             Act::Unpause { id, name } => {
                 self.watched(name, "Unpausing", "Unpaused", || self.client.act(&path(id, "/unpause"), &[]))
@@ -130,7 +132,9 @@ impl Apply<'_> {
             Act::Restart { service, id, name } => self.restart(service, id, name),
             Act::Stop { service, id, name } => self.stop(service, id, name),
             Act::Remove { id, name, volumes } => self.remove(id, name, *volumes),
-            Act::Wait { service, names, until, required } => health::wait(self, service, names, *until, *required),
+            Act::Wait { service, names, until, required } => {
+                health::wait(self, service, names, *until, *required)
+            }
             Act::RemoveImage { name } => self.remove_image(name),
         }
     }
@@ -201,9 +205,23 @@ impl Apply<'_> {
         let Some(network) = self.project.and_then(|project| project.networks.get(key)) else { return Ok(()) };
         let body = create::network(network, key, self.project.map_or("", |project| &project.name));
         self.watched_thing(&format!("Network {name}"), "Creating", "Created", || {
-            self.client.post("/networks/create", &[], &body).map(|_| ())
+            match self.client.post("/networks/create", &[], &body) {
+                // Another run of the same command made it meanwhile, or one that was killed asked for it.
+                Err(error @ ClientError::Daemon { status: 409, .. }) => {
+                    let there = self.client.get(&format!("/networks/{}", segment(name)), &[])?;
+                    let labels = there.at("Labels");
+                    let same = [label::PROJECT, label::NETWORK, label::CONFIG_HASH]
+                        .iter()
+                        .all(|label| body["Labels"][*label].as_str() == Some(labels.at_key(label).as_text()));
+                    if same { Ok(()) } else { Err(error) }
+                }
+                other => other.map(|_| ()),
+            }
         })
-        .map_err(|failure| Failure { text: format!("failed to create network {name}: {}", failure.text), ..failure })
+        .map_err(|failure| Failure {
+            text: format!("failed to create network {name}: {}", failure.text),
+            ..failure
+        })
     }
 
     fn leave(&self, network: &str, containers: &[String]) -> Outcome {
@@ -223,7 +241,9 @@ impl Apply<'_> {
             Err(error) if error.is_not_found() => {
                 self.progress.tell(&thing, Mark::Warning, "No resource found to remove");
             }
-            Err(error) if is_in_use(&error) => self.progress.tell(&thing, Mark::Warning, "Resource is still in use"),
+            Err(error) if is_in_use(&error) => {
+                self.progress.tell(&thing, Mark::Warning, "Resource is still in use")
+            }
             Err(error) => {
                 self.progress.tell(&thing, Mark::Error, "Error");
                 return Err(Failure::new(format!("failed to remove network {name}: {error}")));
@@ -241,7 +261,11 @@ impl Apply<'_> {
     }
 
     fn remove_volume(&self, name: &str) -> Outcome {
-        self.remove_thing(&format!("Volume {name}"), &format!("/volumes/{}", segment(name)), &[("force", "1".into())])
+        self.remove_thing(
+            &format!("Volume {name}"),
+            &format!("/volumes/{}", segment(name)),
+            &[("force", "1".into())],
+        )
     }
 
     fn remove_image(&self, name: &str) -> Outcome {
@@ -256,7 +280,9 @@ impl Apply<'_> {
             Err(error) if error.is_not_found() => {
                 self.progress.tell(thing, Mark::Done, "Warning: No resource found to remove");
             }
-            Err(error) if is_in_use(&error) => self.progress.tell(thing, Mark::Warning, "Resource is still in use"),
+            Err(error) if is_in_use(&error) => {
+                self.progress.tell(thing, Mark::Warning, "Resource is still in use")
+            }
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -291,7 +317,9 @@ impl Apply<'_> {
         for hook in self.service(service).into_iter().flat_map(|service| &service.pre_stop) {
             self.hook(id, service, hook)?;
         }
-        self.watched(name, "Restarting", "Started", || self.client.act(&path(id, "/restart"), &self.timeout()))?;
+        self.watched(name, "Restarting", "Started", || {
+            self.client.act(&path(id, "/restart"), &self.timeout())
+        })?;
         for hook in self.service(service).into_iter().flat_map(|service| &service.post_start) {
             self.hook(id, service, hook)?;
         }
@@ -342,7 +370,9 @@ impl Apply<'_> {
     /// Runs a command of the service's own in a container, and waits for its end.
     fn hook(&self, container: &str, service: &str, hook: &Hook) -> Outcome {
         let environment: Vec<String> = (hook.environment.iter())
-            .map(|(name, value)| value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}")))
+            .map(|(name, value)| {
+                value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}"))
+            })
             .collect();
         let command = hook.command.0.clone().unwrap_or_default();
         let body = json!({

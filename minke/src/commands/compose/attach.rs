@@ -28,7 +28,10 @@ fn attach(cli: &Cli, flags: AttachFlags, args: Vec<String>) -> Outcome {
     let session = Session::new(cli, false)?;
     let name = session.name()?;
     let id = session.container(&name, &args[0], flags.index, false)?.id;
-    let inner =
-        ContainerFlags { detach_keys: flags.detach_keys, no_stdin: flags.no_stdin, sig_proxy: flags.sig_proxy };
+    let inner = ContainerFlags {
+        detach_keys: flags.detach_keys,
+        no_stdin: flags.no_stdin,
+        sig_proxy: flags.sig_proxy,
+    };
     attach_to(cli, inner, vec![id])
 }

@@ -48,7 +48,8 @@ fn build(cli: &Cli, flags: BuildFlags, services: Vec<String>) -> Outcome {
         build.no_cache |= flags.no_cache;
         build.pull |= flags.pull;
         for argument in &flags.build_arg {
-            let (key, value) = argument.split_once('=').map_or((argument.as_str(), None), |(k, v)| (k, Some(v)));
+            let (key, value) =
+                argument.split_once('=').map_or((argument.as_str(), None), |(k, v)| (k, Some(v)));
             let value = value.map(str::to_owned).or_else(|| std::env::var(key).ok());
             build.args.insert(key.to_owned(), value);
         }
@@ -75,7 +76,8 @@ fn build(cli: &Cli, flags: BuildFlags, services: Vec<String>) -> Outcome {
 
 /// Whether and how builds show what they do: several at once share no screen.
 pub(super) fn mode(session: &Session<'_>, project: Option<&Project>, quiet: bool) -> Result<Mode, Failure> {
-    let several = project.is_some_and(|project| project.services.values().filter(|s| s.build.is_some()).count() > 1);
+    let several =
+        project.is_some_and(|project| project.services.values().filter(|s| s.build.is_some()).count() > 1);
     let quiet = quiet || matches!(session.style, super::progress::Style::Quiet);
     Ok(Mode::of(if several { "plain" } else { "auto" }, quiet)?)
 }
@@ -127,16 +129,17 @@ fn wish(project: &Project, service: &Service, separator: &str) -> Result<Wish, F
         let value = value.as_ref().or_else(|| project.environment.get(name))?;
         Some(format!("{name}={value}"))
     });
-    let contexts = build.additional_contexts.iter().map(|(name, value)| match value.strip_prefix("service:") {
-        Some(other) => {
-            let image = project.services.get(other).map_or_else(
-                || format!("{}{separator}{other}", project.name),
-                |other| other.image_name(&project.name, separator),
-            );
-            format!("{name}=docker-image://{image}")
-        }
-        None => format!("{name}={value}"),
-    });
+    let contexts =
+        build.additional_contexts.iter().map(|(name, value)| match value.strip_prefix("service:") {
+            Some(other) => {
+                let image = project.services.get(other).map_or_else(
+                    || format!("{}{separator}{other}", project.name),
+                    |other| other.image_name(&project.name, separator),
+                );
+                format!("{name}=docker-image://{image}")
+            }
+            None => format!("{name}={value}"),
+        });
     let mut platforms = build.platforms.clone();
     if !service.platform.is_empty() {
         platforms = vec![service.platform.clone()];
@@ -184,7 +187,12 @@ fn secrets(project: &Project, service: &Service) -> Result<Vec<String>, Failure>
         let Some(object) = project.secrets.get(&secret.source) else { continue };
         let id = if secret.target.is_empty() { &secret.source } else { &secret.target };
         secrets.push(match (object.environment.as_str(), object.file.as_str()) {
-            ("", "") => return Err(Failure::new(format!("build.secrets only supports environment or file-based secrets: {}", minke_model::go::quote(&secret.source)))),
+            ("", "") => {
+                return Err(Failure::new(format!(
+                    "build.secrets only supports environment or file-based secrets: {}",
+                    minke_model::go::quote(&secret.source)
+                )));
+            }
             ("", file) => format!("id={id},src={file}"),
             (variable, _) => format!("id={id},env={variable}"),
         });

@@ -115,7 +115,7 @@ fn listed(
         () if !flags.hash.is_empty() => {
             let project = project()?.with_platforms(true).map_err(|fault| Failure::new(fault.report()))?;
             lines(hashes(&project, &flags.hash)?)
-        },
+        }
         () if flags.profiles => {
             let project = project()?;
             let all = project.services.values().chain(project.disabled_services.values());
@@ -193,7 +193,8 @@ fn pin(session: &Session<'_>, project: &mut Project) -> Outcome {
 fn only_images(project: Project) -> Project {
     let services: BTreeMap<String, minke_compose::Service> = (project.services.into_iter())
         .map(|(name, service)| {
-            let only = minke_compose::Service { image: service.image, name: name.clone(), ..Default::default() };
+            let only =
+                minke_compose::Service { image: service.image, name: name.clone(), ..Default::default() };
             (name, only)
         })
         .collect();

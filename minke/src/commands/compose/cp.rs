@@ -48,7 +48,10 @@ fn cp(cli: &Cli, flags: CpFlags, args: Vec<String>) -> Outcome {
         .collect();
     containers.sort_by_key(|one| (one.is_one_off(), one.number()));
     if containers.is_empty() {
-        return Err(Failure::new(format!("no container found for service {}", minke_model::go::quote(service))));
+        return Err(Failure::new(format!(
+            "no container found for service {}",
+            minke_model::go::quote(service)
+        )));
     }
     // From one of them, or to each.
     if split(&args[0]).is_some() {

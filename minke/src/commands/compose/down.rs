@@ -31,7 +31,9 @@ fn down(cli: &Cli, flags: DownFlags, services: Vec<String>) -> Outcome {
         "" => None,
         "all" => Some(Images::All),
         "local" => Some(Images::Local),
-        other => return Err(Failure::new(format!("invalid value for --rmi: {}", minke_model::go::quote(other)))),
+        other => {
+            return Err(Failure::new(format!("invalid value for --rmi: {}", minke_model::go::quote(other))));
+        }
     };
     let session = Session::new(cli, flags.dry_run)?;
     let (project, name) = session.project_or_name(&[])?;

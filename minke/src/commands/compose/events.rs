@@ -47,7 +47,10 @@ fn events(cli: &Cli, flags: EventsFlags, services: Vec<String>) -> Outcome {
         let attributes = event.at("Actor.Attributes");
         let service = attributes.at_key(label::SERVICE).as_text();
         let meant = services.is_empty() || services.iter().any(|name| name == service);
-        if event.text("Type") != "container" || attributes.at_key(label::ONE_OFF).as_text() == "True" || !meant {
+        if event.text("Type") != "container"
+            || attributes.at_key(label::ONE_OFF).as_text() == "True"
+            || !meant
+        {
             continue;
         }
         show(&told(&event, service, flags.json))?;

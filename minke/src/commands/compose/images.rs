@@ -41,7 +41,10 @@ fn images(cli: &Cli, flags: ImagesFlags, services: Vec<String>) -> Outcome {
         let image = client.get(&format!("/images/{}/json", segment(one.text("Image"))), &[])?;
         let reference = Reference::parse(one.text("Image")).ok();
         let repository = reference.as_ref().map(Reference::familiar_name).unwrap_or_default();
-        let tag = reference.map(Reference::or_latest).and_then(|named| named.tag().map(str::to_owned)).unwrap_or_default();
+        let tag = reference
+            .map(Reference::or_latest)
+            .and_then(|named| named.tag().map(str::to_owned))
+            .unwrap_or_default();
         rows.push((container.name, repository, tag, image));
     }
     rows.sort_by(|a, b| a.0.cmp(&b.0));
@@ -90,6 +93,8 @@ fn images(cli: &Cli, flags: ImagesFlags, services: Vec<String>) -> Outcome {
             }
             show(&tabs::align(&text, 20, 1))
         }
-        other => Err(Failure::new(format!("format value {} could not be parsed", minke_model::go::quote(other)))),
+        other => {
+            Err(Failure::new(format!("format value {} could not be parsed", minke_model::go::quote(other))))
+        }
     }
 }

@@ -57,7 +57,8 @@ pub(super) fn each(
         return Ok(());
     }
     if session.dry_run {
-        let lines = containers.iter().map(|one| format!("{verb} container {}, because it was asked for\n", one.name));
+        let lines =
+            containers.iter().map(|one| format!("{verb} container {}, because it was asked for\n", one.name));
         return crate::cli::show(&lines.collect::<String>());
     }
     let progress = session.progress(title)?;

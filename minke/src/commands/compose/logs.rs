@@ -46,7 +46,9 @@ fn logs(cli: &Cli, flags: LogsFlags, mut services: Vec<String>) -> Outcome {
     }
     let client = Arc::new(Client::new(cli.host()?, cli.config().headers()));
     let mut containers: Vec<Container> = (observe::containers(&client, &name)?.into_iter())
-        .filter(|one| !one.is_one_off() && (services.is_empty() || services.iter().any(|name| name == one.service())))
+        .filter(|one| {
+            !one.is_one_off() && (services.is_empty() || services.iter().any(|name| name == one.service()))
+        })
         .filter(|one| flags.index == 0 || i64::from(one.number()) == flags.index)
         .collect();
     if flags.index > 0 && containers.is_empty() {
@@ -61,15 +63,17 @@ fn logs(cli: &Cli, flags: LogsFlags, mut services: Vec<String>) -> Outcome {
     let mut query = Vec::new();
     for (name, text) in [("since", &flags.since), ("until", &flags.until)] {
         if !text.is_empty() {
-            let moment = moment::parse(text, now)
-                .map_err(|why| Failure::new(format!("invalid value for {}: {why}", minke_model::go::quote(name))))?;
+            let moment = moment::parse(text, now).map_err(|why| {
+                Failure::new(format!("invalid value for {}: {why}", minke_model::go::quote(name)))
+            })?;
             query.push((name, moment));
         }
     }
     if flags.timestamps {
         query.push(("timestamps", "1".to_owned()));
     }
-    let again: Vec<(&'static str, String)> = query.iter().filter(|(name, _)| *name != "since").cloned().collect();
+    let again: Vec<(&'static str, String)> =
+        query.iter().filter(|(name, _)| *name != "since").cloned().collect();
     query.push(("tail", flags.tail.clone()));
     let printer = Arc::new(Printer::new(!flags.no_color, !flags.no_log_prefix, false));
     for container in &containers {

@@ -55,7 +55,8 @@ fn ls(cli: &Cli, flags: LsFlags, _: Vec<String>) -> Outcome {
             }
         }
     }
-    let wanted = |name: &str| flags.filter.0.is_empty() || flags.filter.0.iter().any(|(_, part)| name.contains(part));
+    let wanted =
+        |name: &str| flags.filter.0.is_empty() || flags.filter.0.iter().any(|(_, part)| name.contains(part));
     projects.retain(|name, _| wanted(name));
     if flags.quiet {
         return show(&projects.keys().map(|name| format!("{name}\n")).collect::<String>());
@@ -83,6 +84,8 @@ fn ls(cli: &Cli, flags: LsFlags, _: Vec<String>) -> Outcome {
             let text = String::from("NAME\tSTATUS\tCONFIG FILES\n") + &rows.collect::<String>();
             show(&tabs::align(&text, 20, 1))
         }
-        other => Err(Failure::new(format!("format value {} could not be parsed", minke_model::go::quote(other)))),
+        other => {
+            Err(Failure::new(format!("format value {} could not be parsed", minke_model::go::quote(other))))
+        }
     }
 }

@@ -18,7 +18,8 @@ pub(crate) fn running(client: &Client, project: &str) -> Result<Running, Failure
         let join = |what: Result<Result<Value, ClientError>, _>| {
             what.unwrap_or_else(|_| Err(ClientError::Protocol("a worker of this command died".into())))
         };
-        let containers = containers.join().unwrap_or_else(|_| Err(Failure::new("a worker of this command died")));
+        let containers =
+            containers.join().unwrap_or_else(|_| Err(Failure::new("a worker of this command died")));
         (containers, join(networks.join()), volumes)
     });
     let (networks, volumes) = (networks?, volumes?);
@@ -55,7 +56,11 @@ pub(crate) fn list(client: &Client, project: &str, all: bool) -> Result<Value, F
 
 /// One entry of the daemon's list.
 pub(crate) fn container(one: &Value) -> Container {
-    let name = one.texts("Names").into_iter().map(|name| name.trim_start_matches('/')).find(|name| !name.contains('/'));
+    let name = one
+        .texts("Names")
+        .into_iter()
+        .map(|name| name.trim_start_matches('/'))
+        .find(|name| !name.contains('/'));
     Container {
         id: one.text("Id").to_owned(),
         name: name.unwrap_or_default().to_owned(),
@@ -92,7 +97,9 @@ pub(crate) fn images(client: &Client, names: BTreeSet<String>) -> Result<BTreeMa
         let found = std::thread::scope(|scope| {
             let workers: Vec<_> = group.iter().map(|name| scope.spawn(move || look(name))).collect();
             let join = |worker: std::thread::ScopedJoinHandle<'_, _>| {
-                worker.join().unwrap_or_else(|_| Err(ClientError::Protocol("a worker of this command died".into())))
+                worker
+                    .join()
+                    .unwrap_or_else(|_| Err(ClientError::Protocol("a worker of this command died".into())))
             };
             workers.into_iter().map(join).collect::<Result<Vec<_>, _>>()
         })?;

@@ -30,7 +30,13 @@ fn pause(cli: &Cli, flags: DryRun, services: Vec<String>) -> Outcome {
 }
 
 fn unpause(cli: &Cli, flags: DryRun, services: Vec<String>) -> Outcome {
-    all(&Session::new(cli, flags.dry_run)?, &services, State::Paused, "Unpausing", ("", "Unpaused", "unpause"))
+    all(
+        &Session::new(cli, flags.dry_run)?,
+        &services,
+        State::Paused,
+        "Unpausing",
+        ("", "Unpaused", "unpause"),
+    )
 }
 
 fn all(

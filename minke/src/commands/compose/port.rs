@@ -31,13 +31,20 @@ fn port(cli: &Cli, flags: PortFlags, args: Vec<String>) -> Outcome {
     let (_, name) = session.project_or_name(&args[..1])?;
     let container = session.container(&name, &args[0], flags.index, false)?;
     let listed = observe::list(session.client()?, &name, false)?;
-    let ports = listed.items().iter().find(|one| one.text("Id") == container.id).map_or(&[][..], |one| one.list("Ports"));
-    let found = ports.iter().find(|port| port.int("PrivatePort") == wanted && port.text("Type") == flags.protocol);
+    let ports = listed
+        .items()
+        .iter()
+        .find(|one| one.text("Id") == container.id)
+        .map_or(&[][..], |one| one.list("Ports"));
+    let found =
+        ports.iter().find(|port| port.int("PrivatePort") == wanted && port.text("Type") == flags.protocol);
     match found {
         Some(port) => show(&format!("{}:{}\n", port.text("IP"), port.int("PublicPort"))),
         None => {
-            let others: Vec<String> =
-                ports.iter().map(|port| format!("{}/{}", port.int("PublicPort"), port.text("Type"))).collect();
+            let others: Vec<String> = ports
+                .iter()
+                .map(|port| format!("{}/{}", port.int("PublicPort"), port.text("Type")))
+                .collect();
             Err(Failure::new(format!(
                 "no port {wanted}/{} for container {}: {}",
                 flags.protocol,

@@ -33,7 +33,9 @@ impl Style {
             "auto" | "" | "plain" | "rawjson" => Ok(Style::Plain),
             "json" => Ok(Style::Json),
             "quiet" => Ok(Style::Quiet),
-            other => Err(Failure::new(format!("unsupported --progress value {}", minke_model::go::quote(other)))),
+            other => {
+                Err(Failure::new(format!("unsupported --progress value {}", minke_model::go::quote(other))))
+            }
         }
     }
 }
@@ -132,7 +134,8 @@ impl Shown {
         let ended = (mark != Mark::Working).then_some(now);
         match self.lines.iter_mut().find(|line| line.id == id) {
             Some(line) => {
-                (line.text, line.status, line.mark, line.ended) = (text.to_owned(), status.to_owned(), mark, ended);
+                (line.text, line.status, line.mark, line.ended) =
+                    (text.to_owned(), status.to_owned(), mark, ended);
             }
             None => self.lines.push(Line {
                 id: id.to_owned(),
@@ -180,7 +183,8 @@ fn row(line: &Line, pad: usize, columns: usize) -> String {
         Mark::Error => ("✘", "\x1b[31m"),
     };
     let reset = if colour.is_empty() { "" } else { "\x1b[0m" };
-    let time = format!("{:.1}s ", line.ended.unwrap_or_else(Instant::now).duration_since(line.began).as_secs_f64());
+    let time =
+        format!("{:.1}s ", line.ended.unwrap_or_else(Instant::now).duration_since(line.began).as_secs_f64());
     let left = format!("   {:pad$} ", label(line));
     let room = columns.saturating_sub(left.chars().count() + time.len() + 1);
     let first = line.status.lines().next().unwrap_or_default();

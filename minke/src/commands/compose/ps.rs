@@ -125,7 +125,8 @@ fn row(client: &Client, container: &Value, trunc: bool) -> Result<Row, Failure> 
         .collect();
     let networks: Vec<&str> =
         container.at("NetworkSettings.Networks").entries().iter().map(|(name, _)| name.as_str()).collect();
-    let names: Vec<&str> = container.texts("Names").into_iter().map(|name| name.trim_start_matches('/')).collect();
+    let names: Vec<&str> =
+        container.texts("Names").into_iter().map(|name| name.trim_start_matches('/')).collect();
     let mut row = Row::new([
         ("Command", minke_model::go::quote(&cut).into()),
         ("CreatedAt", human::local_time(container.int("Created")).into()),

@@ -45,7 +45,9 @@ fn pull(cli: &Cli, flags: PullFlags, services: Vec<String>) -> Outcome {
             "missing" | "if_not_present" if there.contains_key(&service.image) => {
                 "Skipped - Image is already present locally".to_owned()
             }
-            _ if flags.ignore_buildable && service.build.is_some() => "Skipped - Image can be built".to_owned(),
+            _ if flags.ignore_buildable && service.build.is_some() => {
+                "Skipped - Image can be built".to_owned()
+            }
             _ => match images.get(&service.image) {
                 Some((other, ..)) => format!("Skipped - Image is already being pulled by {other}"),
                 None => {
@@ -73,10 +75,18 @@ fn pull(cli: &Cli, flags: PullFlags, services: Vec<String>) -> Outcome {
                 Ok(())
             }
             Err(failure) => {
-                let (mark, word) = if *can_build { (Mark::Warning, "Warning") } else { (Mark::Error, "Error") };
+                let (mark, word) =
+                    if *can_build { (Mark::Warning, "Warning") } else { (Mark::Error, "Error") };
                 let why = failure.text.trim_start_matches("Error response from daemon: ").to_owned();
                 progress.tell_image(name, mark, word, &why);
-                Err(Failure { text: if *can_build { format!("{why}: it can be built: docker compose build {name}") } else { failure.text }, ..failure })
+                Err(Failure {
+                    text: if *can_build {
+                        format!("{why}: it can be built: docker compose build {name}")
+                    } else {
+                        failure.text
+                    },
+                    ..failure
+                })
             }
         }
     });

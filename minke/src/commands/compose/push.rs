@@ -31,7 +31,12 @@ fn push(cli: &Cli, flags: PushFlags, services: Vec<String>) -> Outcome {
     let project = session.load(&services)?;
     let named = |name: &String| services.is_empty() || flags.include_deps || services.contains(name);
     let named = Project {
-        services: project.services.iter().filter(|(name, _)| named(name)).map(|(n, s)| (n.clone(), s.clone())).collect(),
+        services: project
+            .services
+            .iter()
+            .filter(|(name, _)| named(name))
+            .map(|(n, s)| (n.clone(), s.clone()))
+            .collect(),
         ..project.clone()
     };
     let outcome = all(&session, &named, flags.quiet);

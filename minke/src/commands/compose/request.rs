@@ -38,7 +38,11 @@ pub(crate) struct Wish<'a> {
 }
 
 /// Labels that every container of a project has.
-pub(crate) fn project_labels(project: &Project, env_files: &[String], service: &str) -> BTreeMap<String, String> {
+pub(crate) fn project_labels(
+    project: &Project,
+    env_files: &[String],
+    service: &str,
+) -> BTreeMap<String, String> {
     let mut labels: BTreeMap<String, String> = [
         (label::PROJECT, project.name.clone()),
         (label::SERVICE, service.to_owned()),

@@ -43,13 +43,15 @@ fn rm(cli: &Cli, flags: RmFlags, services: Vec<String>) -> Outcome {
         session.carry_out("Stopping", &plan, project.as_ref(), &Manner::default())?;
     }
     let there = observe::containers(client, &name)?;
-    let known = |one: &Container| {
-        project.as_ref().is_none_or(|project| project.services.contains_key(one.service()))
-    };
+    let known =
+        |one: &Container| project.as_ref().is_none_or(|project| project.services.contains_key(one.service()));
     let stopped: Vec<&Container> = (there.iter())
         .filter(|one| !one.is_one_off() && known(one))
         .filter(|one| services.is_empty() || services.iter().any(|name| name == one.service()))
-        .filter(|one| !matches!(one.state, State::Running | State::Paused | State::Restarting) || (flags.stop && session.dry_run))
+        .filter(|one| {
+            !matches!(one.state, State::Running | State::Paused | State::Restarting)
+                || (flags.stop && session.dry_run)
+        })
         .collect();
     if stopped.is_empty() {
         eprintln!("No stopped containers");

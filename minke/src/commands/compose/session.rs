@@ -51,7 +51,12 @@ impl<'a> Session<'a> {
         match flags.ansi.as_str() {
             "never" if style == Style::Terminal && given.is_empty() => style = Style::Plain,
             "never" | "always" | "auto" => {}
-            other => return Err(Failure::new(format!("unsupported --ansi value {}", minke_model::go::quote(other)))),
+            other => {
+                return Err(Failure::new(format!(
+                    "unsupported --ansi value {}",
+                    minke_model::go::quote(other)
+                )));
+            }
         }
         let old_names = flags.compatibility || is_set("COMPOSE_COMPATIBILITY");
         let separator = if old_names { "_" } else { "-" };
@@ -156,7 +161,8 @@ impl<'a> Session<'a> {
             let services = project.services.values();
             let mut names: BTreeSet<String> =
                 services.clone().map(|service| service.image_name(&project.name, self.separator)).collect();
-            let mounted = services.flat_map(|service| &service.volumes).filter(|mount| mount.r#type == "image");
+            let mounted =
+                services.flat_map(|service| &service.volumes).filter(|mount| mount.r#type == "image");
             names.extend(mounted.map(|mount| mount.source.clone()));
             running.images = observe::images(client, names)?;
         }
@@ -268,5 +274,6 @@ impl<'a> Session<'a> {
 
 /// Whether a variable of the environment says yes.
 pub(crate) fn is_set(variable: &str) -> bool {
-    std::env::var(variable).is_ok_and(|value| matches!(value.to_lowercase().as_str(), "1" | "t" | "true" | "y" | "yes"))
+    std::env::var(variable)
+        .is_ok_and(|value| matches!(value.to_lowercase().as_str(), "1" | "t" | "true" | "y" | "yes"))
 }

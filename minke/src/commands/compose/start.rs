@@ -39,8 +39,12 @@ fn start(cli: &Cli, flags: StartFlags, services: Vec<String>) -> Outcome {
         for service in outline.in_order() {
             let names: Vec<String> = running.of_service(service).map(|one| one.name.clone()).collect();
             if !names.is_empty() {
-                let act =
-                    Act::Wait { service: service.to_owned(), names, until: Until::RunningOrHealthy, required: true };
+                let act = Act::Wait {
+                    service: service.to_owned(),
+                    names,
+                    until: Until::RunningOrHealthy,
+                    required: true,
+                };
                 plan.push(act, steps.clone(), "--wait asks for it");
             }
         }

@@ -14,5 +14,8 @@ fn flags_of_the_group_stand_before_the_command() {
     assert_eq!((GROUP.leading)(&words("up -f x")).ok(), Some(0));
     assert!((GROUP.leading)(&words("--unknown up")).is_err());
     let parsed = parse::<ProjectFlags>(&words("-f a -f b -p shop up"), false).unwrap();
-    assert_eq!((parsed.flags.file.len(), parsed.flags.project_name.as_str(), parsed.args.join(" ").as_str()), (2, "shop", "up"));
+    assert_eq!(
+        (parsed.flags.file.len(), parsed.flags.project_name.as_str(), parsed.args.join(" ").as_str()),
+        (2, "shop", "up")
+    );
 }

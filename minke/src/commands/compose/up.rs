@@ -95,7 +95,11 @@ fn check(flags: &UpFlags) -> Outcome {
     if stops && flags.abort_on_failure {
         return refuse("--abort-on-container-failure cannot be combined with --abort-on-container-exit");
     }
-    let attached = stops || flags.abort_on_failure || flags.attach_dependencies || !flags.attach.is_empty() || flags.watch;
+    let attached = stops
+        || flags.abort_on_failure
+        || flags.attach_dependencies
+        || !flags.attach.is_empty()
+        || flags.watch;
     if flags.wait && attached {
         return refuse(
             "--wait cannot be combined with --abort-on-container-exit, --abort-on-container-failure, --attach, --attach-dependencies or --watch",
@@ -109,13 +113,19 @@ fn check(flags: &UpFlags) -> Outcome {
     for (clash, text) in [
         (flags.renew && flags.no_recreate, "--no-recreate and --renew-anon-volumes are incompatible"),
         (flags.force_recreate && flags.no_recreate, "--force-recreate and --no-recreate are incompatible"),
-        (flags.always_recreate_deps && flags.no_recreate, "--always-recreate-deps and --no-recreate are incompatible"),
+        (
+            flags.always_recreate_deps && flags.no_recreate,
+            "--always-recreate-deps and --no-recreate are incompatible",
+        ),
         (flags.no_build && flags.watch, "--no-build and --watch are incompatible"),
         (
             !flags.attach.is_empty() && flags.attach_dependencies,
             "cannot combine --attach and --attach-dependencies",
         ),
-        (flags.watch, "--watch is not there yet: the official docker compose has it, and works with this daemon"),
+        (
+            flags.watch,
+            "--watch is not there yet: the official docker compose has it, and works with this daemon",
+        ),
     ] {
         if clash {
             return refuse(text);
@@ -144,7 +154,11 @@ fn up(cli: &Cli, flags: UpFlags, services: Vec<String>) -> Outcome {
         start: !flags.no_start,
         wait: flags.wait,
         yes: flags.yes,
-        manner: Manner { timeout: flags.timeout, renew_anonymous: flags.renew, quiet_build: flags.quiet_build },
+        manner: Manner {
+            timeout: flags.timeout,
+            renew_anonymous: flags.renew,
+            quiet_build: flags.quiet_build,
+        },
     };
     let project = project(&session, &services, &making)?;
     if project.services.is_empty() && !session.flags.all_resources {
@@ -180,7 +194,11 @@ pub(super) fn end_after(seconds: i64) {
 }
 
 /// The project with what the flags change of it.
-pub(super) fn project(session: &Session<'_>, services: &[String], making: &Making) -> Result<Project, Failure> {
+pub(super) fn project(
+    session: &Session<'_>,
+    services: &[String],
+    making: &Making,
+) -> Result<Project, Failure> {
     let options: LoadOptions = session.options(services)?;
     let mut project = session.load_with(&options, true)?;
     if making.no_deps {
@@ -278,7 +296,8 @@ fn renewed(
             "Volume {} exists but doesn't match configuration in compose file. Recreate (data will be lost)?",
             minke_model::go::quote(&volume.name)
         );
-        let agreed = yes || (!session.dry_run && terminal::stdin_is_terminal() && crate::output::confirm(&question)?);
+        let agreed =
+            yes || (!session.dry_run && terminal::stdin_is_terminal() && crate::output::confirm(&question)?);
         if agreed {
             renewed.insert(key.to_owned());
         } else {
@@ -294,8 +313,12 @@ fn renewed(
 /// The services whose output is shown.
 fn shown(flags: &UpFlags, project: &Project, services: &[String]) -> Result<BTreeSet<String>, Failure> {
     if !flags.attach.is_empty() {
-        let unknown: Vec<&str> =
-            flags.attach.iter().map(String::as_str).filter(|name| !project.services.contains_key(*name)).collect();
+        let unknown: Vec<&str> = flags
+            .attach
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !project.services.contains_key(*name))
+            .collect();
         if !unknown.is_empty() {
             return Err(Failure::new(format!(
                 "cannot attach to services not included in up: {}",
@@ -306,7 +329,9 @@ fn shown(flags: &UpFlags, project: &Project, services: &[String]) -> Result<BTre
     }
     let named = |name: &String| services.is_empty() || flags.attach_dependencies || services.contains(name);
     Ok((project.services.iter())
-        .filter(|(name, service)| named(name) && service.attach.unwrap_or(true) && !flags.no_attach.contains(name))
+        .filter(|(name, service)| {
+            named(name) && service.attach.unwrap_or(true) && !flags.no_attach.contains(name)
+        })
         .map(|(name, _)| name.clone())
         .collect())
 }

@@ -43,7 +43,8 @@ fn volumes(cli: &Cli, flags: VolumesFlags, services: Vec<String>) -> Outcome {
     let listed = client.get("/volumes", &[("filters", filters.to_string())])?;
     let containers: Vec<Container> = observe::containers(client, &name)?;
     let used = |volume: &str| {
-        let mut of_services = containers.iter().filter(|one| services.iter().any(|name| name == one.service()));
+        let mut of_services =
+            containers.iter().filter(|one| services.iter().any(|name| name == one.service()));
         services.is_empty() || of_services.any(|one| one.volumes.iter().any(|name| name == volume))
     };
     let mut volumes: Vec<&Value> =

@@ -9,13 +9,20 @@ use crate::commands::compose::request::{Inherited, Wish, body, project_labels, s
 use crate::commands::container::path;
 use crate::commands::segment;
 use crate::format::value::Value;
-use minke_compose::{FileMount, FileObject, Network, Project, Service, Volume, label, network_hash, plan, volume_hash};
+use minke_compose::{
+    FileMount, FileObject, Network, Project, Service, Volume, label, network_hash, plan, volume_hash,
+};
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// Labels of what a project makes beside containers.
-fn labels(own: &BTreeMap<String, String>, project: &str, key: (&str, &str), hash: String) -> BTreeMap<String, String> {
+fn labels(
+    own: &BTreeMap<String, String>,
+    project: &str,
+    key: (&str, &str),
+    hash: String,
+) -> BTreeMap<String, String> {
     let mut labels = own.clone();
     for (name, value) in [(label::PROJECT, project), key, (label::VERSION, label::TOOL_VERSION)] {
         labels.insert(name.to_owned(), value.to_owned());
@@ -73,12 +80,26 @@ impl Apply<'_> {
     }
 
     /// The new one is made under another name before the old one stops: the time without either is short.
-    pub(super) fn replace(&self, service: &str, number: u32, name: &str, old: &str, old_name: &str) -> Outcome {
+    pub(super) fn replace(
+        &self,
+        service: &str,
+        number: u32,
+        name: &str,
+        old: &str,
+        old_name: &str,
+    ) -> Outcome {
         let thing = told(old_name);
         self.progress.tell(&thing, Mark::Working, "Recreate");
         let work = || -> Outcome {
             let temporary = format!("{}_{name}", old.get(..12).unwrap_or(old));
-            self.make(service, number, &temporary, Some(old))?;
+            match self.make(service, number, &temporary, Some(old)) {
+                // An earlier replacement of the same container was cut off, and its request came through late.
+                Err(failure) if failure.text.contains("is already in use by container") => {
+                    self.delete(&path(&temporary, ""), &[("force", "1".to_owned())])?;
+                    self.make(service, number, &temporary, Some(old))?;
+                }
+                other => other?,
+            }
             self.client.act(&path(old, "/stop"), &self.timeout())?;
             self.delete(&path(old, ""), &[])?;
             Ok(self.client.act(&path(&temporary, "/rename"), &[("name", name.to_owned())])?)
@@ -127,7 +148,12 @@ impl Apply<'_> {
     }
 
     /// What containers of `up` and of `run` have in common.
-    pub(crate) fn wish(&self, project: &Project, service: &Service, number: u32) -> Result<Wish<'_>, Failure> {
+    pub(crate) fn wish(
+        &self,
+        project: &Project,
+        service: &Service,
+        number: u32,
+    ) -> Result<Wish<'_>, Failure> {
         Ok(Wish {
             separator: self.separator,
             proxies: self.proxies.clone(),
@@ -154,7 +180,16 @@ impl Apply<'_> {
         if !platform.is_empty() {
             query.push(("platform", platform.to_owned()));
         }
-        let answer = self.client.post("/containers/create", &query, &body)?;
+        let answer = match self.client.post("/containers/create", &query, &body) {
+            // What another run of the same command made meanwhile, or one that was killed asked for, is as good as ours.
+            Err(error @ ClientError::Daemon { status: 409, .. }) => {
+                match self.client.get(&path(name, "/json"), &[]) {
+                    Ok(there) if is_same(&body, &there) => return Ok(there.text("Id").to_owned()),
+                    _ => return Err(error.into()),
+                }
+            }
+            other => other?,
+        };
         for warning in answer.texts("Warnings") {
             self.progress.tell_image(&service.name, Mark::Warning, warning, "");
         }
@@ -213,7 +248,8 @@ impl Apply<'_> {
             Err(error) if error.is_not_found() => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         };
-        let image = match self.client.get(&format!("/images/{}/json", segment(old.text("Config.Image"))), &[]) {
+        let image = match self.client.get(&format!("/images/{}/json", segment(old.text("Config.Image"))), &[])
+        {
             Ok(image) => image,
             Err(ClientError::Daemon { .. }) => Value::Null,
             Err(error) => return Err(error.into()),
@@ -224,13 +260,36 @@ impl Apply<'_> {
         Ok(mounts
             .map(|mount| Inherited {
                 kind: mount.text("Type").to_owned(),
-                source: if mount.text("Type") == "volume" { mount.text("Name") } else { mount.text("Source") }.to_owned(),
+                source: if mount.text("Type") == "volume" {
+                    mount.text("Name")
+                } else {
+                    mount.text("Source")
+                }
+                .to_owned(),
                 target: mount.text("Destination").to_owned(),
                 read_only: !mount.bool("RW"),
                 of_image: declared.contains(&mount.text("Destination")),
             })
             .collect())
     }
+}
+
+/// Whether a container is what `body` asks for: by the labels that say so, and it has not run yet.
+fn is_same(body: &serde_json::Value, there: &Value) -> bool {
+    let names = [
+        label::PROJECT,
+        label::SERVICE,
+        label::NUMBER,
+        label::CONFIG_HASH,
+        label::IMAGE,
+        label::FILES,
+        label::SLUG,
+    ];
+    there.text("State.Status") == "created"
+        && names.iter().all(|name| {
+            body["Labels"][*name].as_str().unwrap_or_default()
+                == there.at("Config.Labels").at_key(name).as_text()
+        })
 }
 
 /// Seccomp profiles by the option that names their file, without white space.

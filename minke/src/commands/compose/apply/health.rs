@@ -23,7 +23,13 @@ enum Seen {
 }
 
 /// Waits until all of `names` are as wanted. An optional one that fails is told of and passed over.
-pub(super) fn wait(apply: &Apply<'_>, service: &str, names: &[String], until: Until, required: bool) -> Outcome {
+pub(super) fn wait(
+    apply: &Apply<'_>,
+    service: &str,
+    names: &[String],
+    until: Until,
+    required: bool,
+) -> Outcome {
     for name in names {
         apply.progress.tell(&told(name), Mark::Working, "Waiting");
     }

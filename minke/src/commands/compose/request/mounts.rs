@@ -27,7 +27,8 @@ pub(super) fn of(
 ) -> Result<(Vec<String>, Vec<Value>), String> {
     let (mut binds, mut mounts) = (BTreeMap::new(), BTreeMap::new());
     for old in inherited {
-        let anonymous = service.volumes.iter().any(|mount| mount.target == old.target && mount.source.is_empty());
+        let anonymous =
+            service.volumes.iter().any(|mount| mount.target == old.target && mount.source.is_empty());
         if anonymous || old.of_image {
             let mount = json!({
                 "Type": old.kind, "Source": old.source, "Target": old.target, "ReadOnly": old.read_only,
@@ -97,14 +98,20 @@ fn file_mount(kind: &str, object: &FileObject, target: &str) -> Result<Option<Va
 fn bind(project: &Project, mount: &Mount) -> Option<String> {
     let source = match mount.r#type.as_str() {
         "bind" if !mount.bind.as_ref().is_some_and(needs_mount) => mount.source.clone(),
-        "volume" if !mount.volume.as_ref().is_some_and(|volume| !volume.labels.is_empty() || !volume.subpath.is_empty() || volume.nocopy) => {
+        "volume"
+            if !mount.volume.as_ref().is_some_and(|volume| {
+                !volume.labels.is_empty() || !volume.subpath.is_empty() || volume.nocopy
+            }) =>
+        {
             project.volumes.get(&mount.source)?.name.clone()
         }
         _ => return None,
     };
     let mut options = vec![if mount.read_only { "ro" } else { "rw" }];
     if let Some(bind) = &mount.bind {
-        options.extend([bind.selinux.as_str(), bind.propagation.as_str()].into_iter().filter(|word| !word.is_empty()));
+        options.extend(
+            [bind.selinux.as_str(), bind.propagation.as_str()].into_iter().filter(|word| !word.is_empty()),
+        );
     }
     Some(format!("{source}:{}:{}", mount.target, options.join(",")))
 }

@@ -93,7 +93,8 @@ fn limit(limits: &Resource, host: &mut Map<String, Value>) {
 
 fn devices(service: &Service, host: &mut Map<String, Value>) {
     let mut requests = Vec::new();
-    if let Some(reserved) = service.deploy.as_ref().and_then(|deploy| deploy.resources.reservations.as_ref()) {
+    if let Some(reserved) = service.deploy.as_ref().and_then(|deploy| deploy.resources.reservations.as_ref())
+    {
         if reserved.memory.0 != 0 {
             set(host, "MemoryReservation", reserved.memory.0);
         }
@@ -101,7 +102,9 @@ fn devices(service: &Service, host: &mut Map<String, Value>) {
     }
     // A device by its CDI name is the same on both sides.
     let is_cdi = |source: &str| {
-        source.split_once('=').is_some_and(|(kind, name)| kind.contains('/') && !kind.starts_with('/') && !name.is_empty())
+        source
+            .split_once('=')
+            .is_some_and(|(kind, name)| kind.contains('/') && !kind.starts_with('/') && !name.is_empty())
     };
     let (named, nodes): (Vec<_>, Vec<_>) =
         service.devices.iter().partition(|device| device.source == device.target && is_cdi(&device.source));

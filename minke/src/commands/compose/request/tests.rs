@@ -52,7 +52,8 @@ fn volumes_are_binds_where_text_says_enough() {
 
 #[test]
 fn a_replaced_containers_anonymous_volumes_are_taken_over() {
-    let project = project("name: p\nservices:\n  a: {image: i, volumes: [/anon, data:/d]}\nvolumes: {data: {}}\n");
+    let project =
+        project("name: p\nservices:\n  a: {image: i, volumes: [/anon, data:/d]}\nvolumes: {data: {}}\n");
     let old = |source: &str, target: &str, of_image| Inherited {
         kind: "volume".into(),
         source: source.into(),
@@ -60,10 +61,15 @@ fn a_replaced_containers_anonymous_volumes_are_taken_over() {
         read_only: false,
         of_image,
     };
-    let inherited = vec![old("one", "/anon", false), old("two", "/of-image", true), old("three", "/gone", false)];
+    let inherited =
+        vec![old("one", "/anon", false), old("two", "/of-image", true), old("three", "/gone", false)];
     let body = body(&project, &project.services["a"], &Wish { inherited, ..wish() }).unwrap();
-    let sources: Vec<&str> =
-        body["HostConfig"]["Mounts"].as_array().unwrap().iter().filter_map(|mount| mount["Source"].as_str()).collect();
+    let sources: Vec<&str> = body["HostConfig"]["Mounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|mount| mount["Source"].as_str())
+        .collect();
     assert_eq!(sources, ["one", "two"]);
     assert_eq!(body["HostConfig"]["Binds"], json!(["p_data:/d:rw"]));
 }
@@ -87,7 +93,10 @@ fn deploy_says_resources_and_when_to_restart() {
         "name: p\nservices:\n  a:\n    image: i\n    restart: always\n    gpus: all\n    cap_add: [net_admin]\n    deploy:\n      resources: {limits: {memory: 20m, cpus: '0.5', pids: 7}, reservations: {memory: 5m, devices: [{capabilities: [gpu], count: 2}]}}\n      restart_policy: {condition: on-failure, max_attempts: 3}\n",
     );
     let host = &body["HostConfig"];
-    assert_eq!((&host["Memory"], &host["NanoCpus"], &host["PidsLimit"]), (&json!(20 << 20), &json!(500_000_000), &json!(7)));
+    assert_eq!(
+        (&host["Memory"], &host["NanoCpus"], &host["PidsLimit"]),
+        (&json!(20 << 20), &json!(500_000_000), &json!(7))
+    );
     assert_eq!((&host["MemoryReservation"], &host["CapAdd"]), (&json!(5 << 20), &json!(["CAP_NET_ADMIN"])));
     assert_eq!(host["RestartPolicy"], json!({"Name": "on-failure", "MaximumRetryCount": 3}));
     let requests = host["DeviceRequests"].as_array().unwrap();
@@ -97,7 +106,9 @@ fn deploy_says_resources_and_when_to_restart() {
 
 #[test]
 fn labels_are_those_of_both_tools() {
-    let body = request("name: p\nservices:\n  a: {image: i, labels: {k: v}, depends_on: {b: {condition: service_healthy}}}\n  b: {image: i}\n");
+    let body = request(
+        "name: p\nservices:\n  a: {image: i, labels: {k: v}, depends_on: {b: {condition: service_healthy}}}\n  b: {image: i}\n",
+    );
     assert_eq!(body["Labels"]["k"], "v");
     assert_eq!(body["Labels"][label::DEPENDS_ON], "b:service_healthy:false");
     assert_eq!(body["Labels"][label::NUMBER], "1");
@@ -114,6 +125,12 @@ fn what_compose_does_not_do_is_refused_in_its_words() {
         refused("name: p\nservices:\n  a: {image: i, secrets: [s]}\nsecrets: {s: {external: true}}\n"),
         "unsupported external secret s"
     );
-    assert_eq!(refused("name: p\nservices:\n  a: {image: i, security_opt: [odd]}\n"), "invalid security-opt: \"odd\"");
-    assert!(refused("name: p\nservices:\n  a: {image: i, healthcheck: {test: 'true', start_interval: 1s}}\n").contains("start_period"));
+    assert_eq!(
+        refused("name: p\nservices:\n  a: {image: i, security_opt: [odd]}\n"),
+        "invalid security-opt: \"odd\""
+    );
+    assert!(
+        refused("name: p\nservices:\n  a: {image: i, healthcheck: {test: 'true', start_interval: 1s}}\n")
+            .contains("start_period")
+    );
 }

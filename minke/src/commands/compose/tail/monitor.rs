@@ -85,7 +85,9 @@ fn happened(client: &Client, line: &str, services: &BTreeSet<String>) -> Result<
     };
     let attributes = event.at("Actor.Attributes");
     let service = attributes.at_key(label::SERVICE).as_text();
-    if attributes.at_key(label::ONE_OFF).as_text() == "True" || (!services.is_empty() && !services.contains(service)) {
+    if attributes.at_key(label::ONE_OFF).as_text() == "True"
+        || (!services.is_empty() && !services.contains(service))
+    {
         return Ok(None);
     }
     let id = event.text("Actor.ID").to_owned();
