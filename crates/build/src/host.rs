@@ -317,7 +317,12 @@ pub trait Host: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<ImageFound>>;
 
     /// An image's files.
-    fn image<'a>(&'a self, reference: &'a str, platform: &'a Platform, at: &'a At) -> BoxFuture<'a, Result<Left>>;
+    fn image<'a>(
+        &'a self,
+        reference: &'a str,
+        platform: &'a Platform,
+        at: &'a At,
+    ) -> BoxFuture<'a, Result<Left>>;
 
     /// Files of the client's directory `local`. `what` is shown: `context`, `dockerfile`.
     fn local<'a>(
@@ -338,7 +343,12 @@ pub trait Host: Send + Sync + 'static {
     fn unpack<'a>(&'a self, root: &'a Root, file: &'a str) -> BoxFuture<'a, Result<Option<Root>>>;
 
     /// A file of a tree, links followed inside of it; `None` where there is none.
-    fn read<'a>(&'a self, root: &'a Root, path: &'a str, limit: u64) -> BoxFuture<'a, Result<Option<Vec<u8>>>>;
+    fn read<'a>(
+        &'a self,
+        root: &'a Root,
+        path: &'a str,
+        limit: u64,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>>>;
 
     /// A digest of what the files are: names, bytes, modes, owners, links, extended attributes; not times.
     fn content<'a>(&'a self, root: &'a Root, selection: &'a Selection) -> BoxFuture<'a, Result<Digest>>;

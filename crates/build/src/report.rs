@@ -107,7 +107,12 @@ impl Reporter {
         }
         for watcher in &state.watchers {
             let vertex = watcher.vertex.clone();
-            watcher.progress.report(BuildEvent::Log(VertexLog { vertex, stream, bytes: bytes.clone(), time }));
+            watcher.progress.report(BuildEvent::Log(VertexLog {
+                vertex,
+                stream,
+                bytes: bytes.clone(),
+                time,
+            }));
         }
     }
 

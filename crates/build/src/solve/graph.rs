@@ -336,7 +336,11 @@ impl Doing {
                 let read = |source: &CopySource| match source {
                     CopySource::Files { tree, path, local, parents, .. } => {
                         let (root, is_image) = next(tree);
-                        Some((root, is_image, Selection::of_copy(path, *local, &op.exclude, parents.as_ref())))
+                        Some((
+                            root,
+                            is_image,
+                            Selection::of_copy(path, *local, &op.exclude, parents.as_ref()),
+                        ))
                     }
                     CopySource::Text { .. } => None,
                 };
@@ -409,7 +413,9 @@ impl Work {
     async fn run(self, host: &dyn Host, at: &At) -> Result<Left> {
         let root = match self {
             Work::Copy(work) => host.copy(work, at).await?,
-            Work::Directory { base, path, owner, epoch } => host.directory(base, &path, &owner, epoch).await?,
+            Work::Directory { base, path, owner, epoch } => {
+                host.directory(base, &path, &owner, epoch).await?
+            }
             Work::Run(platform, work) => {
                 host.check_platform(&platform)?;
                 host.run(work, at).await?

@@ -59,7 +59,8 @@ pub async fn solve(
 impl Session {
     async fn run(&self) -> Result<Arc<Built>> {
         let mut sources = self.sources().await?;
-        let file = Dockerfile::parse(&sources.dockerfile_name, &sources.dockerfile).map_err(BuildError::from)?;
+        let file =
+            Dockerfile::parse(&sources.dockerfile_name, &sources.dockerfile).map_err(BuildError::from)?;
         self.ignored(&mut sources).await?;
         let source = file.source.clone();
         let platforms = match &self.request.platforms[..] {
@@ -78,7 +79,13 @@ impl Session {
         let inline = self.request.options.build_args.get("BUILDKIT_INLINE_CACHE");
         let inline_cache = inline.is_some_and(|value| value == "1" || value == "true");
         if self.request.check_only {
-            return Ok(Arc::new(Built { images: Vec::new(), multi_platform, findings, source, inline_cache }));
+            return Ok(Arc::new(Built {
+                images: Vec::new(),
+                multi_platform,
+                findings,
+                source,
+                inline_cache,
+            }));
         }
         if !self.request.cache_from.is_empty() {
             self.import().await;

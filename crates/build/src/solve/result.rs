@@ -20,7 +20,8 @@ pub(super) fn config(
     copied: Option<Timestamp>,
 ) -> Result<ImageConfig> {
     let image = &plan.image;
-    let epoch = plan.source_date_epoch.map(|seconds| Timestamp::from_nanos(seconds.saturating_mul(1_000_000_000)));
+    let epoch =
+        plan.source_date_epoch.map(|seconds| Timestamp::from_nanos(seconds.saturating_mul(1_000_000_000)));
     let mut history: Vec<Value> = Vec::new();
     let mut last = copied;
     if let Some(base) = &image.base {
@@ -34,7 +35,8 @@ pub(super) fn config(
         if let (None, Some(done)) = (epoch, made.layer.and_then(|id| done.get(id.0))) {
             now = done.left.created;
         }
-        let mut entry = json!({ "created": now.to_string(), "created_by": made.created_by, "comment": COMMENT });
+        let mut entry =
+            json!({ "created": now.to_string(), "created_by": made.created_by, "comment": COMMENT });
         if made.layer.is_none() {
             entry["empty_layer"] = json!(true);
         }
@@ -57,8 +59,9 @@ pub(super) fn config(
             whole[name] = json!(value);
         }
     }
-    let bytes = serde_json::to_vec(&whole)
-        .map_err(|e| BuildError::other(Kind::Internal, format!("cannot write the image's configuration: {e}")))?;
+    let bytes = serde_json::to_vec(&whole).map_err(|e| {
+        BuildError::other(Kind::Internal, format!("cannot write the image's configuration: {e}"))
+    })?;
     ImageConfig::parse(&bytes).map_err(BuildError::Image)
 }
 
@@ -80,7 +83,11 @@ fn defaults(defaults: &ImageDefaults) -> Value {
     let ports: Vec<String> = defaults.exposed_ports.iter().map(ToString::to_string).collect();
     put("ExposedPorts", set(ports), !defaults.exposed_ports.is_empty());
     put("Env", json!(defaults.env), !defaults.env.is_empty());
-    put("Entrypoint", json!(defaults.entrypoint), defaults.entrypoint.as_ref().is_some_and(|e| !e.is_empty()));
+    put(
+        "Entrypoint",
+        json!(defaults.entrypoint),
+        defaults.entrypoint.as_ref().is_some_and(|e| !e.is_empty()),
+    );
     put("Cmd", json!(defaults.cmd), defaults.cmd.as_ref().is_some_and(|c| !c.is_empty()));
     put("Volumes", set(defaults.volumes.iter().cloned().collect()), !defaults.volumes.is_empty());
     put("WorkingDir", json!(defaults.working_dir), !defaults.working_dir.is_empty());

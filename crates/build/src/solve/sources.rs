@@ -95,7 +95,6 @@ impl Session {
     }
 
     /// The Dockerfile's text, if there is one, and its own ignore file.
-
     async fn read_dockerfile(
         &self,
         file: String,
@@ -202,7 +201,9 @@ impl Session {
             None => format!("[internal] load remote build context {url}"),
         };
         let fetched = self.internal(&name, |at| Box::pin(async move { self.fetch(url, &at).await })).await?;
-        fetched.ok_or_else(|| BuildError::invalid(format!("the build context {url} is neither a repository nor a URL")))
+        fetched.ok_or_else(|| {
+            BuildError::invalid(format!("the build context {url} is neither a repository nor a URL"))
+        })
     }
 
     async fn fetch(&self, url: &str, at: &At) -> Result<Option<Remote>> {

@@ -3,9 +3,7 @@
 use super::*;
 use crate::{
     error::Lines,
-    host::{
-        About, Blobs, CopyWork, Duplex, Files, ImageFound, Incoming, Left, RunWork, Selection, Wanted,
-    },
+    host::{About, Blobs, CopyWork, Duplex, Files, ImageFound, Incoming, Left, RunWork, Selection, Wanted},
     plan::{CopySource, Git, Http},
     request::{CacheRef, ContextFrom, DockerfileFrom},
 };
@@ -318,7 +316,10 @@ async fn a_second_build_does_nothing_and_makes_the_same_image() {
     assert_eq!(house.fake.took(), ["copy to /a", "make"]);
     let (second, notes) = house.build(dockerfile).await;
     assert_eq!(house.fake.took(), [""; 0]);
-    assert_eq!(notes.cached(), ["[1/3] FROM docker.io/library/base:latest", "[2/3] COPY a /a", "[3/3] RUN make"]);
+    assert_eq!(
+        notes.cached(),
+        ["[1/3] FROM docker.io/library/base:latest", "[2/3] COPY a /a", "[3/3] RUN make"]
+    );
     // Times are those of the steps, so even they are equal.
     assert_eq!(first.images[0].config.raw, second.unwrap().images[0].config.raw);
 }
@@ -396,10 +397,7 @@ async fn a_failure_names_its_step_and_its_lines_and_ends_the_others() {
     let house = House::default();
     let dockerfile = "FROM base AS a\nRUN wait\nFROM base\nRUN false\nCOPY --from=a /x /\n";
     let error = house.build(dockerfile).await.0.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "process \"/bin/sh -c false\" did not complete successfully: exit code: 1"
-    );
+    assert_eq!(error.to_string(), "process \"/bin/sh -c false\" did not complete successfully: exit code: 1");
     assert_eq!(error.exit_code(), Some(1));
     assert_eq!(error.place().map(|(_, lines)| lines), Some(Lines::one(4)));
     assert_eq!(*house.fake.stopped.lock().unwrap(), 1);
@@ -445,12 +443,7 @@ async fn histories_tell_every_instruction_and_count_layers() {
     let shown: Vec<_> = history.iter().map(|h| (h.created_by.as_str(), h.empty_layer)).collect();
     assert_eq!(
         shown,
-        [
-            ("base", false),
-            ("ENV A=1", true),
-            ("COPY a /a # buildkit", false),
-            ("CMD [\"x\"]", true)
-        ]
+        [("base", false), ("ENV A=1", true), ("COPY a /a # buildkit", false), ("CMD [\"x\"]", true)]
     );
     assert_eq!(built.images[0].config.diff_ids.len(), 2);
 }

@@ -74,7 +74,8 @@ pub(crate) fn read(root: &Path) -> Vec<Record> {
     let mut records = Vec::new();
     for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
         let path = entry.path();
-        let parsed = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+        let parsed =
+            std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
         match parsed {
             Some(record) if record.version == VERSION => records.push(record),
             _ => drop(std::fs::remove_file(&path)),
@@ -127,7 +128,8 @@ impl Cache {
             if is_due {
                 entry.written = now;
             }
-            let left = Left { root: super::view::root_of(entry.chain.clone()), created: entry.record.created };
+            let left =
+                Left { root: super::view::root_of(entry.chain.clone()), created: entry.record.created };
             (left, is_due.then(|| entry.record.clone()))
         };
         if let Some(record) = write
@@ -149,7 +151,13 @@ impl Cache {
     }
 
     /// Puts an image of a registry under a key.
-    pub(crate) fn keep_image(&self, key: &Digest, config: &ImageConfig, chain: Chain, description: &str) -> Result<()> {
+    pub(crate) fn keep_image(
+        &self,
+        key: &Digest,
+        config: &ImageConfig,
+        chain: Chain,
+        description: &str,
+    ) -> Result<()> {
         let about = About { description: description.to_owned(), kind: "regular" };
         let raw = String::from_utf8_lossy(&config.raw).into_owned();
         let created = config.created.unwrap_or_else(Timestamp::now);
@@ -180,10 +188,14 @@ impl Cache {
             let same = keys.iter().filter_map(|key| state.by_key.get(key)).find(|id| {
                 state.records.get(*id).is_some_and(|e| e.record.chain == layers && e.record.config == config)
             });
-            let id = same.cloned().unwrap_or_else(|| chain_id(&layers).hex()[..25].to_owned() + &ContainerId::random().as_str()[..7]);
+            let id = same.cloned().unwrap_or_else(|| {
+                chain_id(&layers).hex()[..25].to_owned() + &ContainerId::random().as_str()[..7]
+            });
             let mut gone = Vec::new();
             for key in keys {
-                let Some(old) = state.by_key.insert(key.clone(), id.clone()).filter(|old| *old != id) else { continue };
+                let Some(old) = state.by_key.insert(key.clone(), id.clone()).filter(|old| *old != id) else {
+                    continue;
+                };
                 let Some(entry) = state.records.get_mut(&old) else { continue };
                 entry.record.keys.remove(key);
                 if entry.record.keys.is_empty() {
@@ -211,7 +223,8 @@ impl Cache {
             entry.record.keys.extend(keys.iter().cloned());
             let record = entry.record.clone();
             if state.records.len() > MAX_RECORDS {
-                let oldest = state.records.values().min_by_key(|e| e.record.used).map(|e| e.record.id.clone());
+                let oldest =
+                    state.records.values().min_by_key(|e| e.record.used).map(|e| e.record.id.clone());
                 gone.extend(oldest.filter(|id| *id != record.id && state.forget(id)));
             }
             (record, gone)

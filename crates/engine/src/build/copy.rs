@@ -6,6 +6,8 @@
 //!
 //! Never: follows a link out of either tree.
 
+mod rules;
+
 use super::{
     content::read_link,
     view::{Item, Picked, View, chain_of, clean, kind, open_in, proc_path, reopen, root_of},
@@ -16,6 +18,7 @@ use minke_build::{
     plan::{CopySource, Mode as Chmod},
 };
 use minke_image::{Chain, Images as Store, Work, tree};
+use rules::{Rules, ids, symbolic};
 use rustix::{
     fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid},
     io::Errno,
@@ -27,9 +30,6 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
-
-/// Largest file of users that is read.
-const MAX_USERS: u64 = 8 << 20;
 
 /// Copies; what it leaves. Blocks.
 pub(super) fn copy(store: &Store, wish: CopyWork) -> Result<Root> {
@@ -50,7 +50,10 @@ pub(super) fn copy(store: &Store, wish: CopyWork) -> Result<Root> {
                 let view = View::open(store, tree)?;
                 let selection = Selection::of_copy(path, *local, &wish.op.exclude, parents.as_ref());
                 for picked in view.select(&selection).map_err(|e| missing(e, &selection))? {
-                    if *unpack && !picked.is_dir && extract(&work, &view, &picked, &wish.op.destination, &rules)? {
+                    if *unpack
+                        && !picked.is_dir
+                        && extract(&work, &view, &picked, &wish.op.destination, &rules)?
+                    {
                         continue;
                     }
                     place(&work, &view, &picked, &wish.op.destination, &rules)?;
@@ -72,7 +75,13 @@ pub(super) fn missing(error: BuildError, selection: &Selection) -> BuildError {
 }
 
 /// Makes a directory with its parents. Blocks.
-pub(super) fn directory(store: &Store, base: &Root, path: &str, owner: &str, epoch: Option<i64>) -> Result<Root> {
+pub(super) fn directory(
+    store: &Store,
+    base: &Root,
+    path: &str,
+    owner: &str,
+    epoch: Option<i64>,
+) -> Result<Root> {
     let base = match base {
         Root::Layers { chain, keep } => chain_of(store, chain, keep)?,
         Root::Directory { .. } => Chain::default(),
@@ -90,130 +99,6 @@ pub(super) fn directory(store: &Store, base: &Root, path: &str, owner: &str, epo
     Ok(root_of(work.finish(epoch)?))
 }
 
-/// What all that is copied gets.
-struct Rules {
-    owner: Option<(u32, u32)>,
-    mode: Option<Chmod>,
-    epoch: Option<i64>,
-}
-
-impl Rules {
-    fn times(&self, stat: &Stat) -> Timestamps {
-        let time = match self.epoch {
-            Some(seconds) => Timespec { tv_sec: seconds, tv_nsec: 0 },
-            None => Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ },
-        };
-        Timestamps { last_access: time, last_modification: time }
-    }
-
-    fn mode(&self, stat: &Stat) -> u32 {
-        match &self.mode {
-            None => stat.st_mode & 0o7777,
-            Some(Chmod::Octal(bits)) => *bits,
-            Some(Chmod::Symbolic(text)) => symbolic(text, stat.st_mode),
-        }
-    }
-
-    /// The mode of directories that are made on the way: an octal one counts for them as well, as in BuildKit.
-    fn made(&self) -> u32 {
-        match self.mode {
-            Some(Chmod::Octal(bits)) => bits,
-            Some(Chmod::Symbolic(_)) | None => 0o755,
-        }
-    }
-
-    fn owner(&self, stat: &Stat) -> (u32, u32) {
-        self.owner.unwrap_or((stat.st_uid, stat.st_gid))
-    }
-
-    /// Nothing of a file would change.
-    fn leaves(&self, stat: &Stat) -> bool {
-        self.epoch.is_none() && self.owner(stat) == (stat.st_uid, stat.st_gid) && self.mode(stat) == stat.st_mode & 0o7777
-    }
-}
-
-/// Permission bits by chmod(1)'s words, which were checked before (POSIX chmod).
-fn symbolic(text: &str, st_mode: u32) -> u32 {
-    let mut mode = st_mode & 0o7777;
-    let is_dir = st_mode & 0o170000 == 0o040000;
-    for clause in text.split(',') {
-        let end = clause.find(['+', '-', '=']).unwrap_or(clause.len());
-        let (who, mut actions) = clause.split_at(end);
-        let all = who.is_empty() || who.contains('a');
-        let mask = |letter, bits| if all || who.contains(letter) { bits } else { 0 };
-        let reach = mask('u', 0o4700) | mask('g', 0o2070) | mask('o', 0o1007);
-        while let Some(operator) = actions.chars().next() {
-            let rest = &actions[1..];
-            let end = rest.find(['+', '-', '=']).unwrap_or(rest.len());
-            let (letters, further) = rest.split_at(end);
-            let mut bits = 0;
-            for letter in letters.chars() {
-                bits |= match letter {
-                    'r' => 0o444,
-                    'w' => 0o222,
-                    'x' => 0o111,
-                    'X' if is_dir || mode & 0o111 != 0 => 0o111,
-                    's' => 0o6000,
-                    't' => 0o1000,
-                    'u' => spread(mode >> 6),
-                    'g' => spread(mode >> 3),
-                    'o' => spread(mode),
-                    _ => 0,
-                };
-            }
-            let bits = bits & reach;
-            mode = match operator {
-                '+' => mode | bits,
-                '-' => mode & !bits,
-                _ => (mode & !(reach & 0o777)) | bits,
-            };
-            actions = further;
-        }
-    }
-    mode
-}
-
-/// Three bits for everyone.
-fn spread(bits: u32) -> u32 {
-    (bits & 7) * 0o111
-}
-
-/// `user[:group]` by the files of a tree. A name that is not there is root, as in BuildKit.
-fn ids(root: BorrowedFd<'_>, owner: &str) -> Result<(u32, u32)> {
-    let (user, group) = owner.split_once(':').map_or((owner, ""), |(user, group)| (user, group));
-    let lines = |path: &str| -> String {
-        let mut text = Vec::new();
-        if let Ok(fd) = open_in(root, Path::new(path), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
-            && rustix::fs::fstat(&fd).is_ok_and(|stat| kind(&stat) == FileType::RegularFile)
-        {
-            // What cannot be read has no names.
-            let _ = File::from(fd).take(MAX_USERS).read_to_end(&mut text);
-        }
-        String::from_utf8_lossy(&text).into_owned()
-    };
-    let field = |text: &str, name: &str, number: usize| -> Option<u32> {
-        let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
-        line.split(':').nth(number)?.parse().ok()
-    };
-    let (mut uid, mut gid) = (0, 0);
-    match user.parse::<u32>() {
-        _ if user.is_empty() => {}
-        Ok(id) => (uid, gid) = (id, id),
-        Err(_) => {
-            let users = lines("etc/passwd");
-            if let Some(id) = field(&users, user, 2) {
-                (uid, gid) = (id, field(&users, user, 3).unwrap_or(0));
-            }
-        }
-    }
-    match group.parse::<u32>() {
-        _ if group.is_empty() => {}
-        Ok(id) => gid = id,
-        Err(_) => gid = field(&lines("etc/group"), group, 2).unwrap_or(gid),
-    }
-    Ok((uid, gid))
-}
-
 fn failed(path: &Path, error: Errno) -> BuildError {
     BuildError::io(format!("write /{}", path.display()))(error.into())
 }
@@ -228,7 +113,14 @@ fn make_dirs(root: BorrowedFd<'_>, path: &Path, rules: &Rules) -> Result<(OwnedF
         dir = match open_in(root, &next, flags) {
             Ok(dir) => dir,
             Err(Errno::NOENT) => {
-                make_dir(&dir, Path::new(part), &next, rules.made(), rules.owner.unwrap_or((0, 0)), rules.epoch)?;
+                make_dir(
+                    &dir,
+                    Path::new(part),
+                    &next,
+                    rules.made(),
+                    rules.owner.unwrap_or((0, 0)),
+                    rules.epoch,
+                )?;
                 open_in(root, &next, flags).map_err(|e| failed(&next, e))?
             }
             Err(Errno::NOTDIR) => {
@@ -266,19 +158,28 @@ fn make_dir(
     }
     if (uid, gid) != (0, 0) {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-        rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(|e| failed(path, e))?;
+        rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|e| failed(path, e))?;
     }
-    rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty()).map_err(|e| failed(path, e))?;
+    rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())
+        .map_err(|e| failed(path, e))?;
     if let Some(seconds) = epoch {
         let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
         let times = Timestamps { last_access: time, last_modification: time };
-        rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| failed(path, e))?;
+        rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|e| failed(path, e))?;
     }
     Ok(())
 }
 
 /// What a destination means for a source: the directory that things go to, and for a file its name there.
-fn target(root: BorrowedFd<'_>, destination: &str, picked: &Picked, name: &str, rules: &Rules) -> Result<(PathBuf, Option<String>)> {
+fn target(
+    root: BorrowedFd<'_>,
+    destination: &str,
+    picked: &Picked,
+    name: &str,
+    rules: &Rules,
+) -> Result<(PathBuf, Option<String>)> {
     let says_dir = destination.ends_with('/') || destination.ends_with("/.");
     let path = clean(Path::new(destination));
     if picked.is_dir {
@@ -341,7 +242,8 @@ fn place(work: &Work, view: &View, picked: &Picked, destination: &str, rules: &R
     }
     // Last, since what was put in changed their times.
     for (to, stat) in dirs.iter().rev() {
-        if let Ok(parent) = open_in(upper.as_fd(), to, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW) {
+        if let Ok(parent) = open_in(upper.as_fd(), to, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW)
+        {
             rustix::fs::futimens(&parent, &rules.times(stat)).map_err(|e| failed(to, e))?;
         }
     }
@@ -373,7 +275,8 @@ fn enter(root: BorrowedFd<'_>, to: &Path, item: &Item, rules: &Rules) -> Result<
     match rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o700)) {
         Ok(()) => {}
         Err(Errno::EXIST) => {
-            let there = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| failed(to, e))?;
+            let there =
+                rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| failed(to, e))?;
             if kind(&there) != FileType::Directory {
                 return Err(BuildError::invalid(format!("cannot copy to non-directory: /{}", to.display())));
             }
@@ -429,7 +332,8 @@ fn put(
                 if let Some(first) = links.get(&(stat.st_dev, stat.st_ino)) {
                     let from = upper_dir(upper, first.parent().unwrap_or(Path::new("")))?;
                     let from_name = first.file_name().unwrap_or_default();
-                    return rustix::fs::linkat(&from, from_name, &parent, name, AtFlags::empty()).map_err(fail);
+                    return rustix::fs::linkat(&from, from_name, &parent, name, AtFlags::empty())
+                        .map_err(fail);
                 }
                 links.insert((stat.st_dev, stat.st_ino), to.clone());
             }
@@ -440,13 +344,16 @@ fn put(
             rustix::fs::symlinkat(&text, &parent, name).map_err(fail)?;
         }
         other => {
-            rustix::fs::mknodat(&parent, name, other, Mode::from_raw_mode(0o600), stat.st_rdev).map_err(fail)?;
+            rustix::fs::mknodat(&parent, name, other, Mode::from_raw_mode(0o600), stat.st_rdev)
+                .map_err(fail)?;
         }
     }
     let (uid, gid) = rules.owner(stat);
-    rustix::fs::chownat(&parent, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), flags).map_err(fail)?;
+    rustix::fs::chownat(&parent, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), flags)
+        .map_err(fail)?;
     if kind(stat) != FileType::Symlink {
-        rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(rules.mode(stat)), AtFlags::empty()).map_err(fail)?;
+        rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(rules.mode(stat)), AtFlags::empty())
+            .map_err(fail)?;
     }
     rustix::fs::utimensat(&parent, name, &rules.times(stat), flags).map_err(fail)
 }
@@ -457,7 +364,12 @@ fn upper_dir(upper: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
     open_in(upper, path, flags).map_err(|e| failed(path, e))
 }
 
-fn link(view: &View, item: &Item, parent: &OwnedFd, name: &std::ffi::OsStr) -> std::result::Result<(), Errno> {
+fn link(
+    view: &View,
+    item: &Item,
+    parent: &OwnedFd,
+    name: &std::ffi::OsStr,
+) -> std::result::Result<(), Errno> {
     let from_dir = item.path.parent().unwrap_or(Path::new(""));
     let from = open_in(view.fd.as_fd(), from_dir, OFlags::RDONLY | OFlags::DIRECTORY)?;
     rustix::fs::linkat(&from, item.path.file_name().unwrap_or_default(), parent, name, AtFlags::empty())
@@ -496,7 +408,9 @@ fn xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) {
         Ok(0) | Err(_) => return,
         Ok(count) => count,
     };
-    for name in names[..count].split(|b| *b == 0).filter(|n| *n == b"security.capability" || n.starts_with(b"user.")) {
+    for name in
+        names[..count].split(|b| *b == 0).filter(|n| *n == b"security.capability" || n.starts_with(b"user."))
+    {
         let mut value = vec![0; 64 << 10];
         if let Ok(length) = rustix::fs::fgetxattr(from, name, &mut value) {
             let _ = rustix::fs::fsetxattr(to, name, &value[..length], rustix::fs::XattrFlags::empty());
@@ -532,7 +446,8 @@ fn text(work: &Work, destination: &str, name: &str, content: &str, rules: &Rules
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(fail)?;
     if let Some(seconds) = rules.epoch {
         let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
-        rustix::fs::futimens(&file, &Timestamps { last_access: time, last_modification: time }).map_err(fail)?;
+        rustix::fs::futimens(&file, &Timestamps { last_access: time, last_modification: time })
+            .map_err(fail)?;
     }
     Ok(())
 }

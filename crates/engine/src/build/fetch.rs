@@ -19,12 +19,7 @@ use minke_build::{
 use minke_image::{ImageConfig, Progress, ProgressEvent, Reference, platform, pull::PullRequest, tree, web};
 use minke_model::{Kind, Timestamp, id::Digest, image::Platform};
 use sha2::{Digest as _, Sha256};
-use std::{
-    os::fd::AsFd,
-    path::Path,
-    process::Stdio,
-    sync::Arc,
-};
+use std::{os::fd::AsFd, path::Path, process::Stdio, sync::Arc};
 
 /// Largest file of a URL, in bytes.
 const MAX_FILE: u64 = 64 << 30;
@@ -60,12 +55,8 @@ pub(super) async fn image_config(
     }
     let by_digest = name.repository().with_digest(looked.digest.clone());
     let known = inner.store.resolve(&by_digest.full()).is_ok();
-    let request = PullRequest {
-        reference: by_digest.clone(),
-        platform: Some(platform.clone()),
-        auth,
-        all_tags: false,
-    };
+    let request =
+        PullRequest { reference: by_digest.clone(), platform: Some(platform.clone()), auth, all_tags: false };
     let progress = Arc::new(Shown { reporter: at.reporter.clone(), started: Timestamp::now() });
     let pulled = inner.store.pull(request, &inner.images.registries(), progress).await?;
     let (inner, shown) = (inner.clone(), name.familiar());
@@ -76,7 +67,11 @@ pub(super) async fn image_config(
         if !known {
             // It was pulled for builds alone.
             inner.store.untag(&by_digest)?;
-            if inner.store.get(&pulled.id).is_ok_and(|image| image.tags.is_empty() && image.digests.is_empty()) {
+            if inner
+                .store
+                .get(&pulled.id)
+                .is_ok_and(|image| image.tags.is_empty() && image.digests.is_empty())
+            {
                 inner.store.remove(&pulled.id)?;
             }
         }
@@ -135,7 +130,8 @@ struct Shown {
 impl Progress for Shown {
     fn report(&self, event: ProgressEvent) {
         let Some(id) = event.id else { return };
-        let (current, total) = (event.current.unwrap_or_default() as i64, event.total.unwrap_or_default() as i64);
+        let (current, total) =
+            (event.current.unwrap_or_default() as i64, event.total.unwrap_or_default() as i64);
         let done = event.status == "Pull complete" || event.status == "Already exists";
         if done || total > 0 {
             self.reporter.status(&id, current, total, self.started, done);
@@ -194,7 +190,8 @@ pub(super) async fn http(inner: &Arc<Inner>, http: &Http, at: &At) -> Result<Roo
         rustix::fs::chmod(&path, rustix::fs::Mode::from_raw_mode(0o600)).map_err(failed)?;
         let time = rustix::fs::Timespec { tv_sec: modified.unwrap_or(0), tv_nsec: 0 };
         let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
-        rustix::fs::utimensat(rustix::fs::CWD, &path, &times, rustix::fs::AtFlags::empty()).map_err(failed)?;
+        rustix::fs::utimensat(rustix::fs::CWD, &path, &times, rustix::fs::AtFlags::empty())
+            .map_err(failed)?;
         inner.contexts.adopt(dir.keep())
     })
     .await
@@ -270,22 +267,23 @@ pub(super) async fn git(inner: &Arc<Inner>, wish: &Git, at: &At) -> Result<Root>
     run_git(&["init", "-q", "--", &path], None, at).await?;
     let remote = ["remote", "add", "origin", "--", &wish.remote];
     run_git(&remote, Some(&repository), at).await?;
-    let shallow = run_git(&["fetch", "-q", "--depth=1", "--tags", "origin", reference], Some(&repository), at).await;
+    let shallow =
+        run_git(&["fetch", "-q", "--depth=1", "--tags", "origin", reference], Some(&repository), at).await;
     if shallow.is_err() {
         // Some servers give no commit by its name, and none shallowly.
         let mut whole = vec!["fetch", "-q", "--tags", "origin"];
         whole.extend(Some(reference).filter(|_| !is_commit));
         let tried = run_git(&whole, Some(&repository), at).await;
-        tried.map_err(|e| BuildError::other(e.kind(), format!("failed to fetch remote {}: {e}", wish.remote)))?;
+        tried.map_err(|e| {
+            BuildError::other(e.kind(), format!("failed to fetch remote {}: {e}", wish.remote))
+        })?;
     }
     let wanted = if is_commit { reference } else { "FETCH_HEAD" };
     run_git(&["checkout", "-q", "--detach", wanted], Some(&repository), at).await?;
     let commit = run_git(&["rev-parse", "HEAD"], Some(&repository), at).await?;
     let commit = commit.trim();
     if let Some(checksum) = wish.checksum.as_ref().filter(|checksum| !commit.starts_with(checksum.as_str())) {
-        return Err(BuildError::invalid(format!(
-            "expected checksum to match {checksum}, got {commit}"
-        )));
+        return Err(BuildError::invalid(format!("expected checksum to match {checksum}, got {commit}")));
     }
     if wish.submodules && repository.join(".gitmodules").is_file() {
         let update = ["submodule", "update", "-q", "--init", "--recursive", "--depth=1"];
@@ -302,7 +300,8 @@ pub(super) async fn git(inner: &Arc<Inner>, wish: &Git, at: &At) -> Result<Root>
             "" => repository.clone(),
             directory => inside(&repository, directory)?,
         };
-        std::fs::rename(&from, &tree).map_err(BuildError::io(format!("take {} of a repository", wish.directory)))?;
+        std::fs::rename(&from, &tree)
+            .map_err(BuildError::io(format!("take {} of a repository", wish.directory)))?;
         inner.contexts.adopt(dir.keep())
     })
     .await

@@ -57,10 +57,9 @@ impl Host for Machine {
     }
 
     fn check_platform(&self, platform: &Platform) -> Result<()> {
-        let can = platforms().iter().any(|can| {
-            can.os == platform.os
-                && (can.architecture == platform.architecture)
-        });
+        let can = platforms()
+            .iter()
+            .any(|can| can.os == platform.os && (can.architecture == platform.architecture));
         if can {
             return Ok(());
         }
@@ -81,7 +80,12 @@ impl Host for Machine {
         Box::pin(fetch::image_config(&self.0, reference, platform, pull, at))
     }
 
-    fn image<'a>(&'a self, reference: &'a str, platform: &'a Platform, at: &'a At) -> BoxFuture<'a, Result<Left>> {
+    fn image<'a>(
+        &'a self,
+        reference: &'a str,
+        platform: &'a Platform,
+        at: &'a At,
+    ) -> BoxFuture<'a, Result<Left>> {
         Box::pin(fetch::image(&self.0, reference, platform, at))
     }
 
@@ -108,7 +112,12 @@ impl Host for Machine {
         Box::pin(super::blocking(move || fetch::unpack(&inner, &root, &file)))
     }
 
-    fn read<'a>(&'a self, root: &'a Root, path: &'a str, limit: u64) -> BoxFuture<'a, Result<Option<Vec<u8>>>> {
+    fn read<'a>(
+        &'a self,
+        root: &'a Root,
+        path: &'a str,
+        limit: u64,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>>> {
         let (store, root, path) = (self.0.store.clone(), root.clone(), path.to_owned());
         Box::pin(super::blocking(move || {
             let view = View::open(&store, &root)?;

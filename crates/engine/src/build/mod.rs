@@ -62,6 +62,25 @@ pub(crate) struct Inner {
     exec_root: PathBuf,
 }
 
+/// Takes away, after a build that ended or was dropped, the layers that are nobody's: of steps that failed, of records
+/// that others replaced.
+struct Sweep(Store);
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        let store = self.0.clone();
+        let sweep = move || {
+            if let Err(error) = store.collect() {
+                tracing::warn!(%error, "cannot remove what a build left");
+            }
+        };
+        // Dropped outside of a runtime only at the daemon's end: the next start sweeps.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn_blocking(sweep));
+        }
+    }
+}
+
 /// Work that waits for the disk, off the threads that serve sockets.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
@@ -126,13 +145,8 @@ impl Builds {
     ) -> Result<Arc<Built>> {
         let host = Arc::new(machine::Machine(self.inner.clone()));
         let flights = self.inner.flights.clone();
-        let solved = minke_build::solve(request, host, client, progress, flights).await;
-        if solved.is_err() {
-            // Layers that a failed build left are nobody's.
-            let store = self.inner.store.clone();
-            let _ = blocking(move || Ok(store.collect()?)).await;
-        }
-        solved
+        let _sweep = Sweep(self.inner.store.clone());
+        minke_build::solve(request, host, client, progress, flights).await
     }
 
     /// What can be built for: this machine's platform first, then those that binfmt_misc runs.

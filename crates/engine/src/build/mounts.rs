@@ -168,7 +168,8 @@ impl Prepared {
         let path = self.directory(inner)?.join(format!("file-{number}"));
         let write = || -> std::io::Result<()> {
             use std::os::unix::fs::OpenOptionsExt;
-            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
             file.write_all(bytes)?;
             rustix::fs::fchown(&file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
             rustix::fs::fchmod(&file, Mode::from_raw_mode(owner.mode & 0o7777))?;
@@ -228,7 +229,8 @@ impl Prepared {
             // Written to a copy, which goes with the step.
             let number = self.mounts.len();
             let to = self.scratch(inner)?.join(format!("bind-{number}"));
-            let (store, tree, source, copy) = (inner.store.clone(), tree.clone(), source.to_owned(), to.clone());
+            let (store, tree, source, copy) =
+                (inner.store.clone(), tree.clone(), source.to_owned(), to.clone());
             super::blocking(move || copy::copy_out(&View::open(&store, &tree)?, &source, &copy)).await?;
             self.mounts.push(path_mount(to, target, true));
             return Ok(());
@@ -361,8 +363,10 @@ impl CacheMounts {
             let data = dir.join("data");
             let meta = dir.join("meta.json");
             let now = Timestamp::now().as_nanos();
-            let mut known: CacheMeta =
-                std::fs::read(&meta).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+            let mut known: CacheMeta = std::fs::read(&meta)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+                .unwrap_or_default();
             if !meta.is_file() {
                 drop(crate::volume::remove_tree(&dir));
                 std::fs::create_dir_all(&data).map_err(BuildError::io(format!("make {}", data.display())))?;

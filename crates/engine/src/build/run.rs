@@ -6,8 +6,7 @@
 //! Never: keeps a secret outside of the exec root, or shows one.
 
 use super::{
-    Inner,
-    copy,
+    Inner, copy,
     mounts::{self, Prepared},
     view::{View, chain_of, root_of},
 };
@@ -59,8 +58,14 @@ pub(super) async fn run(inner: &Arc<Inner>, wish: RunWork, at: &At) -> Result<Ro
     })
     .await?;
     let record = record(inner, &wish, &prepared)?;
-    let step =
-        Step { inner: inner.clone(), record: Arc::new(record), work, prepared, process: None, missing: Vec::new() };
+    let step = Step {
+        inner: inner.clone(),
+        record: Arc::new(record),
+        work,
+        prepared,
+        process: None,
+        missing: Vec::new(),
+    };
     // A task of its own: a build that is dropped drops the sender, and the task ends the process and tidies up.
     let (_alive, dropped) = oneshot::channel::<()>();
     let running = tokio::spawn(step.whole(at.reporter.clone(), dropped));
@@ -69,11 +74,14 @@ pub(super) async fn run(inner: &Arc<Inner>, wish: RunWork, at: &At) -> Result<Ro
     let exit = match exit {
         Ok(exit) => exit,
         Err(Stopped::Cancelled) => return Err(BuildError::Cancelled),
-        Err(Stopped::Start(RuntimeError::Start(e))) if e.stage == Stage::User => return Err(wrong_start(e.detail)),
+        Err(Stopped::Start(RuntimeError::Start(e))) if e.stage == Stage::User => {
+            return Err(wrong_start(e.detail));
+        }
         Err(Stopped::Start(RuntimeError::Start(e))) => {
             // runc's sentence and its exit code.
-            let says =
-                format!("runc run failed: unable to start container process: error during container init: {e}\n");
+            let says = format!(
+                "runc run failed: unable to start container process: error during container init: {e}\n"
+            );
             at.reporter.log(2, says);
             return Err(BuildError::Exit { command, code: Some(1) });
         }
@@ -115,11 +123,15 @@ fn record(inner: &Inner, wish: &RunWork, prepared: &Prepared) -> Result<Containe
     let resources = &mut spec.resources;
     resources.cgroup_parent = match options.cgroup_parent.as_deref().filter(|p| !p.is_empty()) {
         Some(asked) => asked.to_owned(),
-        None => inner.runtime.group("build", CPU_SHARES).map_err(|e| BuildError::other(e.kind(), e.to_string()))?,
+        None => inner
+            .runtime
+            .group("build", CPU_SHARES)
+            .map_err(|e| BuildError::other(e.kind(), e.to_string()))?,
     };
     let limits = options.ulimits.iter();
-    resources.ulimits =
-        Some(limits.map(|(name, soft, hard)| Ulimit { name: name.clone(), soft: *soft, hard: *hard }).collect());
+    resources.ulimits = Some(
+        limits.map(|(name, soft, hard)| Ulimit { name: name.clone(), soft: *soft, hard: *hard }).collect(),
+    );
     resources.memory = options.memory.unwrap_or_default();
     resources.memory_swap = options.memory_swap.unwrap_or_default();
     resources.cpu_shares = options.cpu_shares.unwrap_or_default();
@@ -231,8 +243,10 @@ impl Step {
         let mut record = (*self.record).clone();
         let names: Vec<String> = record.status.endpoints.keys().cloned().collect();
         for name in names {
-            let endpoint =
-                inner.networks.reserve(&record, &name, &EndpointSpec::default(), Vec::new()).map_err(invalid)?;
+            let endpoint = inner
+                .networks
+                .reserve(&record, &name, &EndpointSpec::default(), Vec::new())
+                .map_err(invalid)?;
             let endpoint = Endpoint { interface: "eth0".into(), ..endpoint };
             record.status.endpoints.insert(name, endpoint);
         }
@@ -251,7 +265,11 @@ impl Step {
             files: Some(containers.files(&record).map_err(invalid)?),
             mounts: self.prepared.mounts.clone(),
             join: Joined {
-                net: if record.spec.networking.mode == NetworkMode::Host { NetJoin::Host } else { NetJoin::New },
+                net: if record.spec.networking.mode == NetworkMode::Host {
+                    NetJoin::Host
+                } else {
+                    NetJoin::New
+                },
                 ..Joined::default()
             },
             log: LogTarget { driver: "none".into(), ..LogTarget::default() },
@@ -264,7 +282,8 @@ impl Step {
         self.process = Some(process.clone());
         if !record.status.endpoints.is_empty() {
             let gateway = containers.gateway_network(&record);
-            let endpoints = inner.networks.attach(&record, process.netns()?, gateway.as_deref(), resolver).await;
+            let endpoints =
+                inner.networks.attach(&record, process.netns()?, gateway.as_deref(), resolver).await;
             let endpoints = endpoints.map_err(invalid)?;
             let mut record = (*record).clone();
             record.status.endpoints = endpoints;

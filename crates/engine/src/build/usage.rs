@@ -124,7 +124,8 @@ fn prune(inner: &Arc<Inner>, wish: &CachePrune) -> Vec<CacheUsage> {
     let all = entries(inner);
     let mut total: u64 = all.iter().map(|(usage, _)| usage.size).sum();
     let is_old = |usage: &CacheUsage| {
-        wish.keep_seconds.is_none_or(|seconds| now.since(usage.last_used.unwrap_or(usage.created)).as_secs() >= seconds)
+        wish.keep_seconds
+            .is_none_or(|seconds| now.since(usage.last_used.unwrap_or(usage.created)).as_secs() >= seconds)
     };
     let mut may: Vec<_> = all
         .into_iter()
@@ -133,7 +134,9 @@ fn prune(inner: &Arc<Inner>, wish: &CachePrune) -> Vec<CacheUsage> {
             !usage.in_use && (wish.all || !usage.shared) && is_old(usage) && takes(&wish.filters, usage)
         })
         .collect();
-    may.sort_by(|(a, _), (b, _)| a.last_used.cmp(&b.last_used).then_with(|| b.parents.len().cmp(&a.parents.len())));
+    may.sort_by(|(a, _), (b, _)| {
+        a.last_used.cmp(&b.last_used).then_with(|| b.parents.len().cmp(&a.parents.len()))
+    });
     let bounded = wish.keep_bytes.is_some() || wish.reserved_bytes.is_some() || wish.min_free_bytes.is_some();
     let mut gone = Vec::new();
     for (usage, place) in may {
@@ -160,7 +163,8 @@ fn is_enough(inner: &Arc<Inner>, wish: &CachePrune, total: u64) -> bool {
     }
     let small = wish.keep_bytes.is_none_or(|keep| total <= keep);
     let free = wish.min_free_bytes.is_none_or(|least| {
-        rustix::fs::statvfs(&inner.scratch).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) >= least)
+        rustix::fs::statvfs(&inner.scratch)
+            .is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) >= least)
     });
     small && free && (wish.keep_bytes.is_some() || wish.min_free_bytes.is_some())
 }
@@ -175,7 +179,9 @@ fn takes(filters: &[CacheFilter], usage: &CacheUsage) -> bool {
         let words = |words: &[&str]| match filter.operator.as_str() {
             "" => words.iter().any(|word| !word.is_empty()),
             "!=" => !words.contains(&filter.value.as_str()),
-            "~=" => regex_lite::Regex::new(&filter.value).is_ok_and(|r| words.iter().any(|word| r.is_match(word))),
+            "~=" => {
+                regex_lite::Regex::new(&filter.value).is_ok_and(|r| words.iter().any(|word| r.is_match(word)))
+            }
             _ => words.contains(&filter.value.as_str()),
         };
         match filter.field.as_str() {

@@ -60,7 +60,11 @@ pub(crate) fn kind(stat: &Stat) -> FileType {
 }
 
 /// Opens as a process inside of `root` would, links included.
-pub(crate) fn open_in(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+pub(crate) fn open_in(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+) -> std::result::Result<OwnedFd, Errno> {
     let clean = clean(path);
     let path = if clean.as_os_str().is_empty() { Path::new(".") } else { &clean };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -175,7 +179,9 @@ impl View {
             }
             let mut next = Vec::new();
             for dir in found {
-                let Ok(fd) = open_in(self.fd.as_fd(), &dir, OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
+                let Ok(fd) = open_in(self.fd.as_fd(), &dir, OFlags::RDONLY | OFlags::DIRECTORY) else {
+                    continue;
+                };
                 for name in names(fd.as_fd()).map_err(|e| self.failed(&dir, e))? {
                     if glob::matches(&part, &name.to_string_lossy()).map_err(bad)? {
                         next.push(dir.join(&name));
@@ -219,7 +225,8 @@ impl View {
             return Ok(Some(Picked { name, items, is_dir: false, stat }));
         }
         let mut items = Vec::new();
-        let dir = reopen(found.as_fd(), OFlags::RDONLY | OFlags::DIRECTORY).map_err(|e| self.failed(path, e))?;
+        let dir =
+            reopen(found.as_fd(), OFlags::RDONLY | OFlags::DIRECTORY).map_err(|e| self.failed(path, e))?;
         let mut walk = Walk { view: self, ignore, include: None, items: &mut items };
         walk.dir(dir, &real, Path::new(""), &Above::default(), 0)?;
         Ok(Some(Picked { name, items, is_dir: true, stat }))
@@ -241,7 +248,9 @@ impl View {
             .map_err(|e| BuildError::invalid(e.to_string()))?;
         let mut picked = Vec::new();
         for path in self.expand(selection)? {
-            let Ok(found) = open_in(self.fd.as_fd(), &path, OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
+            let Ok(found) = open_in(self.fd.as_fd(), &path, OFlags::RDONLY | OFlags::DIRECTORY) else {
+                continue;
+            };
             let stat = rustix::fs::fstat(&found).map_err(|e| self.failed(&path, e))?;
             let real = place(self.fd.as_fd(), found.as_fd()).unwrap_or_else(|| path.clone());
             let mut items = Vec::new();
@@ -326,7 +335,8 @@ pub(crate) fn chain_of(
     if let Some(chain) = keep.downcast_ref::<Chain>() {
         return Ok(chain.clone());
     }
-    let gone = || BuildError::other(minke_model::Kind::DataLoss, "a layer of the build cache is gone: build again");
+    let gone =
+        || BuildError::other(minke_model::Kind::DataLoss, "a layer of the build cache is gone: build again");
     store.chain(chain).ok_or_else(gone)
 }
 

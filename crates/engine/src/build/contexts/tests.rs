@@ -1,5 +1,6 @@
 use super::*;
 use bytes::Bytes;
+use minke_build::host::Sent;
 
 /// Kept directories in a place of their own.
 struct House {
@@ -68,7 +69,10 @@ fn only_what_differs_is_asked_for_again() {
     drop(root);
     let (root, wanted) = house.send(&[file("a", "one", 1), dir("d"), file("d/b", "tw0", 2)]).unwrap();
     assert_eq!(wanted, [2]);
-    assert_eq!((House::read(&root, "a").as_deref(), House::read(&root, "d/b").as_deref()), (Some("one"), Some("tw0")));
+    assert_eq!(
+        (House::read(&root, "a").as_deref(), House::read(&root, "d/b").as_deref()),
+        (Some("one"), Some("tw0"))
+    );
 }
 
 #[test]

@@ -22,7 +22,8 @@ impl House {
             eprintln!("skipped: needs root");
             return None;
         }
-        let root = std::env::temp_dir().join(format!("minke-copy-{}", minke_model::ContainerId::random().short()));
+        let root =
+            std::env::temp_dir().join(format!("minke-copy-{}", minke_model::ContainerId::random().short()));
         std::fs::create_dir_all(root.join("context")).unwrap();
         let store = Store::open(&root.join("image")).unwrap();
         Some(Self { root, store })
@@ -180,12 +181,12 @@ fn excluded_files_and_parents() {
         house.file(path, "1");
     }
     let names = |root: &Root| house.show(root).into_keys().collect::<Vec<_>>();
-    let excluded = house.try_copy(&Root::empty(), "/", "/x", |op| op.exclude = vec!["**/g".into(), "src/a".into()]);
+    let excluded =
+        house.try_copy(&Root::empty(), "/", "/x", |op| op.exclude = vec!["**/g".into(), "src/a".into()]);
     assert_eq!(names(&excluded.unwrap()), ["x", "x/src", "x/src/b", "x/src/b/f.txt"]);
     let parents = house.try_copy(&Root::empty(), "/", "/p", |op| {
         if let CopySource::Files { parents, .. } = &mut op.sources[0] {
-            *parents =
-                Some(minke_build::plan::Parents { pattern: "src/*/f.txt".into(), required: None });
+            *parents = Some(minke_build::plan::Parents { pattern: "src/*/f.txt".into(), required: None });
         }
     });
     let expected = ["p", "p/src", "p/src/a", "p/src/a/f.txt", "p/src/b", "p/src/b/f.txt"];

@@ -74,7 +74,12 @@ fn unreadable(error: serde_json::Error) -> BuildError {
 
 fn record(step: &CachedStep, numbers: &HashMap<&Digest, usize>) -> Option<Record> {
     let layers = step.root.chain().iter().map(|id| numbers.get(id).copied()).collect::<Option<Vec<_>>>()?;
-    Some(Record { key: step.key.clone(), layers, created: step.created, description: step.description.clone() })
+    Some(Record {
+        key: step.key.clone(),
+        layers,
+        created: step.created,
+        description: step.description.clone(),
+    })
 }
 
 /// An image of all layers that steps left; of `min` only those of the result.
@@ -84,8 +89,12 @@ struct CacheImage {
 }
 
 fn cache_image(inner: &Inner, built: &Built, all: bool) -> Result<CacheImage> {
-    let steps: Vec<&CachedStep> =
-        built.images.iter().flat_map(|image| image.cache.iter()).filter(|step| all || step.in_result).collect();
+    let steps: Vec<&CachedStep> = built
+        .images
+        .iter()
+        .flat_map(|image| image.cache.iter())
+        .filter(|step| all || step.in_result)
+        .collect();
     let mut layers: Vec<Digest> = Vec::new();
     let mut chain = Chain::default();
     for step in &steps {
@@ -137,9 +146,11 @@ pub(super) async fn export(
             Ok(BTreeMap::new())
         }
         "local" => {
-            let dest = get("dest").ok_or_else(|| BuildError::invalid("local cache exporter requires dest"))?;
+            let dest =
+                get("dest").ok_or_else(|| BuildError::invalid("local cache exporter requires dest"))?;
             let blobs = client.blobs(&format!("local:{dest}"));
-            let blobs = blobs.ok_or_else(|| BuildError::invalid(format!("the client has no directory {dest}")))?;
+            let blobs =
+                blobs.ok_or_else(|| BuildError::invalid(format!("the client has no directory {dest}")))?;
             local(inner, image, blobs).await
         }
         kind => Err(BuildError::unsupported(format!(
@@ -154,7 +165,12 @@ fn reference(text: Option<&str>) -> Result<Reference> {
 }
 
 /// Pushes a cache by the name that it has for as long as that takes; what had it before gets it back.
-async fn push(inner: &Arc<Inner>, image: CacheImage, name: &Reference, client: &Arc<dyn Client>) -> Result<()> {
+async fn push(
+    inner: &Arc<Inner>,
+    image: CacheImage,
+    name: &Reference,
+    client: &Arc<dyn Client>,
+) -> Result<()> {
     let before = inner.store.resolve(&name.full()).ok();
     let (store, named) = (inner.store.clone(), name.clone());
     let id = blocking(move || Ok(store.register_built(&image.config.raw, &image.chain, &[named])?)).await?;
@@ -178,7 +194,11 @@ async fn push(inner: &Arc<Inner>, image: CacheImage, name: &Reference, client: &
 }
 
 /// Writes a cache as blobs of the client's, and tells its manifest, which the client notes.
-async fn local(inner: &Arc<Inner>, image: CacheImage, blobs: Arc<dyn Blobs>) -> Result<BTreeMap<String, String>> {
+async fn local(
+    inner: &Arc<Inner>,
+    image: CacheImage,
+    blobs: Arc<dyn Blobs>,
+) -> Result<BTreeMap<String, String>> {
     let scratch = Scratch(inner.scratch.join(minke_model::ContainerId::random().short()));
     std::fs::create_dir_all(&scratch.0).map_err(BuildError::io("make a directory for a cache"))?;
     let mut layers = Vec::new();
@@ -250,7 +270,8 @@ pub(in crate::build) async fn import(inner: &Arc<Inner>, wish: &CacheRef, at: &A
             let digest = get("digest").and_then(Digest::parse);
             let digest = digest.ok_or_else(|| BuildError::invalid("local cache importer requires digest"))?;
             let blobs = at.client.blobs(&format!("local:{src}"));
-            let blobs = blobs.ok_or_else(|| BuildError::invalid(format!("the client has no directory {src}")))?;
+            let blobs =
+                blobs.ok_or_else(|| BuildError::invalid(format!("the client has no directory {src}")))?;
             read(inner, &digest, &*blobs).await?
         }
         // Nothing of its own to read.

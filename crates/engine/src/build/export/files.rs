@@ -108,6 +108,10 @@ fn entry(
 }
 
 /// Writes a tree as one tar.
-pub(super) fn write_tar(view: &View, _epoch: Option<i64>, out: &mut dyn Write) -> std::result::Result<(), ImageError> {
+pub(super) fn write_tar(
+    view: &View,
+    _epoch: Option<i64>,
+    out: &mut dyn Write,
+) -> std::result::Result<(), ImageError> {
     tree::write_tar(view.fd.as_fd(), "/", out, &tree::WriteOptions::default())
 }

@@ -2,10 +2,10 @@
 //!
 //! Sources: OCI image spec, image-layout.md; BuildKit `exporter/oci`.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use minke_build::{BuildError, Result};
 use minke_image::{BlobForm, Chain, ImageConfig, Reference, platform};
 use minke_model::{Kind, id::Digest, image::Platform};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -51,7 +51,8 @@ impl Annotations {
     pub(super) fn of(attributes: &BTreeMap<String, String>) -> Self {
         let mut all = Self::default();
         for (name, value) in attributes {
-            let Some((place, key)) = name.split_once('.').filter(|(place, _)| place.starts_with("annotation"))
+            let Some((place, key)) =
+                name.split_once('.').filter(|(place, _)| place.starts_with("annotation"))
             else {
                 continue;
             };
@@ -86,7 +87,8 @@ impl Drop for Layout {
 }
 
 fn json_bytes(value: &Value) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|e| BuildError::other(Kind::Internal, format!("cannot write a manifest: {e}")))
+    serde_json::to_vec(value)
+        .map_err(|e| BuildError::other(Kind::Internal, format!("cannot write a manifest: {e}")))
 }
 
 /// Hashes and counts what is written through it.
@@ -126,7 +128,8 @@ impl Layout {
         let mut top = match (&manifests[..], wanted.index) {
             ([only], false) => only.clone(),
             _ => {
-                let mut index = json!({ "schemaVersion": 2, "mediaType": TYPE_INDEX, "manifests": manifests });
+                let mut index =
+                    json!({ "schemaVersion": 2, "mediaType": TYPE_INDEX, "manifests": manifests });
                 if !wanted.annotations.index.is_empty() {
                     index["annotations"] = Value::Object(wanted.annotations.index.clone());
                 }
@@ -142,7 +145,8 @@ impl Layout {
             let annotations = top["annotations"].as_object_mut().map(std::mem::take).unwrap_or_default();
             let mut annotations = annotations;
             annotations.insert("io.containerd.image.name".into(), json!(name.full()));
-            annotations.insert("org.opencontainers.image.ref.name".into(), json!(name.tag().unwrap_or_default()));
+            annotations
+                .insert("org.opencontainers.image.ref.name".into(), json!(name.tag().unwrap_or_default()));
             let mut entry = top.clone();
             entry["annotations"] = Value::Object(annotations);
             listed.push(entry);
@@ -150,7 +154,8 @@ impl Layout {
         if listed.is_empty() {
             listed.push(top);
         }
-        layout.index = json_bytes(&json!({ "schemaVersion": 2, "mediaType": TYPE_INDEX, "manifests": listed }))?;
+        layout.index =
+            json_bytes(&json!({ "schemaVersion": 2, "mediaType": TYPE_INDEX, "manifests": listed }))?;
         if wanted.docker {
             layout.docker = Some(json_bytes(&json!(items))?);
         }

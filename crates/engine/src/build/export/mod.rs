@@ -17,11 +17,7 @@ use minke_build::{
 };
 use minke_image::{BlobForm, Chain, ImageConfig, Quiet, Reference, platform};
 use minke_model::{ContainerId, Timestamp};
-use std::{
-    collections::BTreeMap,
-    io::Write,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, io::Write, sync::Arc};
 use tokio::io::AsyncWriteExt;
 
 /// What the client is told of an export: BuildKit's exporter response.
@@ -64,7 +60,8 @@ impl Builds {
             let name = match wish.kind.as_str() {
                 "" | "cacheonly" | "none" => continue,
                 "image" | "moby" | "docker-image" => "exporting to image",
-                "local" | "tar" => "exporting to client",
+                "local" => "exporting to client directory",
+                "tar" => "exporting to client tarball",
                 "oci" => "exporting to oci image format",
                 "docker" => "exporting to docker image format",
                 other => {
@@ -163,7 +160,7 @@ impl Export {
         self.done(&format!("writing image {id}"));
         self.inner.images.tell_made(&id);
         for name in &names {
-            self.done(&format!("naming to {}", name.clone().or_latest().full()));
+            self.done(&format!("naming to {}", name.full()));
             self.inner.images.tell_tag(&id, name);
         }
         let mut response = Response::from([
@@ -171,7 +168,7 @@ impl Export {
             ("containerimage.config.digest".into(), id.to_string()),
         ]);
         if !names.is_empty() {
-            let all: Vec<String> = names.iter().map(|name| name.clone().or_latest().full()).collect();
+            let all: Vec<String> = names.iter().map(Reference::full).collect();
             response.insert("image.name".into(), all.join(","));
         }
         if is_set(wish, "push") {
@@ -180,7 +177,9 @@ impl Export {
                 self.reporter.status(&format!("pushing {}", name.full()), 0, 0, Timestamp::now(), false);
                 let auth = self.client.auth(name.domain()).await?;
                 let pushed = self.inner.images.push(name.clone(), auth, Arc::new(Quiet)).await;
-                let pushed = pushed.map_err(|e| BuildError::other(e.kind(), format!("failed to push {}: {e}", name.full())))?;
+                let pushed = pushed.map_err(|e| {
+                    BuildError::other(e.kind(), format!("failed to push {}: {e}", name.full()))
+                })?;
                 self.done(&format!("pushing {}", name.full()));
                 if let Some(last) = pushed.last() {
                     response.insert("containerimage.digest".into(), last.digest.to_string());
@@ -288,9 +287,9 @@ impl Export {
             }
         }
         drop(body);
-        let written = writing
-            .await
-            .map_err(|e| BuildError::other(minke_model::Kind::Internal, format!("a blocking task failed: {e}")))?;
+        let written = writing.await.map_err(|e| {
+            BuildError::other(minke_model::Kind::Internal, format!("a blocking task failed: {e}"))
+        })?;
         // A client that left breaks the writer: what it said first counts.
         sent?;
         written?;
@@ -301,14 +300,19 @@ impl Export {
 }
 
 fn is_set(wish: &ExportRequest, name: &str) -> bool {
-    wish.attributes.get(name).is_some_and(|value| matches!(value.as_str(), "" | "1" | "t" | "true" | "True" | "TRUE"))
+    wish.attributes
+        .get(name)
+        .is_some_and(|value| matches!(value.as_str(), "" | "1" | "t" | "true" | "True" | "TRUE"))
 }
 
 /// Refuses an attribute that would change something and does not.
 fn check(wish: &ExportRequest, known: &[&str]) -> Result<()> {
     for (name, value) in &wish.attributes {
         let annotation = known.contains(&"annotation") && name.starts_with("annotation");
-        let fine = annotation || known.contains(&name.as_str()) || HARMLESS.contains(&name.as_str()) || name.starts_with("attest:");
+        let fine = annotation
+            || known.contains(&name.as_str())
+            || HARMLESS.contains(&name.as_str())
+            || name.starts_with("attest:");
         if !fine {
             let kind = if wish.kind.is_empty() { "image" } else { &wish.kind };
             return Err(BuildError::unsupported(format!(
@@ -336,7 +340,10 @@ fn names(wish: &ExportRequest) -> Result<Vec<Reference>> {
     let text = wish.attributes.get("name").map(String::as_str).unwrap_or_default();
     let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
     names
-        .map(|name| Reference::parse(name).map_err(|e| BuildError::invalid(format!("invalid reference {name:?}: {e}"))))
+        .map(|name| {
+            Reference::parse(name)
+                .map_err(|e| BuildError::invalid(format!("invalid reference {name:?}: {e}")))
+        })
         .collect()
 }
 
