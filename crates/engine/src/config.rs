@@ -49,6 +49,8 @@ pub struct EngineConfig {
     pub address_pools: Vec<AddressPool>,
     /// Options that networks get where they have none of that name, by driver.
     pub network_options: BTreeMap<String, Labels>,
+    /// Published ports are reached by the containers' own addresses too.
+    pub direct_routing: bool,
     /// What of networks shall fail, for tests.
     pub network_faults: NetworkFaults,
     /// How published ports and the host's firewall meet.

@@ -108,6 +108,7 @@ impl Engine {
             binding: config.default_host_ip,
             ip_forward: config.ip_forward,
             firewall: config.firewall,
+            direct_routing: config.direct_routing,
             faults: config.network_faults.clone(),
         })?;
         let dns = minke_network::dns::Server::new(Default::default(), config.resolv_conf());

@@ -37,6 +37,8 @@ pub struct Options {
     pub ipv4: GatewayMode,
     /// `bridge.gateway_mode_ipv6`
     pub ipv6: GatewayMode,
+    /// `bridge.trusted_host_interfaces`: by these, published ports are reached by the containers' own addresses too.
+    pub trusted: Vec<String>,
     /// `container_iface_prefix`: what containers' interfaces are called, before their number.
     pub interface_prefix: String,
 }
@@ -94,6 +96,11 @@ impl Options {
             inhibit_ipv4: flag("bridge.inhibit_ipv4", false)?,
             ipv4: mode("bridge.gateway_mode_ipv4")?,
             ipv6: mode("bridge.gateway_mode_ipv6")?,
+            trusted: text("bridge.trusted_host_interfaces")
+                .map(|(_, value)| {
+                    value.split(':').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+                })
+                .unwrap_or_default(),
             interface_prefix: text("container_iface_prefix").map_or("eth", |(_, value)| value).to_owned(),
         })
     }
@@ -161,6 +168,7 @@ pub(crate) fn zone(network: &Network, options: &Options) -> Zone {
         ipv4: gateway(options.ipv4),
         ipv6: gateway(options.ipv6),
         sources: options.sources.clone(),
+        trusted: options.trusted.clone(),
     }
 }
 

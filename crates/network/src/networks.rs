@@ -57,6 +57,8 @@ pub struct NetworkConfig {
     pub ip_forward: bool,
     /// Whether there are firewall rules at all (`--iptables`). Without them no port is published but by copying.
     pub firewall: bool,
+    /// Whether published ports are reached by the containers' own addresses too (`--allow-direct-routing`).
+    pub direct_routing: bool,
     /// For tests.
     pub faults: Faults,
 }
@@ -80,6 +82,7 @@ impl Default for NetworkConfig {
             binding: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             ip_forward: true,
             firewall: true,
+            direct_routing: false,
             faults: Faults::default(),
         }
     }
@@ -407,7 +410,7 @@ impl Networks {
         if !self.0.config.firewall {
             return Ok(published);
         }
-        let openings = openings(target, &published);
+        let openings = openings(target, &published, self.directly(&options));
         let mut firewall = lock(&self.0.firewall);
         if let Err(error) = firewall.add_openings(container, &openings) {
             drop(firewall);
@@ -416,6 +419,14 @@ impl Networks {
         }
         forget_udp(&mut firewall, &taken);
         Ok(published)
+    }
+
+    fn directly(&self, options: &Options) -> Directly {
+        match options.trusted.is_empty() {
+            _ if self.0.config.direct_routing => Directly::Everybody,
+            true => Directly::Nobody,
+            false => Directly::Trusted,
+        }
     }
 
     /// Withdraws all ports of a container.
@@ -434,7 +445,9 @@ impl Networks {
     fn withdraw(&self, container: &ContainerId, which: impl Fn(IpAddr) -> bool) -> Result<(), NetworkError> {
         let mut firewall = lock(&self.0.firewall);
         let gone = firewall.remove_openings(container, |opening| match opening {
-            Opening::Translated { to, .. } | Opening::Routed { to, .. } => which(to.ip()),
+            Opening::Translated { to, .. } | Opening::Routed { to, .. } | Opening::Trusted { to, .. } => {
+                which(to.ip())
+            }
             Opening::Linked(linked) => which(linked.from.into()),
         });
         drop(firewall);
@@ -502,8 +515,15 @@ impl Networks {
                     }
                 }
                 let linked = running.linked.iter().copied().map(Opening::Linked);
-                let openings: Vec<Opening> =
-                    openings(running.target, &running.published).into_iter().chain(linked).collect();
+                let network = state.networks.iter().find(|network| holds(network, running.target));
+                let directly = match network {
+                    Some(network) => self.directly(&self.options(&network.spec)?),
+                    None => Directly::Nobody,
+                };
+                let openings: Vec<Opening> = openings(running.target, &running.published, directly)
+                    .into_iter()
+                    .chain(linked)
+                    .collect();
                 if !openings.is_empty() {
                     all.entry(running.container.clone()).or_default().extend(openings);
                 }
@@ -552,23 +572,51 @@ fn routed_ports(is_routed: impl Fn(bool) -> bool, requests: &[PortRequest]) -> V
     ports
 }
 
+/// Who reaches published ports by the containers' own addresses too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Directly {
+    Nobody,
+    Trusted,
+    Everybody,
+}
+
+/// Whether a container's addresses are of a network.
+fn holds(network: &Network, target: Target) -> bool {
+    let addresses = target.ipv4.map(IpAddr::V4).into_iter().chain(target.ipv6.map(IpAddr::V6));
+    let pools = &network.spec.pools;
+    addresses.into_iter().any(|address| pools.iter().any(|pool| pool.subnet.contains(address)))
+}
+
 /// What published ports mean to the firewall.
-fn openings(target: Target, published: &[PublishedPort]) -> Vec<Opening> {
-    let opening = |at: &PublishedPort| {
-        let number = at.container.number;
-        if at.host_port != 0 {
-            return Some(Opening::Translated {
-                at: *at,
-                to: SocketAddr::new(target.behind(at.host_ip)?, number),
-            });
-        }
-        let ip = match at.host_ip {
-            IpAddr::V4(_) => IpAddr::V4(target.ipv4?),
-            IpAddr::V6(_) => IpAddr::V6(target.ipv6?),
+fn openings(target: Target, published: &[PublishedPort], directly: Directly) -> Vec<Opening> {
+    let mut openings = Vec::new();
+    for at in published {
+        let (number, protocol) = (at.container.number, at.container.protocol);
+        let own = match at.host_ip {
+            IpAddr::V4(_) => target.ipv4.map(IpAddr::V4),
+            IpAddr::V6(_) => target.ipv6.map(IpAddr::V6),
         };
-        Some(Opening::Routed { to: SocketAddr::new(ip, number), protocol: at.container.protocol })
-    };
-    published.iter().filter_map(opening).collect()
+        let own = own.map(|ip| SocketAddr::new(ip, number));
+        if at.host_port == 0 {
+            openings.extend(own.map(|to| Opening::Routed { to, protocol }));
+            continue;
+        }
+        let behind = target.behind(at.host_ip).map(|ip| SocketAddr::new(ip, number));
+        openings.extend(behind.map(|to| Opening::Translated { at: *at, to }));
+        // Whoever publishes for this host alone means just that.
+        if at.host_ip.is_loopback() {
+            continue;
+        }
+        openings.extend(own.and_then(|to| match directly {
+            Directly::Nobody => None,
+            Directly::Trusted => Some(Opening::Trusted { to, protocol }),
+            Directly::Everybody => Some(Opening::Routed { to, protocol }),
+        }));
+    }
+    // A port that appears on several addresses of the host is reached once.
+    openings.sort();
+    openings.dedup();
+    openings
 }
 
 /// Forgets UDP flows to these ports, or to their containers: a sender that goes on would otherwise be led to who was there

@@ -581,3 +581,37 @@ fn an_unprotected_network_is_reached_on_all_ports_by_its_own_addresses() {
         assert_eq!(ask_from(a.fd(), OUTSIDE, 80).unwrap(), format!("outside {HOST}"), "masked");
     });
 }
+
+#[test]
+fn published_ports_are_reached_directly_where_that_is_trusted_or_allowed() {
+    let reached = |trusted: Option<&str>, direct_routing: bool| {
+        let config = NetworkConfig { daemon_id: "0badcafe".into(), direct_routing, ..Default::default() };
+        let mut seen = Vec::new();
+        with(config, |lab| {
+            let mut asked = spec("n");
+            let option = "com.docker.network.bridge.trusted_host_interfaces";
+            asked.options.extend(trusted.map(|names| (option.to_owned(), names.to_owned())));
+            let (network, mut leases) = lab.network(asked);
+            let a = lab.guest(&network, &mut leases);
+            for port in [80, 81, 82] {
+                serve(a.fd(), port, "a");
+            }
+            lab.route_outside("172.17.0.0/16", HOST);
+            let ports = [request(None, 8080, "80/tcp"), request(Some("127.0.0.1"), 8081, "81/tcp")];
+            lab.publish(&a, &network, &ports);
+            assert!(ask_from(lab.outside.as_fd(), HOST, 8080).is_ok());
+            let direct = |port| !unreachable_from(lab.outside.as_fd(), &a.address(), port);
+            seen = [80, 81, 82].map(direct).to_vec();
+            lab.networks.unpublish(&a.id).unwrap();
+            assert!(!direct(80));
+        });
+        seen
+    };
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    assert_eq!(reached(None, false), [false, false, false]);
+    assert_eq!(reached(Some("eth7:wan0"), false), [true, false, false]);
+    assert_eq!(reached(Some("eth7"), false), [false, false, false]);
+    assert_eq!(reached(None, true), [true, false, false]);
+}

@@ -8,7 +8,7 @@ flags! {
     struct DaemonFlags {
         add_runtime: Vec<String> ["add-runtime"], "Register an additional OCI runtime (name=path)";
         allow_nondistributable: Vec<String> ["allow-nondistributable-artifacts"], "Accepted; such artifacts are pushed as others";
-        allow_direct_routing: bool ["allow-direct-routing"], "Accepted; what is published is reached by the host's address";
+        allow_direct_routing: bool ["allow-direct-routing"], "Published ports are reached by the containers' own addresses too";
         authorization_plugin: Vec<String> ["authorization-plugin"], "Not supported";
         base_domain: Option<String> ["base-domain"], "";
         bip: String ["bip"], "Address and prefix of the default bridge (192.168.1.5/24)";

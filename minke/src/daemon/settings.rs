@@ -140,6 +140,7 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
             .map(|p| parse("default-address-pool", p))
             .collect::<Result<_, _>>()?,
         network_options: network_options(&f.default_network_opt)?,
+        direct_routing: f.allow_direct_routing,
         network_faults: faults(persona),
         publish_policy: publish_policy(&f.publish_policy, persona)?,
         log: LogSpec { driver: f.log_driver.clone(), options: pairs("log-opt", &f.log_opt)? },
@@ -243,7 +244,6 @@ fn refuse(given: &Given) -> Result<(), String> {
 
 fn without_effect(given: &Given) -> Vec<String> {
     const IDLE: &[&str] = &[
-        "allow-direct-routing",
         "allow-nondistributable-artifacts",
         "containerd",
         "containerd-namespace",

@@ -26,6 +26,8 @@ pub struct Zone {
     pub ipv6: Gateway,
     /// The addresses of the host that outgoing packets get; none of a family: that of the interface they leave by.
     pub sources: Vec<IpAddr>,
+    /// Interfaces of the host by which published ports are reached by the containers' own addresses too.
+    pub trusted: Vec<String>,
 }
 
 /// How a network's containers are reached from outside, and reach it.
@@ -70,6 +72,13 @@ pub enum Opening {
         /// The transport.
         protocol: Protocol,
     },
+    /// By the container's own address, from trusted interfaces only.
+    Trusted {
+        /// The container's side.
+        to: SocketAddr,
+        /// The transport.
+        protocol: Protocol,
+    },
     /// By one container of its own network.
     Linked(Linked),
 }
@@ -101,6 +110,12 @@ pub enum SetName {
     Unprotected4,
     /// The same for IPv6.
     Unprotected6,
+    /// Trusted interfaces, each with the bridge that it leads to.
+    Trusted,
+    /// Container ports that are reached from trusted interfaces.
+    Direct4,
+    /// The same for IPv6.
+    Direct6,
     /// Who reaches which port of whom, of those that are kept apart.
     Linked,
     /// Container ports that are reached without translation.
@@ -119,7 +134,7 @@ pub enum SetName {
 
 impl SetName {
     /// All.
-    pub const ALL: [SetName; 19] = [
+    pub const ALL: [SetName; 22] = [
         SetName::Bridges,
         SetName::Same,
         SetName::Internal,
@@ -132,6 +147,9 @@ impl SetName {
         SetName::Own6,
         SetName::Unprotected4,
         SetName::Unprotected6,
+        SetName::Trusted,
+        SetName::Direct4,
+        SetName::Direct6,
         SetName::Linked,
         SetName::Open4,
         SetName::Open6,
@@ -156,6 +174,9 @@ impl SetName {
             SetName::Own6 => "own6",
             SetName::Unprotected4 => "unprotected4",
             SetName::Unprotected6 => "unprotected6",
+            SetName::Trusted => "trusted",
+            SetName::Direct4 => "direct4",
+            SetName::Direct6 => "direct6",
             SetName::Linked => "linked",
             SetName::Open4 => "open4",
             SetName::Open6 => "open6",
@@ -176,7 +197,7 @@ impl SetName {
             | SetName::Apart
             | SetName::Unprotected4
             | SetName::Unprotected6 => Set::of(name, &[InterfaceName]),
-            SetName::Same => Set::of(name, &[InterfaceName, InterfaceName]),
+            SetName::Same | SetName::Trusted => Set::of(name, &[InterfaceName, InterfaceName]),
             SetName::Mask4 => Set::of(name, &[Ipv4]).with_intervals(),
             SetName::Mask6 => Set::of(name, &[Ipv6]).with_intervals(),
             SetName::Source4 => Set::map(name, &[Ipv4], &[Ipv4]).with_intervals(),
@@ -184,8 +205,8 @@ impl SetName {
             SetName::Own4 => Set::of(name, &[Ipv4, InterfaceName]).with_intervals(),
             SetName::Own6 => Set::of(name, &[Ipv6, InterfaceName]).with_intervals(),
             SetName::Linked => Set::of(name, &[Ipv4, Ipv4, Protocol, Port]),
-            SetName::Open4 => Set::of(name, &[Ipv4, Protocol, Port]),
-            SetName::Open6 => Set::of(name, &[Ipv6, Protocol, Port]),
+            SetName::Open4 | SetName::Direct4 => Set::of(name, &[Ipv4, Protocol, Port]),
+            SetName::Open6 | SetName::Direct6 => Set::of(name, &[Ipv6, Protocol, Port]),
             SetName::Ports4 => Set::map(name, &[Ipv4, Protocol, Port], &[Ipv4, Port]),
             SetName::Any4 => Set::map(name, &[Protocol, Port], &[Ipv4, Port]),
             SetName::Ports6 => Set::map(name, &[Ipv6, Protocol, Port], &[Ipv6, Port]),
@@ -243,6 +264,9 @@ pub fn zone_elements(zone: &Zone) -> Vec<(SetName, Element)> {
             elements.push((set, Element::key(&[&name])));
         }
     }
+    for trusted in zone.trusted.iter().filter(|_| !zone.internal) {
+        elements.push((SetName::Trusted, Element::key(&[&Element::interface(trusted), &name])));
+    }
     for subnet in &zone.subnets {
         let (gateway, mask, own, fixed) = match subnet.address {
             IpAddr::V4(_) => (zone.ipv4, SetName::Mask4, SetName::Own4, SetName::Source4),
@@ -292,8 +316,13 @@ pub fn opening_elements(opening: &Opening) -> Vec<(SetName, Element)> {
             };
             vec![(set, element)]
         }
-        Opening::Routed { to, protocol } => {
-            let set = if to.is_ipv4() { SetName::Open4 } else { SetName::Open6 };
+        Opening::Routed { to, protocol } | Opening::Trusted { to, protocol } => {
+            let set = match (opening, to.is_ipv4()) {
+                (Opening::Trusted { .. }, true) => SetName::Direct4,
+                (Opening::Trusted { .. }, false) => SetName::Direct6,
+                (_, true) => SetName::Open4,
+                (_, false) => SetName::Open6,
+            };
             let (address, protocol, port) =
                 (octets(to.ip()), [protocol_number(*protocol)], to.port().to_be_bytes());
             vec![(set, Element::key(&[&address, &protocol, &port]))]

@@ -164,9 +164,10 @@ fn forward(open: bool) -> Vec<Rule> {
         vec![in_in(SetName::Bridges), out_in(SetName::Bridges), verdict(Verdict::Drop)],
     );
     add("outgoing", vec![in_in(SetName::Bridges), goto("allow")]);
-    for (ipv6, openings, unprotected) in
-        [(false, SetName::Open4, SetName::Unprotected4), (true, SetName::Open6, SetName::Unprotected6)]
-    {
+    for (ipv6, openings, direct, unprotected) in [
+        (false, SetName::Open4, SetName::Direct4, SetName::Unprotected4),
+        (true, SetName::Open6, SetName::Direct6, SetName::Unprotected6),
+    ] {
         let width = if ipv6 { 4 } else { 1 };
         add(
             "routed ports",
@@ -175,6 +176,17 @@ fn forward(open: bool) -> Vec<Rule> {
                 load_destination(ipv6),
                 load_port(width),
                 vec![Expression::In(openings.as_str().to_owned(), Register(0))],
+                published(),
+            ],
+        );
+        add(
+            "published ports, from trusted interfaces",
+            vec![
+                family(ipv6),
+                in_and_out_in(SetName::Trusted),
+                load_destination(ipv6),
+                load_port(width),
+                vec![Expression::In(direct.as_str().to_owned(), Register(0))],
                 published(),
             ],
         );
@@ -242,10 +254,15 @@ fn in_is_not(name: &str) -> Vec<Expression> {
 
 /// Only what leaves by the bridge that it came by.
 fn same() -> Vec<Expression> {
+    in_and_out_in(SetName::Same)
+}
+
+/// Only what came by the one and leaves by the other interface of a pair of a set.
+fn in_and_out_in(set: SetName) -> Vec<Expression> {
     vec![
         Expression::Meta(MetaKey::InName, Register(0)),
         Expression::Meta(MetaKey::OutName, Register(4)),
-        Expression::In(SetName::Same.as_str().to_owned(), Register(0)),
+        Expression::In(set.as_str().to_owned(), Register(0)),
     ]
 }
 

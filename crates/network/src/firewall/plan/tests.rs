@@ -9,6 +9,7 @@ fn zone(subnets: &[&str]) -> Zone {
         ipv4: Gateway::Nat,
         ipv6: Gateway::Nat,
         sources: Vec::new(),
+        trusted: Vec::new(),
     }
 }
 

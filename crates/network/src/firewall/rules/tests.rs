@@ -33,6 +33,6 @@ fn only_the_open_policy_lets_published_ports_past_the_hosts_rules() {
         let accepts = |rule: &Rule| rule.steps.last() == Some(&Expression::Verdict(Verdict::Accept));
         rules(open).iter().filter(|rule| rule.chain == "forward" && accepts(rule)).count()
     };
-    // Published ports, and for each family routed and unprotected ones.
-    assert_eq!((accepted(false), accepted(true)), (5, 0));
+    // Published ports, and for each family routed ones, those from trusted interfaces, and unprotected ones.
+    assert_eq!((accepted(false), accepted(true)), (7, 0));
 }
