@@ -54,7 +54,9 @@ impl Images {
                 }
             }
             let left = self.inner.store.get(&image.id)?;
-            if !left.tags.is_empty() || !left.digests.is_empty() || !users.is_empty() {
+            // Its last name may go though others are built on it: the image stays, without a name.
+            let is_parent = self.inner.store.list().iter().any(|i| i.parent.as_ref() == Some(&image.id));
+            if !left.tags.is_empty() || !left.digests.is_empty() || !users.is_empty() || is_parent {
                 return Ok(removed);
             }
         }
