@@ -1,6 +1,6 @@
-//! Small languages in strings: durations, booleans, shell words, patterns, paths. Pure.
+//! Small languages in strings: durations, sizes, booleans, shell words, patterns, paths. Pure.
 
-use minke_model::go::clean;
+use minke_model::go::{self, clean};
 
 /// A duration in nanoseconds, as Go writes it, with days and weeks (xhit/go-str2duration): `1w2d3h4m5s6ms7us8ns`.
 pub(crate) fn duration(text: &str) -> Option<i64> {
@@ -52,6 +52,34 @@ fn quantity(number: &str, unit: i128) -> Option<i128> {
         value += i128::from(digit.to_digit(10)?) * place;
     }
     Some(value)
+}
+
+/// A size with units of 1024: `64m`, `1.5GiB`, `100 kb` (docker/go-units `RAMInBytes`).
+///
+/// Fails with go-units' sentence.
+pub(crate) fn bytes(text: &str) -> Result<i64, String> {
+    let Some(at) = text.rfind(|c: char| c.is_ascii_digit() || matches!(c, '.' | ' ')) else {
+        return Err(format!("invalid size: '{text}'"));
+    };
+    let (number, suffix) =
+        (text[..=at].strip_suffix(' ').unwrap_or(&text[..=at]), text[at + 1..].to_lowercase());
+    let syntax = || format!("strconv.ParseFloat: parsing {}: invalid syntax", go::quote(number));
+    let size: f64 = match number.parse() {
+        Ok(size) if number.ends_with(|c: char| c.is_ascii_digit() || c == '.') => size,
+        _ => return Err(syntax()),
+    };
+    if size < 0.0 {
+        return Err(format!("invalid size: '{text}'"));
+    }
+    let power = match suffix.chars().next() {
+        None => return Ok(size as i64),
+        Some('b') if suffix.len() == 1 => return Ok(size as i64),
+        Some(unit) => "kmgtp".find(unit).map(|power| power as i32 + 1),
+    };
+    match (power, suffix.get(1..)) {
+        (Some(power), Some("" | "b" | "ib")) => Ok((size * 1024f64.powi(power)) as i64),
+        _ => Err(format!("invalid suffix: '{suffix}'")),
+    }
 }
 
 /// A boolean as YAML 1.1 and compose take it.

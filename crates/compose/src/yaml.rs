@@ -47,8 +47,9 @@ enum RawKind {
 pub(crate) fn parse(text: &str, file: u16, files: &[String]) -> Result<Vec<Document>, Fault> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match documents(text, &HashMap::new(), file, files) {
-        Err(fault) if fault.message.contains(INDENTATION) => {
-            // The parser wants flow collections and quoted texts indented, as YAML 1.2 does; go-yaml does not.
+        Err(fault) if STRICT.iter().any(|sentence| fault.message.contains(sentence)) => {
+            // The parser wants flow collections and quoted texts indented, and comments apart, as YAML 1.2 does; go-yaml
+            // does not.
             let (text, padding) = indent::padded(text);
             documents(&text, &padding, file, files)
         }
@@ -56,8 +57,9 @@ pub(crate) fn parse(text: &str, file: u16, files: &[String]) -> Result<Vec<Docum
     }
 }
 
-/// What the parser says about something that does not stand far enough to the right.
-const INDENTATION: &str = "invalid indentation";
+/// What the parser says of something that does not stand far enough to the right, and of a comment that sticks.
+const STRICT: [&str; 2] =
+    ["invalid indentation", "comments must be separated from other tokens by whitespace"];
 
 fn documents(text: &str, padding: &Padding, file: u16, files: &[String]) -> Result<Vec<Document>, Fault> {
     let mut reader = Raws { text, padding, file, files, values: Vec::new(), anchors: HashMap::new() };
@@ -83,8 +85,15 @@ fn documents(text: &str, padding: &Padding, file: u16, files: &[String]) -> Resu
 
 /// The parser's words as go-yaml's, where those are known.
 fn sentence(info: &str) -> String {
-    if info.contains("tabs disallowed") {
-        return "found character that cannot start any token".to_owned();
+    match info {
+        _ if info.ends_with("found a tab") => {
+            return "found a tab character that violates indentation".to_owned();
+        }
+        "simple key expected" | "simple key expect ':'" => return "could not find expected ':'".to_owned(),
+        _ if info.contains("tabs disallowed") || info.starts_with("unexpected character") => {
+            return "found character that cannot start any token".to_owned();
+        }
+        _ => {}
     }
     let info = match info.strip_prefix("while ") {
         Some(context) => context.split_once(", ").map_or(info, |(_, problem)| problem),

@@ -47,6 +47,8 @@ impl Reader<'_> {
 
 /// Something that a compose file says.
 pub(crate) trait Part: Default {
+    /// Whether nothing is a value of it.
+    const OPTIONAL: bool = false;
     /// From a node, which is not null.
     fn read(node: &Node, reader: &mut Reader<'_>) -> Self;
     /// As printed.
@@ -75,6 +77,7 @@ pub(crate) fn fits<T: TryFrom<i64> + Default>(n: i64, node: &Node, reader: &mut 
 }
 
 impl<T: Part> Part for Option<T> {
+    const OPTIONAL: bool = true;
     fn read(node: &Node, reader: &mut Reader<'_>) -> Self {
         Some(T::read(node, reader))
     }
@@ -130,7 +133,8 @@ impl<T: Part> Part for BTreeMap<String, T> {
                         Some((key, value)) => (key, Data::Text(value.to_owned())),
                         None => (line.as_str(), Data::Null),
                     };
-                    if key.ends_with(char::is_whitespace) {
+                    // Go looks at variables only, not at labels.
+                    if T::OPTIONAL && key.ends_with(char::is_whitespace) {
                         let message = format!("environment variable {key} is declared with a trailing space");
                         return reader.refuse(entry, message);
                     }

@@ -48,18 +48,9 @@ impl Part for Bytes {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Self {
         match &node.data {
             Data::Int(n) => Bytes(*n),
-            Data::Text(word) => match go::ram_in_bytes(word).map(|bytes| bytes as i64) {
-                Some(bytes) => Bytes(bytes),
-                None => {
-                    let at = word.rfind(|c: char| c.is_ascii_digit() || matches!(c, '.' | ' '));
-                    let message = match at {
-                        Some(at) if at + 1 < word.len() => {
-                            format!("invalid suffix: '{}'", word[at + 1..].to_lowercase())
-                        }
-                        _ => format!("invalid size: '{word}'"),
-                    };
-                    reader.refuse(node, message)
-                }
+            Data::Text(word) => match text::bytes(word) {
+                Ok(bytes) => Bytes(bytes),
+                Err(message) => reader.refuse(node, message),
             },
             _ => Bytes(0),
         }

@@ -186,7 +186,7 @@ fn check(node: &Node, rule: &Rule, path: &mut Vec<String>, found: &mut Vec<Viola
                 return;
             }
             if let Some(word) = node.as_text().filter(|word| !pattern.fits(word)) {
-                let message = format!("'{word}' does not match pattern {}", pattern.shown());
+                let message = format!("{} does not match pattern {}", quoted(word), pattern.shown());
                 found.push(violation(node, path, message));
             }
         }
@@ -213,6 +213,13 @@ fn check(node: &Node, rule: &Rule, path: &mut Vec<String>, found: &mut Vec<Viola
             found.append(&mut best);
         }
     }
+}
+
+/// Between single quotes, with Go's escapes.
+fn quoted(text: &str) -> String {
+    let quoted = go::quote(text);
+    let inner = quoted.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(&quoted);
+    format!("'{}'", inner.replace("\\\"", "\"").replace('\'', "\\'"))
 }
 
 fn violation(node: &Node, path: &[String], message: String) -> Violation {
@@ -312,7 +319,7 @@ fn map(node: &Node, shape: &Shape, path: &mut Vec<String>, found: &mut Vec<Viola
             }
             None if shape.open => {}
             None => {
-                let message = format!("additional properties '{key}' not allowed");
+                let message = format!("additional properties {} not allowed", quoted(key));
                 let suggestion = go::nearest(key, shape.known.iter().map(|(known, _)| *known));
                 let place = violation(node, path, message);
                 found.push(Violation { suggestion, spot: value.spot(), depth: path.len() + 1, ..place });

@@ -1,5 +1,5 @@
-//! Moves lines that go on a flow collection or a quoted text to the right, where blanks mean nothing, so that a
-//! parser which wants them there takes what go-yaml takes. Pure.
+//! Moves lines that go on a flow collection or a quoted text to the right, where blanks mean nothing, and takes away
+//! comments that stick to a quote or bracket, so that a strict parser takes what go-yaml takes. Pure.
 
 use std::collections::HashMap;
 
@@ -12,13 +12,20 @@ pub(super) fn padded(text: &str) -> (String, Padding) {
     let width = text.lines().map(indent).max().unwrap_or(0) + 2;
     let (mut out, mut padding) = (String::with_capacity(text.len()), Padding::new());
     let mut state = State::default();
+    // A lone carriage return ends a line, too.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         if state.inside() && !line.trim().is_empty() {
             out.extend(std::iter::repeat_n(' ', width));
             padding.insert(number, width as u32);
         }
-        out.push_str(line);
-        state.line(line.trim_end_matches(['\n', '\r']));
+        match state.line(line.trim_end_matches('\n')) {
+            None => out.push_str(line),
+            Some(end) => {
+                out.extend(line.chars().take(end));
+                out.push('\n');
+            }
+        }
     }
     (out, padding)
 }
@@ -39,35 +46,41 @@ impl State {
         self.flow > 0 || self.quote.is_some()
     }
 
-    /// Goes over a line.
-    fn line(&mut self, line: &str) {
+    /// Goes over a line. Tells where a comment begins that sticks to what is before it.
+    fn line(&mut self, line: &str) -> Option<usize> {
         let chars: Vec<char> = line.chars().collect();
         let indent = chars.iter().take_while(|c| **c == ' ').count();
         match self.block {
-            Some(_) if line.trim().is_empty() => return,
-            Some(parent) if indent > parent => return,
+            Some(_) if line.trim().is_empty() => return None,
+            Some(parent) if indent > parent => return None,
             _ => self.block = None,
         }
         // Whether a token may begin here, and the column of what a block of text would belong to.
         let (mut begins, mut parent, mut at) = (true, indent, 0);
+        // Whether a quote or a bracket has just been closed.
+        let mut closed = false;
         while at < chars.len() {
             let (c, next) = (chars[at], chars.get(at + 1));
             let blank_next = next.is_none_or(|c| c.is_whitespace());
+            let mut closes = false;
             match (self.quote, c) {
                 (Some('"'), '\\') => at += 1,
                 (Some('\''), '\'') if next == Some(&'\'') => at += 1,
                 (Some(quote), c) => {
-                    if c == quote {
+                    closes = c == quote;
+                    if closes {
                         self.quote = None;
                     }
                     begins = false;
                 }
                 (None, c) if c.is_whitespace() => {}
-                (None, '#') if at == 0 || chars[at - 1].is_whitespace() => return,
+                (None, '#') if at == 0 || chars[at - 1].is_whitespace() => return None,
+                (None, '#') if closed => return Some(at),
                 (None, '"' | '\'') if begins => self.quote = Some(c),
                 (None, '[' | '{') if begins => self.flow += 1,
                 (None, ']' | '}') if self.flow > 0 => {
                     self.flow -= 1;
+                    closes = true;
                     begins = false;
                 }
                 (None, ',') if self.flow > 0 => begins = true,
@@ -79,7 +92,7 @@ impl State {
                 (None, '-' | '?') if begins && blank_next => parent = at,
                 (None, '|' | '>') if begins && self.flow == 0 => {
                     self.block = Some(parent);
-                    return;
+                    return None;
                 }
                 // A tag or an anchor stands before its value.
                 (None, '!' | '&') if begins => {
@@ -94,7 +107,9 @@ impl State {
                     begins = false;
                 }
             }
+            closed = closes;
             at += 1;
         }
+        None
     }
 }
