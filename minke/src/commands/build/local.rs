@@ -30,6 +30,8 @@ pub(super) struct Here {
     /// Sockets of agents by name.
     pub(super) agents: HashMap<String, PathBuf>,
     pub(super) config: ConfigFile,
+    /// Directories of caches that are used.
+    pub(super) stores: Vec<String>,
     /// In the order of the request's exporters.
     pub(super) destinations: Vec<Destination>,
 }
@@ -74,6 +76,11 @@ impl Local for Here {
 
     fn credentials(&self, host: &str) -> io::Result<Option<(String, String)>> {
         self.config.pair(host).map_err(io::Error::other)
+    }
+
+    fn store(&self, name: &str) -> Option<PathBuf> {
+        let path = name.strip_prefix("local:")?;
+        self.stores.iter().any(|known| known == path).then(|| PathBuf::from(path))
     }
 
     fn sink(&self, exporter: &str, _: &BTreeMap<String, String>) -> io::Result<Option<Sink>> {

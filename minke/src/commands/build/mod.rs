@@ -6,6 +6,7 @@ pub(crate) mod display;
 
 mod check;
 mod context;
+mod layout;
 mod local;
 pub(crate) mod run;
 pub(crate) mod session;

@@ -3,6 +3,7 @@
 use super::{
     context::{self, Context, Dockerfile},
     display::Display,
+    layout,
     local::Here,
     session::{self, Ended},
     wish::{self, Wish},
@@ -108,7 +109,22 @@ pub(crate) fn run(cli: &Cli, wish: Wish, display: &Display) -> Result<Built, Fai
     }
     let secrets =
         wish.secrets.iter().map(|text| wish::secret(text)).collect::<Result<_, _>>().map_err(failed)?;
+    let mut stores = Vec::new();
+    let mut kept = Vec::new();
+    ask.cache_from.retain_mut(|cache| cache.kind != "local" || layout::find(cache, &mut stores));
+    for cache in ask.cache_to.iter().filter(|cache| cache.kind == "local") {
+        let dest = cache
+            .attributes
+            .get("dest")
+            .cloned()
+            .ok_or_else(|| failed("dest is required for a local cache".into()))?;
+        std::fs::create_dir_all(&dest).map_err(|error| failed(format!("{dest}: {error}")))?;
+        let tag = cache.attributes.get("tag").cloned().unwrap_or_else(|| "latest".into());
+        stores.push(dest.clone());
+        kept.push((dest, tag));
+    }
     let here = Here {
+        stores,
         shared_key: directories.get("context").and_then(|root| root.canonicalize().ok()),
         directories,
         upload: Mutex::new(upload),
@@ -128,7 +144,14 @@ pub(crate) fn run(cli: &Cli, wish: Wish, display: &Display) -> Result<Built, Fai
     // Until here the Dockerfile's directory had to be there.
     drop(found.dockerfile);
     match done {
-        Ok(said) => Ok(Built(said)),
+        Ok(said) => {
+            if let Some(manifest) = said.get("cache.manifest") {
+                for (dest, tag) in &kept {
+                    layout::keep(dest, tag, manifest).map_err(|error| failed(format!("{dest}: {error}")))?;
+                }
+            }
+            Ok(Built(said))
+        }
         Err(Ended::Other(failure)) => Err(failure),
         Err(Ended::Interrupted) => {
             Err(Failure { code: 130, text: "ERROR: failed to build: the build was cancelled".into() })

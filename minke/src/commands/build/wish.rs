@@ -202,8 +202,13 @@ pub(crate) fn cache(text: &str) -> Result<CacheRef, String> {
     }
     let mut attributes: BTreeMap<String, String> = pairs(text)?.into_iter().collect();
     let kind = attributes.remove("type").ok_or_else(|| format!("type required form> {}", quote(text)))?;
-    if kind == "local" {
-        return Err("a local cache goes through docker buildx alone: use type=registry or type=inline".into());
+    let needed = match kind.as_str() {
+        "local" => ["src", "dest"],
+        "registry" => ["ref", "ref"],
+        _ => return Ok(CacheRef { kind, attributes }),
+    };
+    if !needed.iter().any(|key| attributes.contains_key(*key)) {
+        return Err(format!("a cache of type {kind} needs {}", needed[0]));
     }
     Ok(CacheRef { kind, attributes })
 }

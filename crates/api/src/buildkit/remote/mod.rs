@@ -6,6 +6,7 @@
 
 mod directory;
 mod serve;
+mod store;
 mod watch;
 
 use super::{
@@ -44,7 +45,7 @@ const LAST_NEWS: Duration = Duration::from_secs(3);
 const DISK_USAGE: &str = "/moby.buildkit.v1.Control/DiskUsage";
 
 /// What a client serves on its session, as it says beforehand (`X-Docker-Expose-Session-Grpc-Method`).
-pub const METHODS: [&str; 9] = [
+pub const METHODS: [&str; 12] = [
     serve::HEALTH,
     serve::DIFF_COPY,
     serve::TAKE,
@@ -54,6 +55,9 @@ pub const METHODS: [&str; 9] = [
     serve::SECRET,
     serve::CHECK_AGENT,
     serve::FORWARD_AGENT,
+    serve::BLOB_INFO,
+    serve::BLOB_READ,
+    serve::BLOB_WRITE,
 ];
 
 /// Where the bytes of an export go.
@@ -76,6 +80,8 @@ pub trait Local: Send + Sync {
     fn agent(&self, id: &str) -> Option<PathBuf>;
     /// User and password for a registry; without a user the password is a token. None is nobody.
     fn credentials(&self, host: &str) -> io::Result<Option<(String, String)>>;
+    /// The directory of a store of blobs, by its name: `local:` and a path.
+    fn store(&self, name: &str) -> Option<PathBuf>;
     /// Where an exporter's bytes go; each is given once. `about` is what the daemon says of them.
     fn sink(&self, exporter: &str, about: &BTreeMap<String, String>) -> io::Result<Option<Sink>>;
 }

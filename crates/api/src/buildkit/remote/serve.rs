@@ -1,6 +1,6 @@
 //! What we serve a daemon on a session: directories, what it may have, and where it puts what it made.
 
-use super::{Local, Sink, directory};
+use super::{Local, Sink, directory, store};
 use crate::buildkit::{
     grpc::{self, Pieces, Reply},
     proto::{
@@ -33,6 +33,9 @@ pub(super) const FETCH_TOKEN: &str = "/moby.filesync.v1.Auth/FetchToken";
 pub(super) const SECRET: &str = "/moby.buildkit.secrets.v1.Secrets/GetSecret";
 pub(super) const CHECK_AGENT: &str = "/moby.sshforward.v1.SSH/CheckAgent";
 pub(super) const FORWARD_AGENT: &str = "/moby.sshforward.v1.SSH/ForwardAgent";
+pub(super) const BLOB_INFO: &str = "/containerd.services.content.v1.Content/Info";
+pub(super) const BLOB_READ: &str = "/containerd.services.content.v1.Content/Read";
+pub(super) const BLOB_WRITE: &str = "/containerd.services.content.v1.Content/Write";
 
 /// Bytes of a stream in one message.
 const PIECE: usize = 32 << 10;
@@ -70,6 +73,9 @@ async fn call(request: Request<Incoming>, local: Arc<dyn Local>) -> Reply {
         SECRET => grpc::unary(request, |ask| secret(local, ask)).await,
         CHECK_AGENT => grpc::unary(request, |ask| check_agent(local, ask)).await,
         FORWARD_AGENT => grpc::streaming(request, |ask| forward(local, ask)).await,
+        BLOB_INFO => grpc::unary(request, |ask| store::info(local, ask)).await,
+        BLOB_READ => grpc::server_streaming(request, |ask| store::read(local, ask)).await,
+        BLOB_WRITE => grpc::streaming(request, |ask| store::write(local, ask)).await,
         _ => grpc::unknown(&path),
     }
 }
@@ -179,7 +185,7 @@ fn field(fields: &MetadataMap, name: &str) -> String {
     fields.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Status> {
     let done = tokio::task::spawn_blocking(work).await;
