@@ -8,6 +8,7 @@ use crate::{
     firewall::{
         apply::Firewall,
         host,
+        openings::{Directly, holds, openings, routed_ports},
         plan::{Linked, Opening, Zone},
     },
     ipam::{self, AddressPool, Pools},
@@ -28,7 +29,7 @@ use rustix::{
 };
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::runtime::Handle;
@@ -410,7 +411,7 @@ impl Networks {
         if !self.0.config.firewall {
             return Ok(published);
         }
-        let openings = openings(target, &published, self.directly(&options));
+        let openings = openings(target, &published, Directly::of(&options, self.0.config.direct_routing));
         let mut firewall = lock(&self.0.firewall);
         if let Err(error) = firewall.add_openings(container, &openings) {
             drop(firewall);
@@ -419,14 +420,6 @@ impl Networks {
         }
         forget_udp(&mut firewall, &taken);
         Ok(published)
-    }
-
-    fn directly(&self, options: &Options) -> Directly {
-        match options.trusted.is_empty() {
-            _ if self.0.config.direct_routing => Directly::Everybody,
-            true => Directly::Nobody,
-            false => Directly::Trusted,
-        }
     }
 
     /// Withdraws all ports of a container.
@@ -517,7 +510,9 @@ impl Networks {
                 let linked = running.linked.iter().copied().map(Opening::Linked);
                 let network = state.networks.iter().find(|network| holds(network, running.target));
                 let directly = match network {
-                    Some(network) => self.directly(&self.options(&network.spec)?),
+                    Some(network) => {
+                        Directly::of(&self.options(&network.spec)?, self.0.config.direct_routing)
+                    }
                     None => Directly::Nobody,
                 };
                 let openings: Vec<Opening> = openings(running.target, &running.published, directly)
@@ -553,70 +548,6 @@ impl Networks {
 /// Whether it is the one that containers are in if they ask for none.
 fn is_default_bridge(network: &Network) -> bool {
     network.spec.options.get("com.docker.network.bridge.default_bridge").is_some_and(|value| value == "true")
-}
-
-/// Ports that are reached without translation, in families that are routed.
-fn routed_ports(is_routed: impl Fn(bool) -> bool, requests: &[PortRequest]) -> Vec<PublishedPort> {
-    let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-    let mut ports = Vec::new();
-    for request in requests {
-        // Whoever asks for one address of the host asks for its family only.
-        let asked = |ip: &IpAddr| request.binding.host_ip.is_none_or(|asked| asked.is_ipv6() == ip.is_ipv6());
-        let routed = everywhere.into_iter().filter(|ip| is_routed(ip.is_ipv6()) && asked(ip));
-        ports.extend(routed.map(|host_ip| PublishedPort {
-            container: request.container,
-            host_ip,
-            host_port: 0,
-        }));
-    }
-    ports
-}
-
-/// Who reaches published ports by the containers' own addresses too.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Directly {
-    Nobody,
-    Trusted,
-    Everybody,
-}
-
-/// Whether a container's addresses are of a network.
-fn holds(network: &Network, target: Target) -> bool {
-    let addresses = target.ipv4.map(IpAddr::V4).into_iter().chain(target.ipv6.map(IpAddr::V6));
-    let pools = &network.spec.pools;
-    addresses.into_iter().any(|address| pools.iter().any(|pool| pool.subnet.contains(address)))
-}
-
-/// What published ports mean to the firewall.
-fn openings(target: Target, published: &[PublishedPort], directly: Directly) -> Vec<Opening> {
-    let mut openings = Vec::new();
-    for at in published {
-        let (number, protocol) = (at.container.number, at.container.protocol);
-        let own = match at.host_ip {
-            IpAddr::V4(_) => target.ipv4.map(IpAddr::V4),
-            IpAddr::V6(_) => target.ipv6.map(IpAddr::V6),
-        };
-        let own = own.map(|ip| SocketAddr::new(ip, number));
-        if at.host_port == 0 {
-            openings.extend(own.map(|to| Opening::Routed { to, protocol }));
-            continue;
-        }
-        let behind = target.behind(at.host_ip).map(|ip| SocketAddr::new(ip, number));
-        openings.extend(behind.map(|to| Opening::Translated { at: *at, to }));
-        // Whoever publishes for this host alone means just that.
-        if at.host_ip.is_loopback() {
-            continue;
-        }
-        openings.extend(own.and_then(|to| match directly {
-            Directly::Nobody => None,
-            Directly::Trusted => Some(Opening::Trusted { to, protocol }),
-            Directly::Everybody => Some(Opening::Routed { to, protocol }),
-        }));
-    }
-    // A port that appears on several addresses of the host is reached once.
-    openings.sort();
-    openings.dedup();
-    openings
 }
 
 /// Forgets UDP flows to these ports, or to their containers: a sender that goes on would otherwise be led to who was there

@@ -4,5 +4,6 @@
 
 pub(crate) mod apply;
 pub mod host;
+pub(crate) mod openings;
 pub mod plan;
 pub mod rules;
