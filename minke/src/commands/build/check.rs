@@ -63,10 +63,10 @@ fn findings(
     file: &str,
     text: &[u8],
     options: PlanOptions,
-) -> Result<Vec<Finding>, minke_engine::build::DockerfileError> {
+) -> Result<Vec<Finding>, Box<minke_engine::build::DockerfileError>> {
     let mut planner = Planner::new(Dockerfile::parse(file, text)?, options)?;
     while let Some(wanted) = planner.wanted().into_iter().next() {
         planner.give(wanted.id, Given::default())?;
     }
-    planner.finish().map(|plan| plan.findings)
+    planner.finish().map(|plan| plan.findings).map_err(Box::new)
 }

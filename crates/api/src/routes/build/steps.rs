@@ -390,11 +390,9 @@ impl Steps {
             (Some(before), _) if !before.cached => Some(false),
             (before, None) => Some(before.is_some()),
             (_, Some(after)) => {
-                vertex(after).filter(|v| v.started.is_some()).and_then(|v| match v.completed {
-                    Some(_) => Some(v.cached),
-                    // It runs.
-                    None => Some(false),
-                })
+                // What runs is not cached.
+                vertex(after).filter(|v| v.started.is_some()).map(|v| v.completed.is_some() && v.cached)
+            })
             }
         };
         let Some(cached) = cached.or(self.over.then_some(false)) else { return false };
