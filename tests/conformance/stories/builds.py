@@ -190,3 +190,16 @@ def the_cache_of_builds_can_be_taken_away(machine):
     status, _, body = machine.daemon.ask("POST", "/v1.51/build/prune?all=1")
     assert status == 200 and json.loads(body)["CachesDeleted"], body
     machine.docker("image", "prune", "-f")
+
+
+@story
+def a_step_finds_the_same_machine_each_time(machine):
+    dockerfile = (f"FROM {IMAGE}\nRUN --network=none cat /sys/class/net/lo/flags >/lo && echo mine >/etc/hostname\n"
+                  "RUN cat /etc/hosts >/hosts && hostname >/name\n")
+    build(machine, "-t", "same", "--add-host", "other:10.1.2.3", "-", stdin=dockerfile.encode())
+    shown = machine.docker("run", "--rm", "--network", "none", "same", "cat", "/lo", "/hosts", "/name").out
+    assert shown == ("0x9\n127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+                     "10.1.2.3\tother\nbuildkitsandbox\n"), shown
+    status, _, layers = machine.daemon.ask("GET", "/v1.51/images/same/get")
+    assert status == 200 and b"mine\n" in layers, "what a step writes to /etc/hostname is the image's"
+    machine.docker("rmi", "same")

@@ -253,6 +253,10 @@ impl Step {
         self.record = Arc::new(record);
         let record = self.record.clone();
         let resolver = containers.write_files(&record).map_err(invalid)?;
+        let mut files = containers.files(&record).map_err(invalid)?;
+        // What a step writes there is the image's.
+        files.hostname.clear();
+        containers.write_build_hosts(&record).map_err(invalid)?;
         let rootfs = self.work.rootfs().map_err(|e| RuntimeError::Invalid(e.to_string()))?;
         let request = CreateRequest {
             container: record.clone(),
@@ -262,7 +266,7 @@ impl Step {
                 work: rootfs.work,
                 volatile: true,
             },
-            files: Some(containers.files(&record).map_err(invalid)?),
+            files: Some(files),
             mounts: self.prepared.mounts.clone(),
             join: Joined {
                 net: if record.spec.networking.mode == NetworkMode::Host {
@@ -280,7 +284,7 @@ impl Step {
         };
         let process = inner.runtime.create(request).await?;
         self.process = Some(process.clone());
-        if !record.status.endpoints.is_empty() {
+        if record.spec.networking.mode != NetworkMode::Host {
             let gateway = containers.gateway_network(&record);
             let endpoints =
                 inner.networks.attach(&record, process.netns()?, gateway.as_deref(), resolver).await;

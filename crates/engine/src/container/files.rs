@@ -72,14 +72,7 @@ impl Containers {
             let of_host = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
             return write(&files.hosts, &of_host);
         }
-        let gateways = self.inner.networks.host_gateway();
-        let mut extra = Vec::new();
-        for entry in extra_hosts {
-            let parsed =
-                hosts::parse_extra(&entry.replacen('=', ":", usize::from(!entry.contains(':'))), &gateways);
-            extra
-                .extend(parsed.ok_or_else(|| Error::Invalid(format!("bad format for add-host: {entry:?}")))?);
-        }
+        let mut extra = self.extra_hosts(record)?;
         extra.extend(self.links(record).into_iter().map(|l| (l.names, IpAddr::V4(l.address))));
         let addresses: Vec<IpAddr> = record
             .status
@@ -98,6 +91,33 @@ impl Containers {
             addresses: &addresses,
         };
         write(&files.hosts, &hosts::write(&content))
+    }
+
+    /// Writes /etc/hosts of a build's process, the same each time it runs: its own name is the loopback's.
+    ///
+    /// Source: BuildKit, `executor/oci/hosts.go`.
+    pub(crate) fn write_build_hosts(&self, record: &Container) -> Result<()> {
+        let mut text = format!(
+            "127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+            self.hostname(record)
+        );
+        for (names, address) in self.extra_hosts(record)? {
+            text.push_str(&format!("{address}\t{names}\n"));
+        }
+        write(&self.files(record)?.hosts, &text)
+    }
+
+    /// The names that were asked for, with their addresses.
+    fn extra_hosts(&self, record: &Container) -> Result<Vec<(String, IpAddr)>> {
+        let gateways = self.inner.networks.host_gateway();
+        let mut extra = Vec::new();
+        for entry in record.spec.networking.extra_hosts.iter().flatten() {
+            let parsed =
+                hosts::parse_extra(&entry.replacen('=', ":", usize::from(!entry.contains(':'))), &gateways);
+            extra
+                .extend(parsed.ok_or_else(|| Error::Invalid(format!("bad format for add-host: {entry:?}")))?);
+        }
+        Ok(extra)
     }
 
     fn hostname(&self, record: &Container) -> String {
