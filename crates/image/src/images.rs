@@ -228,7 +228,8 @@ impl Images {
     /// Bytes of all layers of images, each once.
     pub fn layers_size(&self) -> u64 {
         let state = self.0.state();
-        let named: BTreeSet<&Digest> = state.images.values().flat_map(|image| &image.config.diff_ids).collect();
+        let named: BTreeSet<&Digest> =
+            state.images.values().flat_map(|image| &image.config.diff_ids).collect();
         named.into_iter().filter_map(|id| state.layers.get(id)).map(|layer| layer.record.size).sum()
     }
 }
