@@ -4,6 +4,7 @@
 //! with escapes and variables, both over several lines; comments after a blank.
 
 use crate::interpolate::{Lookup, substitute};
+use minke_model::go;
 use std::collections::BTreeMap;
 
 /// Variables by name.
@@ -77,9 +78,10 @@ impl<'a> Parser<'a> {
                 c => {
                     let line = self.rest.split('\n').next().unwrap_or("");
                     return Err(format!(
-                        "line {}: unexpected character {:?} in variable name {line:?}",
+                        "line {}: unexpected character {} in variable name {}",
                         self.line,
-                        c.to_string()
+                        go::quote(&c.to_string()),
+                        go::quote(line)
                     ));
                 }
             }
@@ -174,24 +176,20 @@ fn unescape(value: &str) -> String {
 
 /// Variables of a file in the format `raw`: everything behind the first `=` is the value.
 pub(crate) fn parse_raw(text: &str, out: &mut Variables, lookup: Lookup<'_>) -> Result<(), String> {
-    for (number, line) in (1..).zip(text.strip_prefix('\u{feff}').unwrap_or(text).lines()) {
+    for line in text.strip_prefix('\u{feff}').unwrap_or(text).lines() {
         let line = line.trim_start();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        match line.split_once('=') {
-            Some(("", _)) => return Err(format!("line {number}: no variable name on line '{line}'")),
-            Some((key, _)) if key.contains(char::is_whitespace) => {
-                return Err(format!("line {number}: variable '{key}' contains whitespaces"));
-            }
-            Some((key, value)) => {
-                out.insert(key.to_owned(), value.to_owned());
-            }
-            None => {
-                if let Some(value) = lookup(line) {
-                    out.insert(line.to_owned(), value);
-                }
-            }
+        let (key, value) = line.split_once('=').map_or((line, None), |(key, value)| (key, Some(value)));
+        if key.contains(char::is_whitespace) {
+            return Err(format!("variable '{key}' contains whitespaces"));
+        }
+        if key.is_empty() {
+            return Err(format!("no variable name on line '{line}'"));
+        }
+        if let Some(value) = value.map(str::to_owned).or_else(|| lookup(key)) {
+            out.insert(key.to_owned(), value);
         }
     }
     Ok(())

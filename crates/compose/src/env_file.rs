@@ -74,10 +74,11 @@ fn read(
 ) -> Result<(), Fault> {
     let bytes = files.read(path, FILE_SIZE).map_err(|error| Fault::new(format!("open {path}: {error}")))?;
     let text = String::from_utf8_lossy(&bytes);
-    let result = match format {
-        "" | ".env" => dotenv::parse(&text, variables, lookup),
-        "raw" => dotenv::parse_raw(&text, variables, lookup),
-        other => return Err(Fault::new(format!("unsupported env_file format {other:?}"))),
-    };
-    result.map_err(|message| Fault::new(format!("failed to read {path}: {message}")))
+    match format {
+        "" | ".env" => dotenv::parse(&text, variables, lookup)
+            .map_err(|message| Fault::new(format!("failed to read {path}: {message}"))),
+        "raw" => dotenv::parse_raw(&text, variables, lookup)
+            .map_err(|message| Fault::new(format!("failed to parse env_file {path}: {message}"))),
+        other => Err(Fault::new(format!("unsupported env_file format {other:?}"))),
+    }
 }
