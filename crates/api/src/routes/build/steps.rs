@@ -392,7 +392,6 @@ impl Steps {
             (_, Some(after)) => {
                 // What runs is not cached.
                 vertex(after).filter(|v| v.started.is_some()).map(|v| v.completed.is_some() && v.cached)
-            })
             }
         };
         let Some(cached) = cached.or(self.over.then_some(false)) else { return false };
