@@ -26,10 +26,13 @@ use rustix::{
 use std::{
     collections::HashMap,
     fs::File,
-    io::{Read, Write},
+    io::Write,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
+
+/// Links that lead to links.
+const MAX_LINKS: usize = 255;
 
 /// Copies; what it leaves. Blocks.
 pub(super) fn copy(store: &Store, wish: CopyWork) -> Result<Root> {
@@ -94,13 +97,47 @@ pub(super) fn directory(
         if let Err(Errno::NOTDIR) = open_in(root.as_fd(), Path::new(path), OFlags::PATH | OFlags::DIRECTORY) {
             return Err(BuildError::invalid(format!("lstat {path}: not a directory")));
         }
-        make_dirs(root.as_fd(), Path::new(path), &rules)?;
+        make_dirs(root.as_fd(), &resolve(root.as_fd(), Path::new(path)), &rules)?;
     }
     Ok(root_of(work.finish(epoch)?))
 }
 
 fn failed(path: &Path, error: Errno) -> BuildError {
     BuildError::io(format!("write /{}", path.display()))(error.into())
+}
+
+/// Where a path leads inside of `root`, links followed, also those at its end and those that lead to nothing yet
+/// (continuity `fs.RootPath`). What is not there stands for itself.
+fn resolve(root: BorrowedFd<'_>, path: &Path) -> PathBuf {
+    let mut at = PathBuf::new();
+    let mut rest: Vec<std::ffi::OsString> = clean(path).iter().rev().map(std::ffi::OsStr::to_owned).collect();
+    let mut links = 0;
+    while let Some(part) = rest.pop() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&part);
+        let found = open_in(root, &next, OFlags::PATH | OFlags::NOFOLLOW);
+        let text = match found.and_then(|fd| rustix::fs::readlinkat(&fd, c"", Vec::new())) {
+            Ok(text) if links < MAX_LINKS => PathBuf::from(text.to_string_lossy().into_owned()),
+            _ => {
+                at = next;
+                continue;
+            }
+        };
+        links += 1;
+        if text.is_absolute() {
+            at = PathBuf::new();
+        }
+        let parts: Vec<std::ffi::OsString> = text
+            .components()
+            .filter(|c| matches!(c, std::path::Component::Normal(_) | std::path::Component::ParentDir))
+            .map(|c| c.as_os_str().to_owned())
+            .collect();
+        rest.extend(parts.into_iter().rev());
+    }
+    at
 }
 
 /// Makes a directory and those above it where they are not there; the open directory, and where it really lies.
@@ -181,7 +218,7 @@ fn target(
     rules: &Rules,
 ) -> Result<(PathBuf, Option<String>)> {
     let says_dir = destination.ends_with('/') || destination.ends_with("/.");
-    let path = clean(Path::new(destination));
+    let path = resolve(root, Path::new(destination));
     if picked.is_dir {
         if let Ok(there) = open_in(root, &path, OFlags::PATH)
             && rustix::fs::fstat(&there).is_ok_and(|stat| kind(&stat) != FileType::Directory)
@@ -422,7 +459,7 @@ fn xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) {
 fn text(work: &Work, destination: &str, name: &str, content: &str, rules: &Rules) -> Result<()> {
     let root = work.open()?;
     let root = root.as_fd();
-    let path = clean(Path::new(destination));
+    let path = resolve(root, Path::new(destination));
     let is_dir = destination.ends_with('/')
         || destination.ends_with("/.")
         || open_in(root, &path, OFlags::PATH | OFlags::DIRECTORY).is_ok();
@@ -467,7 +504,7 @@ fn extract(work: &Work, view: &View, picked: &Picked, destination: &str, rules: 
         return Ok(false);
     }
     let root = work.open()?;
-    let (_, at) = make_dirs(root.as_fd(), &clean(Path::new(destination)), rules)?;
+    let (_, at) = make_dirs(root.as_fd(), &resolve(root.as_fd(), Path::new(destination)), rules)?;
     let options = tree::ExtractOptions { owner: rules.owner, ..tree::ExtractOptions::default() };
     let dir = format!("/{}", at.display());
     tree::extract(root.as_fd(), &dir, open()?, &options)?;

@@ -21,8 +21,8 @@ mod view;
 
 pub use directory::Directory;
 pub use minke_build::{
-    BuildError, BuildRequest, Built, Client, Dockerfile, DockerfileError, Lines, PlanOptions, Progress, checks,
-    detect, dockerfile, error, git, host, host as seam, ignore, plan, request,
+    BuildError, BuildRequest, Built, Client, Dockerfile, DockerfileError, Lines, PlanOptions, Progress,
+    checks, detect, dockerfile, error, git, host, host as seam, ignore, plan, request,
 };
 pub use upload::Upload;
 

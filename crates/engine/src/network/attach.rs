@@ -223,7 +223,7 @@ impl Networks {
             }
             self.join_named(&network, record, &endpoint);
             self.publish_names(&network, record, &endpoint);
-            self.tell(&network, "connect", Some(&record.id));
+            self.tell_of(&network, "connect", record);
             endpoints.insert(network.spec.name.clone(), endpoint);
         }
         let served = match prepared {
@@ -348,7 +348,14 @@ impl Networks {
             release(leases, endpoint);
         }
         drop(state);
-        self.tell(network, "disconnect", Some(&record.id));
+        self.tell_of(network, "disconnect", record);
+    }
+
+    /// Of a container with a name. One without is a step of a build, which nobody is told of.
+    fn tell_of(&self, network: &Network, action: &str, record: &Container) {
+        if !record.name.is_empty() {
+            self.tell(network, action, Some(&record.id));
+        }
     }
 
     /// What the host's own firewall will do to the ports that a container asks for, and the command against it.

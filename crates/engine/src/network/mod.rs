@@ -104,7 +104,9 @@ impl Networks {
     pub fn inspect(&self, name: &str) -> Result<NetworkInspection> {
         let network = self.find(name)?;
         let state = self.state();
-        let members = state.members.get(&network.id).into_iter().flatten();
+        // One without a name is a step of a build.
+        let named = |(_, member): &(&ContainerId, &Member)| !member.name.is_empty();
+        let members = state.members.get(&network.id).into_iter().flatten().filter(named);
         let containers = members.map(|(id, m)| (id.clone(), (m.name.clone(), m.endpoint.clone()))).collect();
         drop(state);
         Ok(NetworkInspection { network, containers })

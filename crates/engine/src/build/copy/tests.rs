@@ -1,7 +1,7 @@
 use super::*;
 use minke_build::plan::{CopyOp, Tree};
 use minke_image::tree::{WriteOptions, write_tar};
-use std::{collections::BTreeMap, os::unix::fs::MetadataExt, sync::Arc};
+use std::{collections::BTreeMap, io::Read, os::unix::fs::MetadataExt, sync::Arc};
 
 /// An image room of its own, and a directory to copy from.
 struct House {
@@ -143,6 +143,21 @@ fn links_of_the_target_lead_nowhere_outside() {
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "{to}");
     }
     assert!(!Path::new("/tmp/f").exists());
+}
+
+#[test]
+fn a_file_goes_where_links_of_the_target_lead() {
+    let Some(house) = House::new() else { return };
+    house.file("t/real/a", "old");
+    house.link("t/file", "/real/a");
+    house.link("t/dir", "real");
+    house.link("t/later", "made/here");
+    house.file("f", "new");
+    let base = house.copy(&Root::empty(), "/t", "/");
+    let shown = |to: &str| house.show(&house.copy(&base, "/f", to));
+    assert_eq!(shown("/file").get("real/a").map(String::as_str), Some("new"));
+    assert_eq!(shown("/dir/").get("real/f").map(String::as_str), Some("new"));
+    assert_eq!(shown("/later/x").get("made/here/x").map(String::as_str), Some("new"));
 }
 
 #[test]
