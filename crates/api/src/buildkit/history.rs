@@ -22,6 +22,8 @@ use tonic::Status;
 const MOST: usize = 50;
 /// Builds that may be pinned.
 const MOST_PINNED: usize = 200;
+/// Bytes of output of all of them together; the oldest's go first.
+const MOST_SAID: usize = 64 << 20;
 /// Events that a slow listener may be behind.
 const BEHIND: usize = 256;
 /// What a whole error is (BuildKit `solver/llbsolver/history.go`).
@@ -104,6 +106,13 @@ impl History {
             let oldest = all.iter().position(|past| !past.record().pinned);
             let Some(gone) = oldest.and_then(|oldest| all.remove(oldest)) else { break };
             self.tell(control::DELETED, gone.record().clone());
+        }
+        let mut said = 0;
+        for past in all.iter().rev() {
+            said += past.journal.said();
+            if said > MOST_SAID {
+                past.journal.forget_logs();
+            }
         }
         drop(all);
         self.tell(control::COMPLETE, record);

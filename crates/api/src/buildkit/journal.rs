@@ -150,6 +150,19 @@ impl Journal {
         }
     }
 
+    /// Bytes that steps said.
+    pub(crate) fn said(&self) -> usize {
+        self.state().said_by_all
+    }
+
+    /// Forgets what steps said; what they were stays.
+    pub(crate) fn forget_logs(&self) {
+        let mut state = self.state();
+        state.events.retain(|event| !matches!(event, BuildEvent::Log(_)));
+        state.events.shrink_to_fit();
+        state.said_by_all = 0;
+    }
+
     /// Names of all steps.
     pub(crate) fn steps(&self) -> Vec<String> {
         self.state().steps.values().map(|step| step.name.clone()).collect()
@@ -323,6 +336,18 @@ mod tests {
         }
         assert_eq!(said.len(), 3);
         assert_eq!(said[2], CLIPPED);
+    }
+
+    #[tokio::test]
+    async fn what_was_said_can_be_forgotten_and_the_steps_stay() {
+        let journal = Arc::new(Journal::default());
+        journal.report(log(10));
+        journal.report(vertex(1, true));
+        journal.close();
+        assert_eq!(journal.said(), 10);
+        journal.forget_logs();
+        let message = journal.clone().read().next().await.unwrap();
+        assert_eq!((message.logs.len(), message.vertexes.len(), journal.said()), (0, 1, 0));
     }
 
     #[test]
