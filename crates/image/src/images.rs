@@ -159,6 +159,14 @@ impl Images {
         image.ok_or_else(|| ImageError::NoSuchImage { name: id.to_string() })
     }
 
+    /// Since when an image is here, or is known by its present manifest.
+    pub fn arrived(&self, id: &ImageId) -> Option<Timestamp> {
+        let record = self.0.root.join("images").join(format!("{}.json", id.hex()));
+        let since = std::fs::metadata(record).ok()?.modified().ok()?;
+        let since = since.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(Timestamp::from_nanos(i64::try_from(since.as_nanos()).ok()?))
+    }
+
     /// All images, in the order of their ids.
     pub fn list(&self) -> Vec<Arc<Image>> {
         self.0.state().images.values().cloned().collect()

@@ -195,7 +195,8 @@ impl Space {
                 (None, Some(child)) => Some(format!("image {} is built on it", child.image.id.short())),
                 _ => None,
             };
-            let times = [image.last_tagged, image.config.created, used.get(&image.id).copied()];
+            let arrived = self.inner.images.store().arrived(&image.id);
+            let times = [image.last_tagged, arrived, used.get(&image.id).copied()];
             Thing {
                 sort: if names.is_empty() { Sort::UnnamedImage } else { Sort::Image },
                 id: image.id.to_string(),

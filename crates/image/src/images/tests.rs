@@ -47,6 +47,17 @@ fn config_digest(bytes: &[u8]) -> Digest {
 }
 
 #[test]
+fn an_image_tells_since_when_it_is_here() {
+    let (_temp, images) = images();
+    let before = minke_model::Timestamp::now().as_second();
+    let id = import(&images, Tar::new().file("a", "1").end(), "x").unwrap();
+    let arrived = images.arrived(&id).unwrap().as_second();
+    assert!((before - 1..=before + 60).contains(&arrived), "{arrived} is not {before}");
+    images.remove(&id).unwrap();
+    assert_eq!(images.arrived(&id), None);
+}
+
+#[test]
 fn a_prefix_of_several_ids_means_none() {
     let (_temp, images) = images();
     let mut first = HashMap::new();
