@@ -2,8 +2,9 @@
 //!
 //! A request goes from `server` (connections) through `router` (which endpoint) and `version` (raised to the newest)
 //! to a handler in `routes`; `wire` turns Docker's shapes into our model and back; `error` makes a status of a kind;
-//! `stream` and `websocket` carry bytes of attached clients. Never: decides what a machine does, touches a kernel,
-//! or keeps anything between two requests. Start at `routes/mod.rs`.
+//! `stream` and `websocket` carry bytes of attached clients; `buildkit` is a second protocol on the same door. Never:
+//! decides what a machine does, touches a kernel, or keeps anything that outlives its clients but the last builds'
+//! history. Start at `routes/mod.rs`.
 
 mod buildkit;
 pub mod error;

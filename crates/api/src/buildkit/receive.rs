@@ -22,7 +22,7 @@ pub(crate) const DIFF_COPY: &str = "/moby.filesync.v1.FileSync/DiffCopy";
 /// Entries of one directory.
 const MOST_ENTRIES: u32 = 4 << 20;
 /// Bytes of all their names, links and attributes together.
-const MOST_NAMES: usize = 1 << 30;
+const MOST_NAMES: usize = 256 << 20;
 
 /// Brings the client's directory `name`.
 pub(crate) async fn receive(
