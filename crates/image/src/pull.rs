@@ -233,7 +233,7 @@ impl Pull<'_> {
     /// Pulls one tag or digest. Also tells if the image is for another platform than was asked for.
     async fn one(&self, name: &Reference) -> Result<(Pulled, Option<String>)> {
         let (digest, top) = self.top(name).await?;
-        let manifest = Manifest::parse(&top.raw, &top.content_type, &name.full())?;
+        let manifest = self.read(&top, name)?;
         let shown = match name.digest() {
             Some(_) => name.full(),
             None => name.tag().unwrap_or_default().to_owned(),
@@ -251,7 +251,8 @@ impl Pull<'_> {
             }
         };
         let config = self.config(&found.manifest).await?;
-        let outline = ConfigOutline::parse(&config)?;
+        let outline =
+            ConfigOutline::parse(&config).map_err(|e| self.at(e, "reading the image's configuration"))?;
         if found.manifest.layers.len() != outline.diff_ids.len() {
             return Err(self.at(RegistryError::LayersMismatch, "comparing manifest and configuration"));
         }
@@ -299,6 +300,11 @@ impl Pull<'_> {
         }
     }
 
+    fn read(&self, document: &Verified, name: &Reference) -> Result<Manifest> {
+        let read = Manifest::parse(&document.raw, &document.content_type, &name.full());
+        read.map_err(|e| self.at(e, "reading a manifest"))
+    }
+
     /// The document with that digest: from here, if that is enough, or from the registry, verified.
     async fn document(&self, digest: &Digest, local: bool) -> Result<Verified> {
         if local && let Some(raw) = self.kept(digest).await? {
@@ -332,7 +338,7 @@ impl Pull<'_> {
         for _ in 0..MAX_MANIFESTS {
             let Some((digest, depth)) = left.pop() else { break };
             let document = self.document(&digest, true).await?;
-            match Manifest::parse(&document.raw, &document.content_type, &name.full())? {
+            match self.read(&document, name)? {
                 Manifest::Image(manifest) => {
                     return Ok(Found { manifest, raw: document.raw, by_index: true });
                 }
