@@ -14,7 +14,7 @@ impl Images {
         filters.check(FILTERS)?;
         let only_dangling = filters.boolean("dangling")?.unwrap_or(true);
         let until = filters.until()?;
-        let before = self.inner.store.layers_size();
+        let before = self.inner.store.stored_size();
         let mut removed = Vec::new();
         for summary in self.list(&Filters::default(), ImageListOptions { all: true, ..Default::default() })? {
             let image = summary.image;
@@ -42,7 +42,7 @@ impl Images {
                 }
             }
         }
-        let space = before.saturating_sub(self.inner.store.layers_size());
+        let space = before.saturating_sub(self.inner.store.stored_size());
         let attributes = BTreeMap::from([("reclaimed".to_owned(), space.to_string())]);
         self.inner.events.tell(Noun::Image, "prune", "", attributes);
         Ok((removed, space))
