@@ -284,7 +284,7 @@ fn a_container_keeps_its_layers_when_its_image_goes() {
     let id = import(&images, Tar::new().file("a", "1").end(), "x").unwrap();
     let kept = container(&images, "x");
     assert_eq!(images.remove(&id).unwrap(), [id]);
-    assert_eq!(images.layers_size(), 1);
+    assert_eq!(images.stored_size(), 1);
     // Also over a restart.
     drop(images);
     let images = Images::open(&temp.path("image")).unwrap();
@@ -292,7 +292,7 @@ fn a_container_keeps_its_layers_when_its_image_goes() {
     assert_eq!(read(&root, "a").as_deref(), Some("1"));
     drop(root);
     images.discard(&kept).unwrap();
-    assert_eq!(images.layers_size(), 0);
+    assert_eq!(images.stored_size(), 0);
     images.0.trash.wait();
     let left = |dir: &str| fs::read_dir(temp.path("image").join(dir)).unwrap().count();
     assert_eq!((left("l"), left("blobs/sha256"), left("trash"), left("init")), (0, 0, 0, 0));
