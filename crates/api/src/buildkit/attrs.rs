@@ -48,13 +48,13 @@ pub(crate) fn check_frontend(frontend: &str, attributes: &Attributes) -> Result<
             let name = bare.split(['@', ':']).next().unwrap_or_default();
             match OFFICIAL.contains(&name) {
                 true => Ok(()),
-                false => Err(Status::unimplemented(format!(
+                false => Err(wrong(format!(
                     "the frontend {} is not run by this daemon: it builds Dockerfiles of docker/dockerfile:1 itself",
                     quote(source)
                 ))),
             }
         }
-        other => Err(Status::not_found(format!("frontend {other} not found"))),
+        other => Err(wrong(format!("frontend {other} not found"))),
     }
 }
 
