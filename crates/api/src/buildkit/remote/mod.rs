@@ -45,13 +45,12 @@ const LAST_NEWS: Duration = Duration::from_secs(3);
 const DISK_USAGE: &str = "/moby.buildkit.v1.Control/DiskUsage";
 
 /// What a client serves on its session, as it says beforehand (`X-Docker-Expose-Session-Grpc-Method`).
-pub const METHODS: [&str; 12] = [
+pub const METHODS: [&str; 11] = [
     serve::HEALTH,
     serve::DIFF_COPY,
     serve::TAKE,
     serve::UPLOAD,
     serve::CREDENTIALS,
-    serve::FETCH_TOKEN,
     serve::SECRET,
     serve::CHECK_AGENT,
     serve::FORWARD_AGENT,

@@ -29,7 +29,6 @@ pub(super) const DIFF_COPY: &str = "/moby.filesync.v1.FileSync/DiffCopy";
 pub(super) const TAKE: &str = "/moby.filesync.v1.FileSend/DiffCopy";
 pub(super) const UPLOAD: &str = "/moby.upload.v1.Upload/Pull";
 pub(super) const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";
-pub(super) const FETCH_TOKEN: &str = "/moby.filesync.v1.Auth/FetchToken";
 pub(super) const SECRET: &str = "/moby.buildkit.secrets.v1.Secrets/GetSecret";
 pub(super) const CHECK_AGENT: &str = "/moby.sshforward.v1.SSH/CheckAgent";
 pub(super) const FORWARD_AGENT: &str = "/moby.sshforward.v1.SSH/ForwardAgent";
