@@ -28,8 +28,12 @@ impl Containers {
         work: impl FnOnce(BorrowedFd<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         if let Some(process) = cell.process().filter(|_| cell.state().is_up()) {
-            let root = open_process_root(process.pid())?;
-            return crate::blocking(move || work(root.as_fd())).await?;
+            match open_process_root(process.pid()) {
+                Ok(root) => return crate::blocking(move || work(root.as_fd())).await?,
+                // It ends just now: what it leaves is in its own tree.
+                Err(e) if is_gone(&e) => {}
+                Err(e) => return Err(e),
+            }
         }
         let record = cell.record();
         let attach = self.attachable(&record);
@@ -53,16 +57,23 @@ impl Containers {
 
     /// A container's own tree, without what is mounted into it.
     pub(super) async fn own_tree(&self, cell: &Cell) -> Result<OwnedFd> {
-        let process = cell.process().filter(|_| cell.state().is_up());
-        let Some(process) = process else {
-            let (store, id) = (self.inner.store.clone(), cell.id.clone());
-            return Ok(crate::blocking(move || store.open_rootfs(&id)).await??);
-        };
+        if let Some(process) = cell.process().filter(|_| cell.state().is_up()) {
+            match self.tree_of_process(cell, process.pid()).await {
+                // It ends just now: what it leaves is in its own tree.
+                Err(e) if is_gone(&e) => {}
+                opened => return opened,
+            }
+        }
+        let (store, id) = (self.inner.store.clone(), cell.id.clone());
+        Ok(crate::blocking(move || store.open_rootfs(&id)).await??)
+    }
+
+    async fn tree_of_process(&self, cell: &Cell, pid: i32) -> Result<OwnedFd> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         // A thread of its own: it enters the container's mount namespace and never comes back.
         let thread = std::thread::Builder::new().name("root".into()).spawn(move || {
             // Nobody waits any more when the client left.
-            let _ = sender.send(copy_root_mount(process.pid()));
+            let _ = sender.send(copy_root_mount(pid));
         });
         thread.map_err(Error::io("cannot start a thread"))?;
         receiver
@@ -85,6 +96,12 @@ impl Containers {
         attach.sort_by_key(|a| a.target.matches('/').count());
         attach
     }
+}
+
+/// Whether a process was not there any more.
+fn is_gone(error: &Error) -> bool {
+    let gone = [rustix::io::Errno::NOENT, rustix::io::Errno::SRCH].map(|e| Some(e.raw_os_error()));
+    matches!(error, Error::Io { source, .. } if gone.contains(&source.raw_os_error()))
 }
 
 fn open_process_root(pid: i32) -> Result<OwnedFd> {
