@@ -240,6 +240,11 @@ impl Images {
             state.images.values().flat_map(|image| &image.config.diff_ids).collect();
         named.into_iter().filter_map(|id| state.layers.get(id)).map(|layer| layer.record.size).sum()
     }
+
+    /// Bytes of all layers that are here, each once: those of builds and of containers without an image, too.
+    pub fn stored_size(&self) -> u64 {
+        self.0.state().layers.values().map(|layer| layer.record.size).sum()
+    }
 }
 
 impl Inner {

@@ -449,3 +449,6 @@ pub(crate) fn boot_id() -> String {
 pub fn chain_id(diff_ids: &[Digest]) -> Digest {
     config::chain_ids(diff_ids).pop().unwrap_or_else(|| Digest::from_sha256(&[0; 32]))
 }
+
+#[cfg(test)]
+mod tests;
