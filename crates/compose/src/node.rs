@@ -23,6 +23,8 @@ pub(crate) enum Data {
     Null,
     Bool(bool),
     Int(i64),
+    /// One that is too large for that.
+    Large(u64),
     Float(f64),
     Text(String),
     /// A date, which no attribute takes.
@@ -137,6 +139,7 @@ impl Node {
             Data::Null => "<nil>",
             Data::Bool(_) => "bool",
             Data::Int(_) => "int",
+            Data::Large(_) => "uint64",
             Data::Float(_) => "float64",
             Data::Text(_) => "string",
             Data::Time(_) => "time.Time",
@@ -151,6 +154,7 @@ impl Node {
             Data::Null => Value::Null,
             Data::Bool(yes) => Value::Bool(*yes),
             Data::Int(n) => Value::Int(*n),
+            Data::Large(n) => Value::Large(*n),
             Data::Float(x) => Value::Float(*x),
             Data::Text(text) => Value::Text(text.clone()),
             Data::Time(text) => Value::Moment(rfc3339(text)),

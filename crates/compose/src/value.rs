@@ -13,6 +13,8 @@ pub enum Value {
     Bool(bool),
     /// A whole number.
     Int(i64),
+    /// A whole number beyond those.
+    Large(u64),
     /// A number.
     Float(f64),
     /// A number of single precision, which prints shorter.
@@ -71,6 +73,7 @@ impl Value {
             Value::Null => "<nil>".to_owned(),
             Value::Bool(yes) => yes.to_string(),
             Value::Int(n) => n.to_string(),
+            Value::Large(n) => n.to_string(),
             Value::Float(x) => general(*x, format!("{x:e}")),
             Value::Single(x) => general(f64::from(*x), format!("{x:e}")),
             Value::Text(text) | Value::Moment(text) => text.clone(),

@@ -339,7 +339,7 @@ fn scalar(tag: &str, text: &str, plain: bool) -> Option<Data> {
         "" | "!" | "!!str" | "!!binary" => Some(string()),
         "!!bool" | "!!int" | "!!null" | "!!timestamp" | "!!float" => match (tag, resolve(text)) {
             ("!!bool", data @ Data::Bool(_))
-            | ("!!int", data @ Data::Int(_))
+            | ("!!int", data @ (Data::Int(_) | Data::Large(_)))
             | ("!!null", data @ Data::Null)
             | ("!!timestamp", data @ Data::Time(_))
             | ("!!float", data @ Data::Float(_)) => Some(data),
@@ -388,7 +388,11 @@ fn number(text: &str) -> Option<Data> {
     let whole =
         digits.chars().all(|c| c.is_ascii_alphanumeric()).then(|| i128::from_str_radix(digits, base).ok());
     match whole.flatten().map(|n| if negative { -n } else { n }) {
-        Some(n) => Some(i64::try_from(n).map_or(Data::Float(n as f64), Data::Int)),
+        Some(n) => Some(match (i64::try_from(n), u64::try_from(n)) {
+            (Ok(n), _) => Data::Int(n),
+            (_, Ok(n)) => Data::Large(n),
+            _ => Data::Float(n as f64),
+        }),
         None => is_float(text).then(|| text.parse().ok().map(Data::Float)).flatten(),
     }
 }

@@ -112,6 +112,7 @@ cases! {
     reset_takes_away_and_override_replaces: "reset-and-override",
     networks_volumes_secrets_and_configs_are_named_and_linked: "resources",
     texts_are_quoted_as_go_quotes_them: "strings",
+    numbers_moments_and_keys_are_written_and_ordered_as_go_does: "values",
 }
 
 #[test]

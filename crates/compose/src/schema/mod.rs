@@ -232,7 +232,9 @@ fn is(node: &Node, kinds: &[Kind], path: &[String], found: &mut Vec<Violation>) 
     let fits = |kind: &Kind| match (&node.data, kind) {
         (Data::Null, Kind::Null) | (Data::Bool(_), Kind::Bool) | (Data::Text(_), Kind::Text) => true,
         (Data::List(_), Kind::List) | (Data::Map(_), Kind::Map) => true,
-        (Data::Int(_), Kind::Integer | Kind::Number) | (Data::Float(_), Kind::Number) => true,
+        (Data::Int(_) | Data::Large(_), Kind::Integer | Kind::Number) | (Data::Float(_), Kind::Number) => {
+            true
+        }
         (Data::Float(x), Kind::Integer) => x.fract() == 0.0,
         _ => false,
     };
