@@ -50,7 +50,7 @@ impl Trust {
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
         let mut roots = RootCertStore::empty();
-        for path in &self.authority {
+        if let Some(path) = &self.authority {
             for certificate in certificates(path)? {
                 roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
             }
@@ -63,7 +63,8 @@ impl Trust {
             (Some(certificate), Some(key)) => {
                 let bytes = read(key)?;
                 let wrong = |error: String| format!("{}: {error}", key.display());
-                let secret = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+                let secret =
+                    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
                 builder
                     .with_client_auth_cert(certificates(certificate)?, secret)
                     .map_err(|error| wrong(error.to_string()))?

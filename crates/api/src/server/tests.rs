@@ -135,7 +135,8 @@ async fn what_follows_a_head_waits_until_the_head_was_read() {
 #[tokio::test]
 async fn over_the_network_what_follows_a_head_comes_apart_from_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let mut client = TcpStream::connect(listener.local_addr().expect("its address")).await.expect("connected");
+    let mut client =
+        TcpStream::connect(listener.local_addr().expect("its address")).await.expect("connected");
     let (near, _) = listener.accept().await.expect("accepted");
     let mut socket = Socket::new(Stream::Tcp(near), &Takeover::default());
     let said = tokio::spawn(async move {

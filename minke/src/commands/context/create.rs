@@ -68,7 +68,16 @@ fn create(cli: &Cli, flags: CreateFlags, args: Vec<String>) -> Outcome {
                     let why = crate::commands::go_error(&error);
                     Failure::new(format!("unable to create docker endpoint config: open {path}: {why}"))
                 })?;
-                files.push((if key == "ca" { "ca.pem" } else if key == "cert" { "cert.pem" } else { "key.pem" }, bytes));
+                files.push((
+                    if key == "ca" {
+                        "ca.pem"
+                    } else if key == "cert" {
+                        "cert.pem"
+                    } else {
+                        "key.pem"
+                    },
+                    bytes,
+                ));
             }
             Some(("skip-tls-verify", value)) => {
                 skip = go::parse_bool(value).ok_or_else(|| {
