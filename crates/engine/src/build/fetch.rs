@@ -160,6 +160,7 @@ pub(super) async fn http(inner: &Arc<Inner>, http: &Http, at: &At) -> Result<Roo
         std::io::copy(&mut body, &mut file).map(drop).map_err(failed)
     });
     let (mut hash, mut size, started) = (Sha256::new(), 0u64, Timestamp::now());
+    let mut told = std::time::Instant::now();
     let reading = async {
         while let Some(piece) = answer.next().await {
             let piece = piece.map_err(BuildError::io(format!("read {}", http.url)))?;
@@ -168,7 +169,10 @@ pub(super) async fn http(inner: &Arc<Inner>, http: &Http, at: &At) -> Result<Roo
                 return Err(BuildError::invalid(format!("{} is larger than {MAX_FILE} bytes", http.url)));
             }
             hash.update(&piece);
-            at.reporter.status(&format!("downloading {}", http.url), size as i64, total, started, false);
+            if told.elapsed().as_millis() >= 100 {
+                told = std::time::Instant::now();
+                at.reporter.status(&format!("downloading {}", http.url), size as i64, total, started, false);
+            }
             if sender.send(Ok(piece)).await.is_err() {
                 // The disk's own failure is told below.
                 break;

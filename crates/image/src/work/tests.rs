@@ -47,7 +47,7 @@ fn what_was_changed_becomes_a_layer_whose_tar_is_written_again() {
         .unwrap()
         .map(|entry| entry.unwrap().path().unwrap().display().to_string())
         .collect();
-    assert_eq!(names, [".wh.gone", "d/", "d/b"]);
+    assert_eq!(names, ["d/", "d/b", ".wh.gone"]);
     let root = images.open_chain(&second).unwrap();
     let at = disk::proc_path(root.as_fd());
     assert_eq!(fs::read_to_string(format!("{at}/l")).unwrap(), "one");

@@ -24,8 +24,9 @@ use tokio::io::AsyncWriteExt;
 type Response = BTreeMap<String, String>;
 
 /// Attributes that change nothing here: what they ask for is so, or has no meaning for images that are kept unpacked.
-const HARMLESS: [&str; 16] = [
+const HARMLESS: [&str; 17] = [
     "unpack",
+    "load",
     "store",
     "oci-mediatypes",
     "compression",
