@@ -37,15 +37,11 @@ pub(super) fn write(sources: &Sources<'_>) -> Result<Detected, DetectError> {
     recipe.because(version.because);
     recipe.argument("JAVA_VERSION", version.tag);
     let wrapper = sources.text("gradle/wrapper/gradle-wrapper.properties");
-    let wrapped = wrapper.split_once("gradle-").and_then(|(_, rest)| {
-        let name = rest.lines().next().unwrap_or_default();
-        version::exact(name.split("distributions/gradle-").last().unwrap_or(name))
-    });
     let of_wrapper = wrapper.lines().find_map(|line| line.strip_prefix("distributionUrl=")).and_then(|url| {
         let (_, name) = url.rsplit_once("/gradle-")?;
         version::exact(name)
     });
-    match of_wrapper.or(wrapped) {
+    match of_wrapper {
         Some(tag) => {
             recipe.because(format!("Gradle {tag}, said by gradle/wrapper/gradle-wrapper.properties"));
             recipe.argument("GRADLE_VERSION", tag);

@@ -11,6 +11,11 @@ use super::{
 pub(super) const KNOWN: [&str; 5] = ["25", "21", "17", "11", "8"];
 const DEFAULT: &str = "21";
 
+/// Java's heap follows the container's memory.
+const MEMORY: &str = "-XX:MaxRAMPercentage=75";
+/// The port, by Spring's, Quarkus' and Micronaut's names for it.
+const PORTS: &str = "-Dserver.port=$PORT -Dquarkus.http.port=$PORT -Dmicronaut.server.port=$PORT";
+
 /// What a build leaves.
 pub(super) enum Product {
     /// A WAR, for Tomcat.
@@ -121,29 +126,44 @@ pub(super) fn run(mut recipe: Recipe, sources: &Sources<'_>, product: Product, s
         }
         Product::Jar => {
             runtime(&mut recipe);
-            (
-                Start::exec(&["java", "-XX:MaxRAMPercentage=75", "-jar", "app.jar"]),
-                serves.then(|| port(sources)),
-            )
+            started(sources, "-jar app.jar", serves)
         }
         Product::Classes(class) => {
             runtime(&mut recipe);
             recipe.because(format!("the class {class} has a main"));
-            let words = ["java", "-XX:MaxRAMPercentage=75", "-cp", "app.jar:lib/*", &class];
-            (Start::exec(&words), serves.then(|| port(sources)))
+            started(sources, &format!("-cp app.jar:lib/* {class}"), serves)
         }
         Product::Distribution(name) => {
             runtime(&mut recipe);
-            (Start::exec(&[&format!("bin/{name}")]), serves.then(|| port(sources)))
+            let program = format!("bin/{name}");
+            match serves {
+                true => {
+                    let start = format!("JAVA_OPTS=\"$JAVA_OPTS {PORTS}\" exec {program}");
+                    (Start::Shell(start), Some(port(sources)))
+                }
+                false => (Start::exec(&[&program]), None),
+            }
         }
     };
     recipe.finish(sources, End { user: "app", port, start })
 }
 
+/// How Java is started. What serves is told the port by the names that frameworks have for it.
+fn started(sources: &Sources<'_>, what: &str, serves: bool) -> (Start, Option<u16>) {
+    let start = match serves {
+        // A shell would take the star for itself.
+        true => Start::Shell(format!(
+            "java {MEMORY} {PORTS} {}",
+            what.replace("app.jar:lib/*", "'app.jar:lib/*'")
+        )),
+        false => Start::Exec(format!("java {MEMORY} {what}").split(' ').map(str::to_owned).collect()),
+    };
+    (start, serves.then(|| port(sources)))
+}
+
 fn runtime(recipe: &mut Recipe) {
     recipe.stage("eclipse-temurin:${JAVA_VERSION}-jre");
     recipe.user();
-    // Spring's and Quarkus' names for the port.
     recipe.line("WORKDIR /app");
     recipe.line("COPY --from=build /out ./");
 }

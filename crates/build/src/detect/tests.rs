@@ -363,7 +363,12 @@ fn maven_makes_wars_for_tomcat_and_jars() {
                 <artifactId>spring-boot-maven-plugin</artifactId></project>";
     let settings = ("src/main/resources/application.properties", "server.port=${PORT:9090}\n");
     let (jar, plan) = detected(&[("pom.xml", boot), settings]);
-    says(&jar, &[r#"CMD ["java", "-XX:MaxRAMPercentage=75", "-jar", "app.jar"]"#]);
+    says(
+        &jar,
+        &[
+            r#"CMD ["sh", "-c", "exec java -XX:MaxRAMPercentage=75 -Dserver.port=$PORT -Dquarkus.http.port=$PORT -Dmicronaut.server.port=$PORT -jar app.jar"]"#,
+        ],
+    );
     serves(&plan, "9090");
     let plain =
         [("pom.xml", "<project/>"), ("src/main/java/a/b/App.java", "public static void main(String[] a)")];
