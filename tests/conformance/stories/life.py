@@ -79,3 +79,12 @@ def a_policy_and_rm_exclude_each_other_later_too(machine):
     machine.run("-d", "--rm", "--name", "one", "--", "sleep 1000")
     refused = machine.docker("update", "--restart", "always", "one", fails=True)
     assert "Restart policy cannot be updated because AutoRemove is enabled" in refused.err, refused
+
+
+@story
+def a_removal_by_force_kills_once(machine):
+    since = time.time()
+    machine.run("-d", "--name", "one", "--restart", "always", "--", "sleep 1000")
+    machine.docker("rm", "-f", "one")
+    told = machine.docker("events", "--since", f"{since:.3f}", "--until", f"{time.time():.3f}", "--filter", "type=container", "--format", "{{.Action}}").out.split()
+    assert told.count("kill") == 1 and told[-1] == "destroy", told
