@@ -157,14 +157,20 @@ impl Reference {
         }
     }
 
-    /// Domain and path as people see them: `nginx`.
+    /// Domain and path as people see them: `nginx`. Unlike Docker's, it always means the same when it is read:
+    /// `docker.io/quay.io/x` stays as it is, since `quay.io/x` lies elsewhere.
     pub fn familiar_name(&self) -> String {
         if self.domain != DEFAULT_DOMAIN {
             return self.name();
         }
-        match self.path.strip_prefix(OFFICIAL_PREFIX) {
-            Some(short) if !short.contains('/') => short.to_owned(),
-            _ => self.path.clone(),
+        let short = match self.path.strip_prefix(OFFICIAL_PREFIX) {
+            Some(short) if !short.contains('/') => short,
+            _ => &self.path,
+        };
+        let (domain, path) = split_domain(short);
+        match domain == self.domain && path == self.path && !is_identifier(short) {
+            true => short.to_owned(),
+            false => self.name(),
         }
     }
 

@@ -110,3 +110,14 @@ fn a_record_holds_the_full_form() {
     assert_eq!(serde_json::from_str::<Reference>(&json).unwrap(), parse("nginx:1"));
     assert!(serde_json::from_str::<Reference>("\"A\"").is_err());
 }
+
+/// Found by the fuzzer: the short form would name an image of another registry.
+#[test]
+fn a_short_form_never_means_another_registry() {
+    let hex = "a".repeat(64);
+    for name in ["docker.io/nginx.io/nginx", "docker.io/localhost/x", &format!("docker.io/library/{hex}")] {
+        let reference = Reference::parse(name).unwrap();
+        assert_eq!((reference.familiar().as_str(), reference.domain()), (name, "docker.io"));
+    }
+    assert_eq!(Reference::parse("docker.io/library/nginx").unwrap().familiar(), "nginx");
+}
