@@ -73,6 +73,7 @@ impl Containers {
         args: Vec<String>,
         image: Option<Arc<Image>>,
     ) -> Result<()> {
+        self.name_by_id(&mut spec);
         if spec.hostname.is_empty()
             && !matches!(spec.networking.mode, NetworkMode::Host)
             && !spec.namespaces.uts_host
@@ -222,6 +223,24 @@ impl Containers {
         let name = id.short().to_owned();
         self.reserve_name(&name, id)?;
         Ok(name)
+    }
+
+    /// `container:NAME` is kept as `container:ID`: names change (moby `adaptSharedNamespaceContainer`).
+    fn name_by_id(&self, spec: &mut ContainerSpec) {
+        let by_id = |target: &mut String| {
+            if let Ok(found) = self.find(target) {
+                *target = found.id.to_string();
+            }
+        };
+        if let NetworkMode::Container(target) = &mut spec.networking.mode {
+            by_id(target);
+        }
+        if let IpcSharing::Container(target) = &mut spec.namespaces.ipc {
+            by_id(target);
+        }
+        if let Sharing::Container(target) = &mut spec.namespaces.pid {
+            by_id(target);
+        }
     }
 
     /// What only this machine can say of a spec.
