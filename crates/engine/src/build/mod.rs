@@ -63,14 +63,15 @@ pub(crate) struct Inner {
 }
 
 /// Takes away, after a build that ended or was dropped, the layers that are nobody's: of steps that failed, of records
-/// that others replaced.
-struct Sweep(Store);
+/// that others replaced; and, where the disk is nearly full, what was needed longest ago.
+struct Sweep(Arc<Inner>);
 
 impl Drop for Sweep {
     fn drop(&mut self) {
-        let store = self.0.clone();
+        let inner = self.0.clone();
         let sweep = move || {
-            if let Err(error) = store.collect() {
+            usage::make_room(&inner);
+            if let Err(error) = inner.store.collect() {
                 tracing::warn!(%error, "cannot remove what a build left");
             }
         };
@@ -145,7 +146,7 @@ impl Builds {
     ) -> Result<Arc<Built>> {
         let host = Arc::new(machine::Machine(self.inner.clone()));
         let flights = self.inner.flights.clone();
-        let _sweep = Sweep(self.inner.store.clone());
+        let _sweep = Sweep(self.inner.clone());
         minke_build::solve(request, host, client, progress, flights).await
     }
 

@@ -12,6 +12,9 @@ use std::{
     sync::Arc,
 };
 
+/// So many bytes free are enough on any disk.
+const LOW: u64 = 2 << 30;
+
 /// Where an entry lies, to remove it.
 enum Place {
     Record,
@@ -138,9 +141,9 @@ fn prune(inner: &Arc<Inner>, wish: &CachePrune) -> Vec<CacheUsage> {
         a.last_used.cmp(&b.last_used).then_with(|| b.parents.len().cmp(&a.parents.len()))
     });
     let bounded = wish.keep_bytes.is_some() || wish.reserved_bytes.is_some() || wish.min_free_bytes.is_some();
-    let mut gone = Vec::new();
+    let (mut gone, mut freed) = (Vec::new(), 0);
     for (usage, place) in may {
-        if bounded && is_enough(inner, wish, total) {
+        if bounded && is_enough(inner, wish, total, freed) {
             break;
         }
         let removed = match place {
@@ -150,6 +153,7 @@ fn prune(inner: &Arc<Inner>, wish: &CachePrune) -> Vec<CacheUsage> {
         };
         if removed {
             total = total.saturating_sub(usage.size);
+            freed += usage.size;
             gone.push(usage);
         }
     }
@@ -157,16 +161,34 @@ fn prune(inner: &Arc<Inner>, wish: &CachePrune) -> Vec<CacheUsage> {
 }
 
 /// Whether bounds are kept by now.
-fn is_enough(inner: &Arc<Inner>, wish: &CachePrune, total: u64) -> bool {
+fn is_enough(inner: &Arc<Inner>, wish: &CachePrune, total: u64, freed: u64) -> bool {
     if wish.reserved_bytes.is_some_and(|reserved| total <= reserved) {
         return true;
     }
     let small = wish.keep_bytes.is_none_or(|keep| total <= keep);
-    let free = wish.min_free_bytes.is_none_or(|least| {
-        rustix::fs::statvfs(&inner.scratch)
-            .is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) >= least)
-    });
+    // What was freed shows on the disk later.
+    let (free, _) = disk(inner);
+    let free = wish.min_free_bytes.is_none_or(|least| free.saturating_add(freed) >= least);
     small && free && (wish.keep_bytes.is_some() || wish.min_free_bytes.is_some())
+}
+
+/// Bytes that are free on the disk of builds, and all.
+fn disk(inner: &Inner) -> (u64, u64) {
+    let bytes = |stat: rustix::fs::StatVfs| (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
+    rustix::fs::statvfs(&inner.scratch).map_or((u64::MAX, 0), bytes)
+}
+
+/// Where less than a twentieth of the disk is free (or 2 GiB, if that is less), what was needed longest ago goes until
+/// twice that is.
+pub(super) fn make_room(inner: &Arc<Inner>) {
+    let (free, all) = disk(inner);
+    let low = (all / 20).min(LOW);
+    if free >= low {
+        return;
+    }
+    let wish = CachePrune { all: true, min_free_bytes: Some(2 * low), ..CachePrune::default() };
+    let gone = prune(inner, &wish);
+    tracing::info!("the disk is nearly full: {} entries of the build cache went", gone.len());
 }
 
 /// Whether all filters take an entry (containerd's filters, as BuildKit names the fields).
@@ -198,3 +220,6 @@ fn takes(filters: &[CacheFilter], usage: &CacheUsage) -> bool {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;
