@@ -10,10 +10,29 @@ use crate::{
     wire::time,
 };
 use bytes::Bytes;
-use minke_engine::container::{LogOptions, Logs};
+use minke_engine::container::{LogOptions, Logs, WaitCondition};
+use minke_model::Timestamp;
+use std::time::Duration;
 
 /// Where the daemon's own words go in a framed stream.
 const SYSTEM_ERROR: u8 = 3;
+
+/// How long a program that was just started may speak before its log is read. dockerd takes as long to start one, so
+/// that clients find what a short program says without waiting for its end; docker-py's own tests count on that.
+const HEAD_START: Duration = Duration::from_millis(100);
+
+/// Waits until a program that was just started has ended, or has had its head start.
+async fn let_speak(routes: &Routes, name: &str) -> Result<()> {
+    let containers = &routes.engine.containers;
+    let status = &containers.get(name)?.status;
+    let age = Timestamp::now().since(status.started);
+    if status.state.is_up() && age < HEAD_START {
+        let ended = containers.wait(name, WaitCondition::NotRunning).await?;
+        // Most go on.
+        let _ = tokio::time::timeout(HEAD_START - age, ended).await;
+    }
+    Ok(())
+}
 
 /// A log on its way to a client.
 struct Follow {
@@ -41,6 +60,9 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
         // Whatever is no number means all.
         tail: query.get("tail").parse().ok(),
     };
+    if !options.follow {
+        let_speak(routes, &ask.name).await?;
+    }
     let logs = routes.engine.containers.logs(&ask.name, options).await?;
     let framed = !logs.tty;
     let kind = if framed && ask.dialect.names_multiplexed { MULTIPLEXED } else { RAW };
