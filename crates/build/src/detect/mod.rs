@@ -104,7 +104,8 @@ pub fn detect(tree: &dyn SourceTree) -> Outcome {
     // Pages and scripts stand in many trees.
     others.retain(|other| *other != "static");
     if !others.is_empty() {
-        let why = format!("it has files of {} too: a Dockerfile of your own can build those", others.join(", "));
+        let why =
+            format!("it has files of {} too: a Dockerfile of your own can build those", others.join(", "));
         detected.because.push(why.clone());
         detected.dockerfile = recipe::also(&detected.dockerfile, &why);
     }

@@ -40,7 +40,9 @@ impl Mode {
             "" | "auto" | "plain" => Ok(Mode::Plain),
             "rawjson" => Ok(Mode::Raw),
             "quiet" => Ok(Mode::Quiet),
-            other => Err(format!("invalid progress mode {other:?}: it is auto, plain, tty, rawjson or quiet")),
+            other => {
+                Err(format!("invalid progress mode {other:?}: it is auto, plain, tty, rawjson or quiet"))
+            }
         }
     }
 }

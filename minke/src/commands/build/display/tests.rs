@@ -105,8 +105,5 @@ fn a_step_that_runs_beside_waits_for_the_word() {
         display.report(event);
     }
     let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
-    assert_eq!(
-        text,
-        "#1 one\n#1 0.000 from one\n#1 DONE 1.0s\n\n#2 two\n#2 0.000 from two\n#2 DONE 1.0s\n"
-    );
+    assert_eq!(text, "#1 one\n#1 0.000 from one\n#1 DONE 1.0s\n\n#2 two\n#2 0.000 from two\n#2 DONE 1.0s\n");
 }
