@@ -26,14 +26,21 @@ pub(super) static UNPAUSE: Command = command!(DryRun, unpause, {
 });
 
 fn pause(cli: &Cli, flags: DryRun, services: Vec<String>) -> Outcome {
-    all(&Session::new(cli, flags.dry_run)?, &services, State::Running, "Pausing", ("", "Paused", "pause"))
+    // A paused one is asked too: the daemon says what is wrong.
+    all(
+        &Session::new(cli, flags.dry_run)?,
+        &services,
+        &[State::Running, State::Paused],
+        "Pausing",
+        ("", "Paused", "pause"),
+    )
 }
 
 fn unpause(cli: &Cli, flags: DryRun, services: Vec<String>) -> Outcome {
     all(
         &Session::new(cli, flags.dry_run)?,
         &services,
-        State::Paused,
+        &[State::Paused],
         "Unpausing",
         ("", "Unpaused", "unpause"),
     )
@@ -42,7 +49,7 @@ fn unpause(cli: &Cli, flags: DryRun, services: Vec<String>) -> Outcome {
 fn all(
     session: &Session<'_>,
     services: &[String],
-    state: State,
+    states: &[State],
     title: &'static str,
     words: (&str, &str, &str),
 ) -> Outcome {
@@ -50,7 +57,7 @@ fn all(
     let client = session.client()?;
     let there = observe::containers(client, &name)?;
     let containers: Vec<&Container> = (there.iter())
-        .filter(|one| one.state == state && !one.is_one_off())
+        .filter(|one| states.contains(&one.state) && !one.is_one_off())
         .filter(|one| services.is_empty() || services.iter().any(|name| name == one.service()))
         .collect();
     each(session, title, words, &containers, |one| {
