@@ -94,7 +94,8 @@ fn pages() -> Vec<(String, String)> {
             }
             Entry::Group(_) | Entry::Flagged(_) => {
                 let Some(group) = entry.group() else { continue };
-                let own = if let Entry::Flagged(flagged) = entry { options(flagged.flags) } else { String::new() };
+                let own =
+                    if let Entry::Flagged(flagged) = entry { options(flagged.flags) } else { String::new() };
                 pages.push((group.name.to_owned(), overview(group.name, group.about, group.entries) + &own));
                 for inner in group.entries.iter().filter(|inner| inner.shown()) {
                     if let Entry::Command(command) | Entry::Alias(_, command) = inner {

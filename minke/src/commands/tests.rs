@@ -10,12 +10,12 @@ fn commands() -> Vec<&'static Command> {
         match entry {
             Entry::Command(command) | Entry::Alias(_, command) => all.push(*command),
             Entry::Group(_) | Entry::Flagged(_) => {
-                all.extend(entry.group().into_iter().flat_map(|group| group.entries).filter_map(
-                    |entry| match entry {
+                all.extend(entry.group().into_iter().flat_map(|group| group.entries).filter_map(|entry| {
+                    match entry {
                         Entry::Command(command) | Entry::Alias(_, command) => Some(*command),
                         Entry::Group(_) | Entry::Flagged(_) => None,
-                    },
-                ))
+                    }
+                }))
             }
         }
     }
