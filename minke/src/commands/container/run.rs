@@ -86,7 +86,15 @@ fn run(cli: &Cli, flags: RunFlags, args: Vec<String>) -> Outcome {
     attend(
         cli,
         &id,
-        &Attendance { streams, tty, keys, key_text, auto_remove, detach: own.detach, sig_proxy: own.sig_proxy },
+        &Attendance {
+            streams,
+            tty,
+            keys,
+            key_text,
+            auto_remove,
+            detach: own.detach,
+            sig_proxy: own.sig_proxy,
+        },
     )
 }
 
