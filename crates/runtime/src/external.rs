@@ -140,7 +140,8 @@ fn ids(root: &Root, user: &str, groups: &[String]) -> Result<oci::Ids, RuntimeEr
             open(upper).map_err(named("open a container's root"))?
         }
         Root::Overlay { lower, upper, work } | Root::Volatile { lower, upper, work } => {
-            minke_linux::mount::overlay(lower, Some((upper, work))).map_err(named("open a container's root"))?
+            minke_linux::mount::overlay(lower, Some((upper, work)))
+                .map_err(named("open a container's root"))?
         }
     };
     let user = minke_shim::user::resolve(fd.as_fd(), user, groups).map_err(RuntimeError::Invalid)?;

@@ -69,7 +69,12 @@ pub(crate) fn request(spec: ContainerSpec) -> CreateRequest {
     let file = |name: &str| PathBuf::from(format!("/var/lib/minke/containers/c0/{name}"));
     CreateRequest {
         container: Arc::new(container(spec)),
-        rootfs: Rootfs { lower: vec!["/l2".into(), "/l1".into()], upper: "/up".into(), work: "/work".into(), volatile: false },
+        rootfs: Rootfs {
+            lower: vec!["/l2".into(), "/l1".into()],
+            upper: "/up".into(),
+            work: "/work".into(),
+            volatile: false,
+        },
         files: Some(NetworkFiles {
             hostname: file("hostname"),
             hosts: file("hosts"),
