@@ -18,7 +18,13 @@ pub(crate) const PICTURE: &[(&str, &[&str])] = &[
     ("build", &["model", "image", "runtime"]),
     ("engine", &["model", "linux", "store", "image", "runtime", "network", "build"]),
     ("api", &["model", "engine"]),
-    ("minke", &["model", "linux", "store", "image", "shim", "runtime", "network", "build", "compose", "engine", "api"]),
+    (
+        "minke",
+        &[
+            "model", "linux", "store", "image", "shim", "runtime", "network", "build", "compose", "engine",
+            "api",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

@@ -161,11 +161,7 @@ fn kernel_is_before(major: u32, minor: u32) -> bool {
     matches!((numbers.next().flatten(), numbers.next().flatten()), (Some(a), Some(b)) if (a, b) < (major, minor))
 }
 
-fn overlay_by_layer(
-    lower: &[String],
-    upper: Option<(&str, &str)>,
-    volatile: bool,
-) -> io::Result<OwnedFd> {
+fn overlay_by_layer(lower: &[String], upper: Option<(&str, &str)>, volatile: bool) -> io::Result<OwnedFd> {
     let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(fs.as_fd(), "source", "overlay")?;
     for layer in lower {

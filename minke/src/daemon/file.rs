@@ -2,8 +2,8 @@
 
 use super::flags::Given;
 use crate::cli::flag::Flags;
-use serde_json::Value;
 use minke_engine::registry;
+use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
 
 /// daemon.json's names for flags that may be given several times.
@@ -236,7 +236,9 @@ mod tests {
         given.set("mtu", "9000").unwrap();
         let error = apply("mtu = 1400", false, &mut given).err().unwrap_or_default();
         assert!(
-            error.contains("both as a flag and in the configuration file: mtu: (from flag: 9000, from file: 1400)"),
+            error.contains(
+                "both as a flag and in the configuration file: mtu: (from flag: 9000, from file: 1400)"
+            ),
             "{error}"
         );
         let mut given = Given::default();

@@ -1,7 +1,9 @@
 //! From flags and files to the engine's configuration: every value checked, with its flag named.
 
 use super::flags::Given;
-use minke_engine::{EngineConfig, ExternalRuntime, NetworkFaults, PublishPolicy, registry, space::Watermarks};
+use minke_engine::{
+    EngineConfig, ExternalRuntime, NetworkFaults, PublishPolicy, registry, space::Watermarks,
+};
 use minke_model::{Labels, go, log::LogSpec, network::Subnet, resources::Ulimit};
 use std::{
     collections::BTreeMap,
