@@ -407,8 +407,9 @@ mod tests {
         for directory in [&upper, &work] {
             std::fs::create_dir_all(directory).unwrap();
         }
-        for way in [overlay_by_layer, overlay_at_once] {
-            let mount = way(&lower, Some((&upper, &work))).unwrap();
+        let upper = Some((upper.as_str(), work.as_str()));
+        for mount in [overlay_by_layer(&lower, upper, false), overlay_at_once(&lower, upper)] {
+            let mount = mount.unwrap();
             assert_eq!(std::fs::read_to_string(format!("{}/f", fd_path(&mount))).unwrap(), "0");
         }
         std::fs::remove_dir_all(&root).unwrap();
