@@ -268,7 +268,10 @@ mod tests {
             ("type=secret,id=a,from=b", "secret mount should not have a from"),
             ("sharing=locked", "invalid cache sharing set for bind mount"),
             ("type=ssh,source=x", "ssh does not support source"),
-            ("a\"", "failed to parse csv mounts: parse error on line 1, column 2: bare \" in non-quoted-field"),
+            (
+                "a\"",
+                "failed to parse csv mounts: parse error on line 1, column 2: bare \" in non-quoted-field",
+            ),
         ] {
             assert_eq!(read(text), Err(sentence.to_owned()), "{text}");
         }
