@@ -203,3 +203,13 @@ def a_step_finds_the_same_machine_each_time(machine):
     status, _, layers = machine.daemon.ask("GET", "/v1.51/images/same/get")
     assert status == 200 and b"mine\n" in layers, "what a step writes to /etc/hostname is the image's"
     machine.docker("rmi", "same")
+
+
+@story
+def an_output_of_many_files_needs_few_descriptors(machine):
+    root = context(machine, {"Dockerfile": "FROM scratch\nCOPY f* /\n", **{f"f{n}": str(n) for n in range(1500)}}, "many")
+    out = machine.scratch / "out-many"
+    command = ["prlimit", "--nofile=1024:1024", machine.minke, "-H", f"unix://{machine.daemon.socket}", "build", "-q", "-o", str(out), root]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done
+    assert len(os.listdir(out)) == 1500 and (out / "f1499").read_text() == "1499"

@@ -72,8 +72,8 @@ pub(super) fn take(into: PathBuf, packets: Streaming<Packet>) -> Pieces<Packet> 
     Box::pin(poll_fn(move |cx| said.poll_recv(cx)))
 }
 
-/// Files that were asked for and have not ended, by number.
-type Open = HashMap<u32, (PathBuf, File, Stat)>;
+/// Files that were asked for and have not ended, by number: made, and closed.
+type Open = HashMap<u32, (PathBuf, Stat)>;
 
 async fn taking(
     into: PathBuf,
@@ -82,6 +82,8 @@ async fn taking(
 ) -> Result<(), Status> {
     let tell = |packet| say.send(Ok(packet)).map_err(|_| Status::unavailable("the daemon reads no more"));
     let mut open = Open::new();
+    // The one that bytes came for last: thousands are asked for at once, and descriptors are few.
+    let mut current: Option<(u32, File)> = None;
     let (mut count, mut listed, mut finished) = (0u32, false, false);
     // Modes and times of directories, once nothing is made in them any more.
     let mut directories: Vec<(PathBuf, Stat)> = Vec::new();
@@ -104,25 +106,31 @@ async fn taking(
                 if mode::from_go(stat.mode).is_some_and(|m| m & 0o170_000 == 0o040_000) {
                     directories.push((path.clone(), stat.clone()));
                 }
-                if let Some(file) = make(&into, &path, &stat)? {
-                    open.insert(id, (path, file, stat));
+                if make(&into, &path, &stat)? {
+                    open.insert(id, (path, stat));
                     tell(Packet { kind: fsutil::REQ, id, ..Packet::default() })?;
                 }
             }
             fsutil::DATA if packet.data.is_empty() => {
-                if let Some((path, file, stat)) = open.remove(&packet.id) {
-                    drop(file);
+                if let Some((path, stat)) = open.remove(&packet.id) {
+                    current = None;
                     finish(&path, &stat)?;
                 }
             }
             fsutil::DATA => {
-                let Some((path, file, _)) = open.get_mut(&packet.id) else {
+                let Some((path, _)) = open.get(&packet.id) else {
                     return Err(Status::invalid_argument(format!(
                         "bytes of a file that was not asked for: {}",
                         packet.id
                     )));
                 };
-                file.write_all(&packet.data).map_err(failed(path))?;
+                if current.as_ref().is_none_or(|(id, _)| *id != packet.id) {
+                    current =
+                        Some((packet.id, File::options().append(true).open(path).map_err(failed(path))?));
+                }
+                if let Some((_, file)) = &mut current {
+                    file.write_all(&packet.data).map_err(failed(path))?;
+                }
             }
             fsutil::FIN => break,
             fsutil::ERR => {
@@ -167,25 +175,25 @@ fn place(into: &Path, path: &str) -> Result<PathBuf, Status> {
 }
 
 /// Makes an entry in place of what is there; a regular file's bytes are still to come.
-fn make(into: &Path, path: &Path, stat: &Stat) -> Result<Option<File>, Status> {
+fn make(into: &Path, path: &Path, stat: &Stat) -> Result<bool, Status> {
     let kind = mode::from_go(stat.mode).unwrap_or_default() & 0o170_000;
     let is_directory = kind == 0o040_000;
     match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() && is_directory => return Ok(None),
+        Ok(meta) if meta.is_dir() && is_directory => return Ok(false),
         Ok(meta) if meta.is_dir() => fs::remove_dir_all(path).map_err(failed(path))?,
         Ok(_) => fs::remove_file(path).map_err(failed(path))?,
         Err(_) => {}
     }
     match kind {
-        0o040_000 => fs::create_dir(path).map_err(failed(path)).map(|()| None),
-        0o120_000 => symlink(&stat.linkname, path).map_err(failed(path)).map(|()| None),
+        0o040_000 => fs::create_dir(path).map_err(failed(path)).map(|()| false),
+        0o120_000 => symlink(&stat.linkname, path).map_err(failed(path)).map(|()| false),
         0o100_000 if !stat.linkname.is_empty() => {
             let first = place(into, &stat.linkname)?;
-            fs::hard_link(first, path).map_err(failed(path)).map(|()| None)
+            fs::hard_link(first, path).map_err(failed(path)).map(|()| false)
         }
-        0o100_000 => File::create_new(path).map_err(failed(path)).map(Some),
+        0o100_000 => File::create_new(path).map_err(failed(path)).map(|_| true),
         // Devices, pipes and sockets are for who runs the tree, not for a directory of a user's.
-        _ => Ok(None),
+        _ => Ok(false),
     }
 }
 
