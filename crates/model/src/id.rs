@@ -81,6 +81,101 @@ ids! {
     EndpointId;
 }
 
+/// 25 characters of `0-9a-z` of 125 random bits, as Swarm's ids are (swarmkit, identity/doc.go).
+fn random_base36() -> String {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut bytes = [0u8; 16];
+    // Without the kernel's random numbers no id is unique: there is no way on.
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    base36(u128::from_le_bytes(bytes) >> 3, DIGITS)
+}
+
+fn base36(mut number: u128, digits: &[u8; 36]) -> String {
+    let mut text = [b'0'; 25];
+    for place in text.iter_mut().rev() {
+        *place = digits[(number % 36) as usize];
+        number /= 36;
+    }
+    text.iter().map(|&b| b as char).collect()
+}
+
+macro_rules! cluster_ids {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(std::sync::Arc<str>);
+
+        impl $name {
+            /// A new identity from 125 random bits.
+            pub fn random() -> Self {
+                Self(random_base36().into())
+            }
+
+            /// The identity that `bits` always give: of a key's fingerprint, or of a simulation's seed.
+            pub fn from_bits(bits: u128) -> Self {
+                Self(base36(bits >> 3, b"0123456789abcdefghijklmnopqrstuvwxyz").into())
+            }
+
+            /// Takes 25 characters of `0-9a-z`; `None` for anything else.
+            pub fn parse(text: &str) -> Option<Self> {
+                let good = text.len() == 25 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z'));
+                good.then(|| Self(text.into()))
+            }
+
+            /// All 25 characters.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The first 12, as people see it.
+            pub fn short(&self) -> &str {
+                &self.0[..12]
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+            fn try_from(text: String) -> Result<Self, String> {
+                Self::parse(&text).ok_or_else(|| format!("invalid id {text:?}"))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.short())
+            }
+        }
+    )*};
+}
+
+cluster_ids! {
+    /// A cluster's identity.
+    ClusterId;
+    /// The identity of a machine in a cluster.
+    ClusterNodeId;
+    /// A service's identity.
+    ServiceId;
+    /// A task's identity.
+    TaskId;
+    /// A secret's identity.
+    SecretId;
+    /// A config's identity.
+    ConfigId;
+}
+
 /// A content digest, `sha256:` and 64 lower-case hex digits (OCI image spec, descriptor.md#digests).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -2,6 +2,7 @@
 //!
 //! Never: I/O, async, Docker's JSON (that lives in `api/wire`). Start at `container.rs`.
 
+pub mod cluster;
 pub mod container;
 pub mod error;
 pub mod event;
@@ -14,16 +15,25 @@ pub mod log;
 pub mod mount;
 pub mod name;
 pub mod network;
+pub mod node;
+pub mod object;
 pub mod port;
 pub mod resources;
 pub mod restart;
+pub mod secret;
 pub mod security;
+pub mod service;
+pub mod task;
 pub mod time;
 pub mod volume;
 
 pub use container::{Container, ContainerSpec, ContainerState, ContainerStatus};
 pub use error::Kind;
 pub use event::{Action, Event};
-pub use id::{ContainerId, EndpointId, ExecId, ImageId, NetworkId};
+pub use id::{
+    ClusterId, ClusterNodeId, ConfigId, ContainerId, EndpointId, ExecId, ImageId, NetworkId, SecretId,
+    ServiceId, TaskId,
+};
 pub use label::Labels;
+pub use network::Subnet;
 pub use time::Timestamp;
