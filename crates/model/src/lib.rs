@@ -15,6 +15,7 @@ pub mod log;
 pub mod mount;
 pub mod name;
 pub mod network;
+pub mod overlay;
 pub mod node;
 pub mod object;
 pub mod port;

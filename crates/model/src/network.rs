@@ -94,6 +94,8 @@ pub enum NetworkDriver {
     Macvlan,
     /// Addresses of a host interface.
     Ipvlan,
+    /// Over many machines, as a cluster tells it.
+    Overlay,
 }
 
 impl NetworkDriver {
@@ -105,6 +107,7 @@ impl NetworkDriver {
             NetworkDriver::None => "null",
             NetworkDriver::Macvlan => "macvlan",
             NetworkDriver::Ipvlan => "ipvlan",
+            NetworkDriver::Overlay => "overlay",
         }
     }
 }

@@ -106,6 +106,9 @@ impl Networks {
             NetworkDriver::Bridge if several_of_a_family(spec) => {
                 Err(Error::Forbidden("bridge driver doesn't support multiple subnets".into()))
             }
+            NetworkDriver::Overlay => {
+                Err(Error::Unsupported("an overlay network is made by its cluster, for all its nodes".into()))
+            }
             NetworkDriver::Bridge | NetworkDriver::Macvlan | NetworkDriver::Ipvlan => Ok(()),
         }
     }
