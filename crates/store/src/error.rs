@@ -20,6 +20,45 @@ pub enum StoreError {
         /// How many there may be.
         limit: usize,
     },
+    /// Nobody knows whether the transaction was written: the answer got lost, or the disk failed. Look again.
+    #[error("it is not known whether the commit was written: {cause}")]
+    OutcomeUnknown {
+        /// What went wrong.
+        cause: Arc<StoreError>,
+    },
+    /// The store cannot be reached, or takes nothing now. Nothing was written.
+    #[error("cannot {tried}: {detail}")]
+    Unavailable {
+        /// What was tried, on what.
+        tried: String,
+        /// Why it failed.
+        detail: String,
+    },
+    /// The store is being moved to another place, which takes a moment. Nothing was written.
+    #[error("the store is being moved, try again")]
+    Moving,
+    /// The store was moved to another place for good.
+    #[error("the store in {} was moved to {to}", path.display())]
+    Moved {
+        /// Where it was.
+        path: PathBuf,
+        /// Where it is.
+        to: String,
+    },
+    /// The asker has no right to it.
+    #[error("{who} may not {what}")]
+    Denied {
+        /// Who asks.
+        who: String,
+        /// What it asked for.
+        what: String,
+    },
+    /// A transaction writes or touches what its snapshot does not cover: a bug.
+    #[error("the transaction relies on {key}, which it has not read")]
+    NotRead {
+        /// Which record.
+        key: Key,
+    },
     /// A watch fell behind what is remembered. Read again.
     #[error("changes after revision {after} are no longer remembered")]
     Compacted {
@@ -103,7 +142,13 @@ impl StoreError {
         match self {
             StoreError::Refused(_) | StoreError::Compacted { .. } => Kind::Conflict,
             StoreError::TooLarge { .. } => Kind::Invalid,
-            StoreError::Closed => Kind::Unavailable,
+            StoreError::Closed
+            | StoreError::OutcomeUnknown { .. }
+            | StoreError::Unavailable { .. }
+            | StoreError::Moving
+            | StoreError::Moved { .. } => Kind::Unavailable,
+            StoreError::Denied { .. } => Kind::Forbidden,
+            StoreError::NotRead { .. } => Kind::Internal,
             StoreError::Newer { .. } | StoreError::NewerFormat { .. } => Kind::NotImplemented,
             StoreError::Decode { .. } | StoreError::Damaged { .. } => Kind::DataLoss,
             StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Kind::Exhausted,

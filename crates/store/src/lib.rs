@@ -1,34 +1,46 @@
-//! Read, commit, watch: where a machine keeps what it knows.
+//! Read, commit, watch: where a machine, or a cluster, keeps what it knows.
 //!
 //! A [`Store`] holds small records under text keys. Everything is held in memory as one persistent map,
 //! so that a read is a pointer copy and never touches a disk; a commit writes all of its [`Txn`] or
-//! nothing, and is refused when one of its guards no longer holds.
+//! nothing, and is refused when one of its guards no longer holds; a [`Watch`] follows what others commit.
 //!
-//! Two distances: [`Memory`] (tests, simulation) and [`Embedded`] (one machine, on disk). The loops above
-//! cannot tell which; `suite.rs` holds what both must do.
+//! Several distances: [`Memory`] (tests, simulation) and [`Embedded`] (one machine, on disk); [`Switch`] goes
+//! from one to another while the daemon runs. The loops above cannot tell which; `suite.rs` holds what all must
+//! do.
 //!
-//! Never: knows what a record means, decides, or retries. Start at [`Table`], which gives keys their types.
+//! A loop that keeps something true is a [`Reconcile`]: it looks at a snapshot, plans, and commits.
+//!
+//! Never: knows what a record means, or decides. Start at [`Table`], which gives keys their types, and then
+//! [`Reconcile`].
 
+mod any;
+mod clock;
 mod embedded;
 mod error;
 mod key;
 mod map;
 mod memory;
+mod reconcile;
 mod state;
 #[cfg(test)]
 mod suite;
+mod switch;
 mod table;
 mod txn;
 mod watch;
 
+pub use any::{AnyStore, DynStore};
+pub use clock::{Clock, Simulated, Time, WallClock};
 pub use embedded::Embedded;
 pub use error::StoreError;
-pub use key::{Key, Prefix};
+pub use key::{Key, Prefix, Prefixes};
 pub use memory::Memory;
-pub use state::{Record, Snapshot};
-pub use table::{Raise, Stored, Table};
+pub use reconcile::{Driver, Outcome, Plan, Reconcile, Stop, Stopper, Turn, Wake};
+pub use state::{Difference, Record, Snapshot};
+pub use switch::Switch;
+pub use table::{GuardedBy, Raise, Stored, Table};
 pub use txn::{Durability, Guard, Txn};
-pub use watch::{Change, Changes, Watch};
+pub use watch::{Change, Changes, Follow, Remember, Watch};
 
 use std::{fmt, future::Future};
 
@@ -55,19 +67,20 @@ impl fmt::Display for Revision {
 
 /// Where a machine, or a cluster, keeps what it knows.
 pub trait Store: Send + Sync {
-    /// Reads everything under `prefix`, all as of one revision. A snapshot shares structure with the next:
-    /// taking one costs nothing.
-    fn read(&self, prefix: &Prefix) -> impl Future<Output = Result<Snapshot>> + Send;
+    /// Reads everything under `prefixes` (one, or several), all as of one revision. A snapshot shares
+    /// structure with the next: taking one costs nothing.
+    fn read(&self, prefixes: impl Into<Prefixes> + Send) -> impl Future<Output = Result<Snapshot>> + Send;
 
     /// Writes all of `txn` or nothing, and returns the revision that holds it. Returns once it is as
     /// durable as the transaction asks.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when a guard does not hold: look again. [`StoreError::TooLarge`] when it can
-    /// never be taken. Others mean that the disk failed; then the outcome is known only after a restart.
+    /// never be taken. [`StoreError::OutcomeUnknown`] when it may have been written or not, now or a little
+    /// later: look again. With any other error nothing was written.
     fn commit(&self, txn: Txn) -> impl Future<Output = Result<Revision>> + Send;
 
-    /// Follows every change under `prefix` after `revision`. A watch that lags behind what is remembered
-    /// ends in [`StoreError::Compacted`]: read again.
-    fn watch(&self, prefix: &Prefix, after: Revision) -> Watch;
+    /// Follows every change under `prefixes` after `revision`, as one stream in the order of revisions. A
+    /// watch that lags behind what is remembered ends in [`StoreError::Compacted`]: read again.
+    fn watch(&self, prefixes: impl Into<Prefixes>, after: Revision) -> Watch;
 }

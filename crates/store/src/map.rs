@@ -70,6 +70,104 @@ impl Map {
     }
 }
 
+/// What a walk through a tree has before it: a whole subtree, or one entry.
+#[derive(Clone, Copy)]
+enum Ahead<'a> {
+    Tree(&'a Arc<Node>),
+    Entry(&'a Node),
+}
+
+/// Walks through two maps at once, and past what they share: the work is that of what differs.
+pub(crate) struct Differences<'a> {
+    before: Vec<Ahead<'a>>,
+    after: Vec<Ahead<'a>>,
+    #[cfg(test)]
+    steps: usize,
+}
+
+impl Map {
+    /// All keys whose records are not the same in `before` and here, in order.
+    pub(crate) fn differences<'a>(&'a self, before: &'a Map) -> Differences<'a> {
+        let start = |map: &'a Map| map.root.iter().map(Ahead::Tree).collect();
+        Differences {
+            before: start(before),
+            after: start(self),
+            #[cfg(test)]
+            steps: 0,
+        }
+    }
+}
+
+impl<'a> Iterator for Differences<'a> {
+    /// The key, what it held, and what it holds.
+    type Item = (&'a Key, Option<&'a Arc<Record>>, Option<&'a Arc<Record>>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            #[cfg(test)]
+            {
+                self.steps += 1;
+            }
+            match (self.before.last().copied(), self.after.last().copied()) {
+                (None, None) => return None,
+                (Some(Ahead::Tree(old)), Some(Ahead::Tree(new))) => {
+                    if Arc::ptr_eq(old, new) {
+                        self.before.pop();
+                        self.after.pop();
+                        continue;
+                    }
+                    // The shape follows from the keys: taken apart from the top, equal parts meet each other.
+                    match old.priority.cmp(&new.priority) {
+                        Ordering::Less => open(&mut self.after, new),
+                        Ordering::Greater => open(&mut self.before, old),
+                        Ordering::Equal => {
+                            open(&mut self.before, old);
+                            open(&mut self.after, new);
+                        }
+                    }
+                }
+                (Some(Ahead::Tree(old)), _) => open(&mut self.before, old),
+                (_, Some(Ahead::Tree(new))) => open(&mut self.after, new),
+                (Some(Ahead::Entry(old)), None) => {
+                    self.before.pop();
+                    return Some((&old.key, Some(&old.record), None));
+                }
+                (None, Some(Ahead::Entry(new))) => {
+                    self.after.pop();
+                    return Some((&new.key, None, Some(&new.record)));
+                }
+                (Some(Ahead::Entry(old)), Some(Ahead::Entry(new))) => match old.key.cmp(&new.key) {
+                    Ordering::Less => {
+                        self.before.pop();
+                        return Some((&old.key, Some(&old.record), None));
+                    }
+                    Ordering::Greater => {
+                        self.after.pop();
+                        return Some((&new.key, None, Some(&new.record)));
+                    }
+                    Ordering::Equal => {
+                        self.before.pop();
+                        self.after.pop();
+                        if !Arc::ptr_eq(&old.record, &new.record)
+                            && old.record.revision() != new.record.revision()
+                        {
+                            return Some((&new.key, Some(&old.record), Some(&new.record)));
+                        }
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Replaces the subtree on top of `stack` by its parts.
+fn open<'a>(stack: &mut Vec<Ahead<'a>>, tree: &'a Arc<Node>) {
+    stack.pop();
+    stack.extend(tree.right.iter().map(Ahead::Tree));
+    stack.push(Ahead::Entry(tree));
+    stack.extend(tree.left.iter().map(Ahead::Tree));
+}
+
 fn insert(link: &mut Link, new: Node) {
     let Some(arc) = link else {
         *link = Some(Arc::new(new));
@@ -193,6 +291,24 @@ mod tests {
             }
         }
         copies.push((ours, theirs));
+        for (before, after) in copies.iter().zip(copies.iter().skip(1)) {
+            let number = |r: Option<&Arc<Record>>| r.map(|r| r.revision().number);
+            let found: Vec<_> = after
+                .0
+                .differences(&before.0)
+                .map(|(key, old, new)| (key.to_string(), number(old), number(new)))
+                .collect();
+            let mut keys: Vec<_> = before.1.keys().chain(after.1.keys()).cloned().collect();
+            keys.sort();
+            keys.dedup();
+            let want: Vec<_> = keys
+                .into_iter()
+                .map(|key| (before.1.get(&key).copied(), after.1.get(&key).copied(), key))
+                .filter(|(old, new, _)| old != new)
+                .map(|(old, new, key)| (key, old, new))
+                .collect();
+            assert_eq!(found, want);
+        }
         for (ours, theirs) in copies {
             for prefix in ["", "1/", "1/1", "2/199", "3/"] {
                 let want: Vec<_> = theirs
@@ -204,5 +320,20 @@ mod tests {
             }
             assert!(theirs.iter().all(|(k, v)| ours.get(k).is_some_and(|r| r.revision().number == *v)));
         }
+    }
+
+    #[test]
+    fn the_work_of_a_comparison_is_that_of_what_differs() {
+        let mut old = Map::default();
+        for n in 0..10_000 {
+            old.insert(Key::new(&format!("k/{n}")), record(n));
+        }
+        let mut new = old.clone();
+        new.insert(Key::new("k/5000"), record(20_000));
+        new.remove("k/77");
+        let mut walk = new.differences(&old);
+        let found: Vec<_> = walk.by_ref().map(|(key, ..)| key.to_string()).collect();
+        assert_eq!(found, ["k/5000", "k/77"]);
+        assert!(walk.steps < 500, "{} parts of 20,000 looked at", walk.steps);
     }
 }

@@ -1,8 +1,9 @@
 //! A store that forgets everything with its process: for tests and simulations.
 
-use crate::{Prefix, Result, Revision, Snapshot, Store, Txn, Watch, map::Map, state::State};
+use crate::{
+    Prefixes, Remember, Result, Revision, Snapshot, Store, StoreError, Txn, Watch, map::Map, state::State,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
 
 /// Keeps records in memory only. Clones are the same store.
 #[derive(Clone)]
@@ -12,15 +13,26 @@ pub struct Memory {
 
 struct Inner {
     state: Mutex<State>,
-    latest: watch::Sender<Revision>,
 }
 
 impl Memory {
-    /// Empty, in epoch 1.
+    /// Empty, in epoch 1, with a short memory.
     pub fn new() -> Self {
-        let start = Revision { epoch: 1, number: 0 };
-        let state = Mutex::new(State::new(Map::default(), start));
-        Memory { inner: Arc::new(Inner { state, latest: watch::Sender::new(start) }) }
+        Memory::remembering(Remember::MACHINE)
+    }
+
+    /// Empty, in epoch 1.
+    pub fn remembering(remember: Remember) -> Self {
+        Memory::with(Map::default(), Revision { epoch: 1, number: 0 }, remember)
+    }
+
+    fn with(map: Map, start: Revision, remember: Remember) -> Self {
+        Memory { inner: Arc::new(Inner { state: Mutex::new(State::new(map, start, remember)) }) }
+    }
+
+    /// Everything as it is now. As [`Store::read`], without waiting.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().snapshot(Prefixes::all())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -35,8 +47,8 @@ impl Default for Memory {
 }
 
 impl Store for Memory {
-    async fn read(&self, prefix: &Prefix) -> Result<Snapshot> {
-        Ok(self.lock().snapshot(prefix))
+    async fn read(&self, prefixes: impl Into<Prefixes> + Send) -> Result<Snapshot> {
+        Ok(self.lock().snapshot(prefixes.into()))
     }
 
     async fn commit(&self, txn: Txn) -> Result<Revision> {
@@ -47,13 +59,17 @@ impl Store for Memory {
             return Ok(state.revision());
         }
         state.apply(txn.writes);
-        let revision = state.revision();
-        self.inner.latest.send_replace(revision);
-        Ok(revision)
+        Ok(state.revision())
     }
 
-    fn watch(&self, prefix: &Prefix, after: Revision) -> Watch {
-        Watch::new(self.lock().history(), self.inner.latest.subscribe(), prefix.clone(), after)
+    fn watch(&self, prefixes: impl Into<Prefixes>, after: Revision) -> Watch {
+        self.lock().watch(prefixes.into(), after)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).end(StoreError::Closed);
     }
 }
 

@@ -1,13 +1,14 @@
 //! What a store holds in memory: the records, and the rules of a commit.
 
 use crate::{
-    Guard, Key, Prefix, Result, Revision, StoreError, Txn,
+    Guard, Key, Prefix, Prefixes, Remember, Result, Revision, StoreError, Txn, Watch,
     map::Map,
     txn::Write,
     watch::{Change, Changes, History},
 };
 use std::{
     any::Any,
+    fmt,
     sync::{Arc, OnceLock},
 };
 
@@ -54,35 +55,96 @@ impl Record {
     }
 }
 
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Record({}, {})", self.revision, String::from_utf8_lossy(&self.bytes))
+    }
+}
+
+/// How one record differs between two snapshots.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// Which.
+    pub key: Key,
+    /// What it held; `None`: it was not there.
+    pub before: Option<Arc<Record>>,
+    /// What it holds; `None`: it is gone.
+    pub after: Option<Arc<Record>>,
+}
+
 /// Everything as of one revision. Cheap to take, clone and keep.
 #[derive(Clone)]
 pub struct Snapshot {
     map: Map,
-    prefix: Prefix,
+    prefixes: Prefixes,
     revision: Revision,
 }
 
 impl Snapshot {
+    /// Of nothing, from before everything: what a first look compares with.
+    pub fn empty() -> Self {
+        Snapshot::new(Map::default(), Prefixes::all(), Revision::default())
+    }
+
+    pub(crate) fn new(map: Map, prefixes: Prefixes, revision: Revision) -> Self {
+        Snapshot { map, prefixes, revision }
+    }
+
     /// Of which revision.
     pub fn revision(&self) -> Revision {
         self.revision
     }
 
+    /// Whether `key` lies under what was read.
+    pub fn covers(&self, key: &Key) -> bool {
+        self.prefixes.covers(key)
+    }
+
     /// What `key` holds; `None` also for a key outside of what was read.
     pub fn get(&self, key: &Key) -> Option<&Arc<Record>> {
-        self.prefix.covers(key).then(|| self.map.get(key.as_str()))?
+        self.covers(key).then(|| self.map.get(key.as_str()))?
+    }
+
+    /// When `key` was last written; zero when it is not there. For [`Txn::touch`].
+    pub fn revision_of(&self, key: &Key) -> Revision {
+        self.get(key).map_or(Revision::default(), |record| record.revision())
     }
 
     /// All records that were read, sorted by key.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &Arc<Record>)> {
-        self.map.under(self.prefix.as_str())
+        self.prefixes.iter().flat_map(|prefix| self.map.under(prefix.as_str()))
     }
 
     /// All records that were read and lie under `prefix`, sorted by key.
     pub fn under<'a>(&'a self, prefix: &'a Prefix) -> impl Iterator<Item = (&'a Key, &'a Arc<Record>)> {
-        // The longer of the two decides where to look, the other what to keep.
-        let start = if self.prefix.as_str().len() > prefix.as_str().len() { &self.prefix } else { prefix };
-        self.map.under(start.as_str()).filter(move |(key, _)| self.prefix.covers(key) && prefix.covers(key))
+        let within = move |read: &'a Prefix| {
+            // The longer of the two, where one lies in the other.
+            if read.as_str().starts_with(prefix.as_str()) {
+                Some(read)
+            } else {
+                prefix.as_str().starts_with(read.as_str()).then_some(prefix)
+            }
+        };
+        self.prefixes.iter().filter_map(within).flat_map(|part| self.map.under(part.as_str()))
+    }
+
+    /// What differs from an `older` snapshot, sorted by key. When both are of one store, the work is that of
+    /// what changed in between, however much there is: a loop that looks this way comes to the same as from
+    /// scratch, which is a comparison with [`Snapshot::empty`].
+    pub fn changes_since<'a>(&'a self, older: &'a Snapshot) -> impl Iterator<Item = Difference> + 'a {
+        self.map.differences(&older.map).filter_map(|(key, before, after)| {
+            let (before, after) = (before.filter(|_| older.covers(key)), after.filter(|_| self.covers(key)));
+            if before.is_none() && after.is_none() {
+                return None;
+            }
+            Some(Difference { key: key.clone(), before: before.cloned(), after: after.cloned() })
+        })
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Snapshot({} of {:?})", self.revision, self.prefixes)
     }
 }
 
@@ -94,8 +156,8 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(map: Map, revision: Revision) -> Self {
-        State { map, revision, history: History::new(revision) }
+    pub(crate) fn new(map: Map, revision: Revision, remember: Remember) -> Self {
+        State { map, revision, history: History::new(revision, remember) }
     }
 
     pub(crate) fn revision(&self) -> Revision {
@@ -106,12 +168,17 @@ impl State {
         Revision { number: self.revision.number + 1, ..self.revision }
     }
 
-    pub(crate) fn history(&self) -> Arc<History> {
-        self.history.clone()
+    /// The end of all watches.
+    pub(crate) fn end(&self, why: StoreError) {
+        self.history.end(why);
     }
 
-    pub(crate) fn snapshot(&self, prefix: &Prefix) -> Snapshot {
-        Snapshot { map: self.map.clone(), prefix: prefix.clone(), revision: self.revision }
+    pub(crate) fn watch(&self, prefixes: Prefixes, after: Revision) -> Watch {
+        Watch::in_history(self.history.clone(), prefixes, after)
+    }
+
+    pub(crate) fn snapshot(&self, prefixes: Prefixes) -> Snapshot {
+        Snapshot::new(self.map.clone(), prefixes, self.revision)
     }
 
     pub(crate) fn map(&self) -> &Map {
@@ -126,7 +193,6 @@ impl State {
                 Guard::At(key, revision) => {
                     self.map.get(key.as_str()).is_some_and(|r| r.revision == *revision)
                 }
-                Guard::Unchanged(prefix, revision) => self.history.changed(prefix, *revision) == Some(false),
             };
             if !holds {
                 return Err(StoreError::Refused(guard.clone()));

@@ -7,6 +7,10 @@ use std::{marker::PhantomData, ops::Deref, sync::Arc};
 /// How a value of an older schema version is raised to the newest: from which version, and its JSON.
 pub type Raise = fn(u32, serde_json::Value) -> serde_json::Result<serde_json::Value>;
 
+/// The guard records of the sets that change when a record becomes another: none before it is made, none after
+/// it is gone. What is in a set is for the table to say: a task that only reports changes no node's bookings.
+pub type GuardedBy<T> = fn(Option<&T>, Option<&T>) -> Vec<Key>;
+
 /// Records of one type under one prefix, as JSON with a schema version.
 ///
 /// Additions with a serde default need no new version; anything that an older program would misread does.
@@ -14,18 +18,26 @@ pub struct Table<T> {
     name: &'static str,
     version: u32,
     raise: Option<Raise>,
+    pub(crate) guarded_by: Option<GuardedBy<T>>,
     of: PhantomData<fn() -> T>,
 }
 
 impl<T> Table<T> {
     /// A table whose keys are `name/…` and whose values are written as schema `version`, from 1.
     pub const fn new(name: &'static str, version: u32) -> Self {
-        Table { name, version, raise: None, of: PhantomData }
+        Table { name, version, raise: None, guarded_by: None, of: PhantomData }
     }
 
     /// Reads older versions through `raise`. Without it older values are read as they are.
     pub const fn raising(mut self, raise: Raise) -> Self {
         self.raise = Some(raise);
+        self
+    }
+
+    /// Every write and removal touches the guard records that `sets` names, as the snapshot of the transaction
+    /// ([`Txn::on`](crate::Txn::on)) shows them, and guards the record itself: no caller can forget.
+    pub const fn guarded_by(mut self, sets: GuardedBy<T>) -> Self {
+        self.guarded_by = Some(sets);
         self
     }
 

@@ -108,8 +108,9 @@ pub(super) fn fold(
         }
         // `Durability::Immediate`, redb's default: on disk when this returns.
         transaction.commit()?;
-        let live: usize = map.under("").map(|(key, record)| key.as_str().len() + record.bytes().len()).sum();
-        if path.metadata().is_ok_and(|file| file.len() > LARGE.max(8 * live as u64)) {
+        let size = path.metadata().map_or(0, |file| file.len());
+        let bytes = |(key, record): (&Key, &Arc<Record>)| (key.as_str().len() + record.bytes().len()) as u64;
+        if size > LARGE && size > 8 * map.under("").map(bytes).sum::<u64>() {
             // The file only grows by itself (cberner/redb#652).
             database.compact()?;
         }

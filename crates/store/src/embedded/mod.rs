@@ -26,7 +26,7 @@ mod journal;
 mod tests;
 
 use crate::{
-    Durability, Prefix, Result, Revision, Snapshot, Store, StoreError, Txn, Watch,
+    Durability, Prefixes, Remember, Result, Revision, Snapshot, Store, StoreError, Txn, Watch,
     map::Map,
     state::{Record, State},
 };
@@ -41,8 +41,22 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// A journal of this many bytes is folded.
-const FULL: u64 = 1 << 20;
+/// How a store on disk is kept.
+#[derive(Clone, Copy)]
+struct Keep {
+    remember: Remember,
+    /// A journal of this many bytes is folded.
+    full: u64,
+    /// Every commit is synced before it is answered, whatever it asks, and every opening begins a new epoch:
+    /// others may have seen what a crash took back.
+    shared: bool,
+}
+
+/// For one machine's records.
+const MACHINE: Keep = Keep { remember: Remember::MACHINE, full: 1 << 20, shared: false };
+/// For a cluster's.
+const CLUSTER: Keep = Keep { remember: Remember::CLUSTER, full: 16 << 20, shared: true };
+
 /// With so many full journals' bytes unfolded, because folding fails, commits are refused.
 const REFUSED: u64 = 16;
 
@@ -60,7 +74,7 @@ struct Owner {
 
 struct Shared {
     directory: PathBuf,
-    full: u64,
+    keep: Keep,
     locked: Mutex<Locked>,
     /// Wakes the thread.
     wake: Condvar,
@@ -81,8 +95,6 @@ struct Locked {
     fold_error: Option<StoreError>,
     /// Why nothing can be written any more.
     dead: Option<StoreError>,
-    /// Dropped with the store, so that watches end.
-    latest: Option<watch::Sender<Revision>>,
 }
 
 /// What those who wait for the thread look at.
@@ -99,14 +111,23 @@ impl Embedded {
     /// # Errors
     /// Another process has it open; it is damaged or of a newer format; the disk refuses.
     pub fn open(directory: &Path) -> Result<Self> {
-        Self::open_with(directory, FULL)
+        Self::open_with(directory, MACHINE)
     }
 
-    fn open_with(directory: &Path, full: u64) -> Result<Self> {
+    /// As [`Embedded::open`], for records that other machines follow: remembers much more of the past, syncs
+    /// every commit before it answers, and begins a new epoch.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`].
+    pub fn open_cluster(directory: &Path) -> Result<Self> {
+        Self::open_with(directory, CLUSTER)
+    }
+
+    fn open_with(directory: &Path, keep: Keep) -> Result<Self> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|source| io_error("create directory", directory, source))?;
         let (files, replay) = journal::open(directory)?;
-        let disk::Loaded { mut map, applied, epoch } = disk::load(directory)?;
+        let disk::Loaded { mut map, applied, mut epoch } = disk::load(directory)?;
 
         let mut dirty = BTreeSet::new();
         let mut number = applied;
@@ -127,8 +148,10 @@ impl Embedded {
         });
         let mut journal =
             journal.map_err(|source| io_error("cut the torn tail of a journal in", directory, source))?;
-        if journal.both() {
-            // A crash in the middle of a fold: finished first, as there is no empty journal to go on with.
+        let next_life = keep.shared && number > 0;
+        if journal.both() || next_life {
+            epoch += u64::from(next_life);
+            // Of a crash in the middle of a fold: finished first, as there is no empty journal to go on with.
             disk::fold(directory, &map, &dirty, number, epoch)?;
             journal.clear(&files).map_err(|source| io_error("empty the journals in", directory, source))?;
             dirty.clear();
@@ -136,7 +159,7 @@ impl Embedded {
 
         let revision = Revision { epoch, number };
         let locked = Locked {
-            state: State::new(map, revision),
+            state: State::new(map, revision, keep.remember),
             journal,
             dirty,
             sync_wanted: 0,
@@ -144,11 +167,10 @@ impl Embedded {
             closing: false,
             fold_error: None,
             dead: None,
-            latest: Some(watch::Sender::new(revision)),
         };
         let shared = Arc::new(Shared {
             directory: directory.to_owned(),
-            full,
+            keep,
             locked: Mutex::new(locked),
             wake: Condvar::new(),
             files,
@@ -165,13 +187,13 @@ impl Embedded {
 
     /// Everything as it is now. As [`Store::read`], without waiting.
     pub fn snapshot(&self) -> Snapshot {
-        self.owner.shared.lock().state.snapshot(&Prefix::all())
+        self.owner.shared.lock().state.snapshot(Prefixes::all())
     }
 }
 
 impl Store for Embedded {
-    async fn read(&self, prefix: &Prefix) -> Result<Snapshot> {
-        Ok(self.owner.shared.lock().state.snapshot(prefix))
+    async fn read(&self, prefixes: impl Into<Prefixes> + Send) -> Result<Snapshot> {
+        Ok(self.owner.shared.lock().state.snapshot(prefixes.into()))
     }
 
     async fn commit(&self, txn: Txn) -> Result<Revision> {
@@ -183,21 +205,18 @@ impl Store for Embedded {
         Ok(revision)
     }
 
-    fn watch(&self, prefix: &Prefix, after: Revision) -> Watch {
-        let locked = self.owner.shared.lock();
-        let latest = locked.latest.as_ref().map_or_else(|| watch::channel(after).1, watch::Sender::subscribe);
-        Watch::new(locked.state.history(), latest, prefix.clone(), after)
+    fn watch(&self, prefixes: impl Into<Prefixes>, after: Revision) -> Watch {
+        self.owner.shared.lock().state.watch(prefixes.into(), after)
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let latest = {
+        {
             let mut locked = self.shared.lock();
             locked.closing = true;
-            locked.latest.take()
-        };
-        drop(latest);
+            locked.state.end(StoreError::Closed);
+        }
         self.shared.wake.notify_one();
         if let Some(thread) = self.thread.take() {
             // A panic there has been printed, and there is nobody left to tell.
@@ -223,7 +242,7 @@ impl Shared {
         if txn.writes.is_empty() {
             return Ok((locked.state.revision(), false));
         }
-        if locked.journal.length() > self.full.saturating_mul(REFUSED)
+        if locked.journal.length() > self.keep.full.saturating_mul(REFUSED)
             && let Some(error) = &locked.fold_error
         {
             return Err(error.clone());
@@ -238,13 +257,11 @@ impl Shared {
         }
         locked.dirty.extend(txn.writes.iter().map(|w| w.key.clone()));
         locked.state.apply(txn.writes);
-        if let Some(latest) = &locked.latest {
-            latest.send_replace(revision);
-        }
         let filled = locked.journal.current_length();
-        locked.fold_wanted |= filled > self.full;
+        locked.fold_wanted |= filled > self.keep.full;
         // Where folding cannot keep up, waiting for it slows the writers down.
-        let wait = filled > 2 * self.full || txn.durability == Durability::Synced;
+        let synced = self.keep.shared || txn.durability == Durability::Synced;
+        let wait = filled > 2 * self.keep.full || synced;
         if wait {
             locked.sync_wanted = revision.number;
         }
@@ -259,11 +276,12 @@ impl Shared {
     async fn durable(&self, number: u64) -> Result<()> {
         let mut progress = self.progress.subscribe();
         let reached = progress.wait_for(|p| p.durable >= number || p.dead.is_some()).await;
-        let reached = reached.map_err(|_| StoreError::Closed)?;
+        let unknown = |cause| StoreError::OutcomeUnknown { cause: Arc::new(cause) };
+        let reached = reached.map_err(|_| unknown(StoreError::Closed))?;
         if reached.durable >= number {
             return Ok(());
         }
-        Err(reached.dead.clone().unwrap_or(StoreError::Closed))
+        Err(unknown(reached.dead.clone().unwrap_or(StoreError::Closed)))
     }
 
     /// The store thread.

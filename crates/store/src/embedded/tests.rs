@@ -38,7 +38,7 @@ static FORKING: Mutex<()> = Mutex::new(());
 /// Opens a store, but not while a child may still hold its last owner's locks.
 fn open_with(directory: &Path, full: u64) -> Result<Embedded> {
     drop(FORKING.lock());
-    Embedded::open_with(directory, full)
+    Embedded::open_with(directory, Keep { full, ..MACHINE })
 }
 
 fn open(directory: &Path) -> Result<Embedded> {
@@ -90,14 +90,14 @@ async fn a_random_history_with_crashes_equals_that_in_memory() {
                 (ours, theirs) => panic!("{ours:?} but {theirs:?}"),
             }
         }
-        assert_eq!(contents(&store.snapshot()), contents(&memory.read(&Prefix::all()).await.unwrap()));
+        assert_eq!(contents(&store.snapshot()), contents(&memory.read(Prefixes::all()).await.unwrap()));
         if random.below(2) == 0 {
             crash(store)
         } else {
             drop(store)
         }
         store = open_with(&scratch.0, 2000).unwrap();
-        assert_eq!(contents(&store.snapshot()), contents(&memory.read(&Prefix::all()).await.unwrap()));
+        assert_eq!(contents(&store.snapshot()), contents(&memory.read(Prefixes::all()).await.unwrap()));
     }
 }
 
@@ -180,7 +180,7 @@ async fn closing_folds_everything_and_a_second_opener_is_refused() {
     store.commit(Txn::relaxed().put(&NUMBERS, "1", 1u64)).await.unwrap();
     let error = open(&scratch.0).err().unwrap();
     assert!(error.to_string().contains("another process has it open"), "{error}");
-    let mut watch = store.watch(&Prefix::all(), store.snapshot().revision());
+    let mut watch = store.watch(Prefixes::all(), store.snapshot().revision());
     drop(store);
     assert!(matches!(watch.next().await, Err(StoreError::Closed)));
     assert_eq!(fs::metadata(scratch.0.join("journal-0")).unwrap().len(), 0);
