@@ -4,6 +4,8 @@
 
 #![allow(unsafe_code)] // The one place, besides `shim`, that speaks to the kernel past safe wrappers.
 
+#[cfg(feature = "allocator")]
+pub mod allocator;
 pub mod apparmor;
 pub mod capability;
 pub mod cgroup;

@@ -47,6 +47,7 @@ pub(crate) fn main(persona: Persona, words: &[String]) -> ExitCode {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    minke_linux::allocator::give_back_at_once();
     raise_descriptors();
     adjust_oom_score(settings.oom_score_adjust);
     let workers = std::thread::available_parallelism().map_or(1, Into::into).min(4);
