@@ -15,6 +15,7 @@ pub(crate) const PICTURE: &[(&str, &[&str])] = &[
     ("network", &["model", "linux"]),
     ("runtime", &["model", "linux", "shim"]),
     ("compose", &["model"]),
+    ("cluster", &["model", "store"]),
     ("build", &["model", "image", "runtime"]),
     ("engine", &["model", "linux", "store", "image", "runtime", "network", "build"]),
     ("api", &["model", "engine"]),

@@ -1,6 +1,8 @@
 //! Machines of a cluster.
 
-use crate::{ClusterNodeId, Labels, Timestamp, image::Platform, object::Meta, service::GenericResource};
+use crate::{
+    ClusterNodeId, Labels, NetworkId, Timestamp, image::Platform, object::Meta, service::GenericResource,
+};
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, net::SocketAddr};
 
@@ -87,6 +89,10 @@ pub struct Node {
     pub manager: Option<ClusterNodeId>,
     /// Set while it is a manager.
     pub manager_status: Option<ManagerStatus>,
+    /// Its own addresses in networks, with the subnet's prefix: on the ingress network, what clients that cannot keep
+    /// theirs get. Given by the allocator.
+    #[serde(default)]
+    pub attachments: Vec<(NetworkId, IpAddr, u8)>,
 }
 
 impl Node {

@@ -5,7 +5,8 @@
 
 use crate::{
     NetworkId,
-    network::Subnet,
+    network::{NetworkSpec, Subnet},
+    object::Meta,
     port::{Port, Protocol},
 };
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,49 @@ pub struct OverlaySpec {
     pub labels: crate::Labels,
     /// Driver options, as asked.
     pub options: std::collections::BTreeMap<String, String>,
+}
+
+/// A network over the nodes of a cluster: its record `network/<id>`. Written by the control plane only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterNetwork {
+    /// Unique.
+    pub id: NetworkId,
+    /// Of the spec.
+    pub meta: Meta,
+    /// As asked. Its pools are those that the user gave, if any; see `subnets`.
+    pub spec: NetworkSpec,
+    /// Nothing of it may be seen on the wire (`--opt encrypted`).
+    pub encrypted: bool,
+    /// The number in VXLAN's header; 0: not allocated yet.
+    pub vni: u32,
+    /// Bytes of a packet inside of it; 0: not allocated yet.
+    pub mtu: u32,
+    /// Its ranges of addresses; empty: not allocated yet.
+    pub subnets: Vec<OverlaySubnet>,
+}
+
+impl ClusterNetwork {
+    /// Has all that a node needs to make it.
+    pub fn is_allocated(&self) -> bool {
+        self.vni != 0 && !self.subnets.is_empty()
+    }
+
+    /// As nodes must know it; `None` before it is allocated.
+    pub fn overlay(&self) -> Option<OverlaySpec> {
+        self.is_allocated().then(|| OverlaySpec {
+            id: self.id.clone(),
+            name: self.spec.name.clone(),
+            vni: self.vni,
+            mtu: self.mtu,
+            encrypted: self.encrypted,
+            subnets: self.subnets.clone(),
+            internal: self.spec.internal,
+            attachable: self.spec.attachable,
+            ingress: self.spec.ingress,
+            labels: self.spec.labels.clone(),
+            options: self.spec.options.clone(),
+        })
+    }
 }
 
 /// Where one address of an overlay network lives.

@@ -1,0 +1,18 @@
+//! Many machines as one: who runs what, where, and what happens when one of them dies.
+//!
+//! Users' wishes and nodes' reports are records in the store ([`tables`]). Loops make what is into what was asked
+//! for: each decides purely, from a [`View`] of one snapshot and a time, and says *because*. All that a decision
+//! relies on is guarded by the commit that writes it down, so two leaders at once cost quiet, not truth.
+//!
+//! Never: knows Linux, an engine, or Docker's HTTP. A node's hands are behind a trait.
+//!
+//! Start at [`tables`], then [`view`].
+
+pub mod agent;
+pub mod assign;
+pub mod error;
+pub mod tables;
+pub mod view;
+
+pub use error::ClusterError;
+pub use view::View;
