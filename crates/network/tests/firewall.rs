@@ -39,7 +39,7 @@ fn load(ruleset: &str) {
 fn soon(what: &str, mut check: impl FnMut() -> bool) {
     let start = Instant::now();
     while !check() {
-        assert!(start.elapsed() < Duration::from_secs(5), "{what} did not come about");
+        assert!(start.elapsed() < PATIENCE, "{what} did not come about");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -213,12 +213,13 @@ fn thousands_of_published_ports_do_not_slow_one_more() {
         assert_eq!(published.len(), 3000);
         assert!(ask("127.0.0.1", 22_999).is_ok());
         let one = ContainerId::random();
-        let start = Instant::now();
-        lab.networks
-            .publish(&one, &network, a.target(), &[request(Some("127.0.0.1"), 24_000, "80/tcp")])
-            .unwrap();
-        let took = start.elapsed();
-        assert!(took < Duration::from_millis(100), "{took:?}");
+        takes_less_than(Duration::from_millis(100), || {
+            lab.networks.unpublish(&one).unwrap();
+            let asked = [request(Some("127.0.0.1"), 24_000, "80/tcp")];
+            let start = Instant::now();
+            lab.networks.publish(&one, &network, a.target(), &asked).unwrap();
+            start.elapsed()
+        });
         let state = State {
             networks: vec![network],
             running: vec![Running {

@@ -16,7 +16,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// The host's address on the wire to outside.
@@ -27,9 +27,11 @@ pub const HOST6: &str = "fd77:aaaa::1";
 pub const OUTSIDE: &str = "10.77.0.2";
 
 /// How long a connection that must not fail may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a connection that must fail is waited for.
 const DOUBT: Duration = Duration::from_millis(400);
+/// When a datagram is sent again, since they may be lost.
+const AGAIN: Duration = Duration::from_millis(200);
 
 pub struct Lab {
     pub networks: Networks,
@@ -148,7 +150,7 @@ impl Lab {
     pub fn stop_tasks(&mut self) {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        std::mem::replace(&mut self.runtime, runtime).shutdown_timeout(Duration::from_secs(5));
+        std::mem::replace(&mut self.runtime, runtime).shutdown_timeout(PATIENCE);
     }
 
     /// One more address of the host on the wire to outside.
@@ -260,13 +262,13 @@ pub fn serve(namespace: BorrowedFd<'_>, port: u16, name: &'static str) {
     });
 }
 
-/// Answers every datagram in a namespace with a name.
+/// Answers every datagram in a namespace with a name, and with what it said.
 pub fn serve_udp(namespace: BorrowedFd<'_>, port: u16, name: &'static str) {
     let socket = netlink::within(namespace, || UdpSocket::bind(("0.0.0.0", port)).unwrap()).unwrap();
     std::thread::spawn(move || {
         let mut buffer = [0; 64];
-        while let Ok((_, from)) = socket.recv_from(&mut buffer) {
-            let _ = socket.send_to(name.as_bytes(), from);
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(&[name.as_bytes(), b" ", &buffer[..length]].concat(), from);
         }
     });
 }
@@ -305,20 +307,49 @@ pub fn ask_from(namespace: BorrowedFd<'_>, address: &str, port: u16) -> Result<S
 
 /// What the server that a socket is connected to says.
 pub fn ask_udp_connected(socket: &UdpSocket) -> Result<String, std::io::Error> {
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.send(b"?")?;
-    let mut buffer = [0; 64];
-    let length = socket.recv(&mut buffer)?;
-    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    exchange(socket, |question| socket.send(question))
 }
 
 /// What a UDP server says.
 pub fn ask_udp(socket: &UdpSocket, address: &str, port: u16) -> Result<String, std::io::Error> {
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.send_to(b"?", (address.parse::<IpAddr>().unwrap(), port))?;
-    let mut buffer = [0; 64];
-    let (length, _) = socket.recv_from(&mut buffer)?;
-    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    let server = (address.parse::<IpAddr>().unwrap(), port);
+    exchange(socket, |question| socket.send_to(question, server))
+}
+
+/// Asks until an answer to just this question comes: an answer may be lost, or come late.
+fn exchange(
+    socket: &UdpSocket,
+    send: impl Fn(&[u8]) -> Result<usize, std::io::Error>,
+) -> Result<String, std::io::Error> {
+    let question = ContainerId::random();
+    let begin = Instant::now();
+    socket.set_read_timeout(Some(AGAIN))?;
+    let mut buffer = [0; 128];
+    loop {
+        send(question.short().as_bytes())?;
+        match socket.recv(&mut buffer) {
+            Ok(length) => {
+                let answer = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                if let Some(name) = answer.strip_suffix(&format!(" {}", question.short())) {
+                    return Ok(name.to_owned());
+                }
+            }
+            Err(error) if begin.elapsed() > PATIENCE => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Does it until it once takes less than `limit`: a loaded machine is slow now and then, a wait always.
+pub fn takes_less_than(limit: Duration, mut once: impl FnMut() -> Duration) {
+    let begin = Instant::now();
+    loop {
+        let took = once();
+        if took < limit {
+            return;
+        }
+        assert!(begin.elapsed() < PATIENCE, "it never took less than {limit:?}, last {took:?}");
+    }
 }
 
 /// The host's ruleset as `nft` sees it: the oracle of tests, never of the daemon.
