@@ -49,14 +49,8 @@ async fn cve_2019_5736_the_command_may_be_the_shim_itself() {
     let mut house = House::new();
     let bytes: &'static [u8] = fs::read(&house.config().shim[0]).unwrap().leak();
     house.crash();
-    house.runtime = Some(
-        minke_runtime::Runtime::open(minke_runtime::RuntimeConfig {
-            shim: Vec::new(),
-            shim_bytes: Some(bytes),
-            ..house.config()
-        })
-        .unwrap(),
-    );
+    let config = minke_runtime::RuntimeConfig { shim: Vec::new(), shim_bytes: Some(bytes), ..house.config() };
+    house.runtime = Some(open(&config));
     let ran = house.run(house.request(&["/proc/self/exe"])).await;
     // The shim refuses to run without a directory; linked dynamically, it does not even find its loader.
     assert!([2, 255].contains(&ran.exit.code), "{ran:?}");

@@ -4,7 +4,7 @@
 
 mod common;
 use common::*;
-use minke_runtime::{ExternalRuntime, Runtime, RuntimeConfig, RuntimeError};
+use minke_runtime::{ExternalRuntime, RuntimeConfig, RuntimeError};
 use std::path::Path;
 
 /// A house whose containers are made by runc or crun; `None` where there is neither.
@@ -21,7 +21,7 @@ fn house() -> Option<House> {
     let runtime = ExternalRuntime { path, args: Vec::new() };
     let runtimes = [("other".to_owned(), runtime)].into();
     let config = RuntimeConfig { runtimes, default_runtime: "other".into(), ..house.config() };
-    house.runtime = Some(Runtime::open(config).unwrap());
+    house.runtime = Some(open(&config));
     Some(house)
 }
 

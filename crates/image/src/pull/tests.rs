@@ -43,7 +43,7 @@ impl Store {
 
     /// Waits until threads of pulls that ended have ended too, and what they left is gone.
     async fn settled(&self) -> bool {
-        for _ in 0..500 {
+        for _ in 0..6000 {
             if ["ingest", "l", "trash", "blobs/sha256"].iter().all(|dir| self.names(dir).is_empty()) {
                 return true;
             }

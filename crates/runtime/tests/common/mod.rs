@@ -6,7 +6,7 @@
 use minke_model::{Container, ContainerId, ContainerSpec, ContainerStatus, ExecId, Timestamp};
 use minke_runtime::{
     AttachStreams, CreateRequest, ExecRequest, Exit, LogTarget, NetworkFiles, Process, Rootfs, Runtime,
-    RuntimeConfig,
+    RuntimeConfig, RuntimeError,
 };
 use std::{
     fs,
@@ -17,6 +17,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -81,7 +82,7 @@ impl House {
     }
 
     pub(crate) fn open(&mut self) {
-        self.runtime = Some(Runtime::open(self.config()).unwrap());
+        self.runtime = Some(open(&self.config()));
     }
 
     /// The daemon is gone, as after kill -9: nothing is told to anyone.
@@ -196,17 +197,7 @@ impl Drop for House {
         let swept = std::thread::spawn(move || {
             let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             tokio.block_on(async {
-                // A spawn in flight on another thread holds a copy of the lock until its exec.
-                let mut tries = 0;
-                let runtime = loop {
-                    match Runtime::open(config.clone()) {
-                        Err(_) if tries < 100 => {
-                            tokio::time::sleep(std::time::Duration::from_millis(10)).await
-                        }
-                        opened => break opened.unwrap(),
-                    }
-                    tries += 1;
-                };
+                let runtime = open(&config);
                 for id in runtime.containers() {
                     let _ = runtime.forget(&id).await;
                 }
@@ -221,6 +212,36 @@ impl Drop for House {
             swept.unwrap();
         }
     }
+}
+
+/// Opens a runtime in place of one that was dropped: a spawn in flight on another thread holds a copy of its lock until
+/// its exec.
+pub(crate) fn open(config: &RuntimeConfig) -> Runtime {
+    let mut opened = Runtime::open(config.clone());
+    soon("the lock to be free", || {
+        if matches!(opened, Err(RuntimeError::InUse { .. })) {
+            opened = Runtime::open(config.clone());
+        }
+        !matches!(opened, Err(RuntimeError::InUse { .. }))
+    });
+    opened.unwrap()
+}
+
+/// What must happen has happened by then, however loaded the machine is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for what only looking can tell.
+pub(crate) fn soon(what: &str, mut see: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !see() {
+        assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Makes a file in the container of a process, as one of its own would.
+pub(crate) fn touch(pid: i32, path: &str) {
+    fs::write(format!("/proc/{pid}/root/{path}"), "").unwrap();
 }
 
 /// What a run gave.
