@@ -5,7 +5,7 @@
 //! nothing, and is refused when one of its guards no longer holds; a [`Watch`] follows what others commit.
 //!
 //! Several distances: [`Memory`] (tests, simulation) and [`Embedded`] (one machine, on disk); [`Switch`] goes
-//! from one to another while the daemon runs. The loops above cannot tell which; `suite.rs` holds what all must
+//! from one to another while the daemon runs, [`Faulty`] does what may go wrong. The loops above cannot tell which; `suite.rs` holds what all must
 //! do.
 //!
 //! A loop that keeps something true is a [`Reconcile`]: it looks at a snapshot, plans, and commits.
@@ -17,9 +17,11 @@ mod any;
 mod clock;
 mod embedded;
 mod error;
+mod faulty;
 mod key;
 mod map;
 mod memory;
+mod random;
 mod reconcile;
 mod state;
 #[cfg(test)]
@@ -33,6 +35,7 @@ pub use any::{AnyStore, DynStore};
 pub use clock::{Clock, Simulated, Time, WallClock};
 pub use embedded::Embedded;
 pub use error::StoreError;
+pub use faulty::{Faults, Faulty};
 pub use key::{Key, Prefix, Prefixes};
 pub use memory::Memory;
 pub use reconcile::{Driver, Outcome, Plan, Reconcile, Stop, Stopper, Turn, Wake};

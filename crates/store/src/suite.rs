@@ -2,38 +2,9 @@
 //!
 //! A backend's own test module names itself here once: `suite!(memory, Memory::new())`.
 
+pub(crate) use crate::random::Random;
 use crate::*;
-use std::{collections::BTreeMap, future::Future, pin::pin, task::Poll};
-
-/// A small generator of numbers that a printed seed repeats (xorshift64*, Marsaglia 2003).
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Random(seed.max(1))
-    }
-
-    /// From `SEED` in the environment, or from the clock; printed, so that a failure can be run again.
-    pub(crate) fn seeded() -> Self {
-        let clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(1, |d| d.as_nanos() as u64);
-        let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(clock);
-        println!("SEED={seed}");
-        Random::new(seed)
-    }
-
-    /// A seed for a twin that goes on alike.
-    pub(crate) fn state(&self) -> u64 {
-        self.0
-    }
-
-    /// 0 to `bound` - 1.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
-    }
-}
+use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, task::Poll};
 
 const PETS: Table<String> = Table::new("pet", 2);
 
@@ -309,6 +280,53 @@ pub(crate) async fn concurrent_writers_of_one_counter_lose_nothing<S: Store + Cl
     assert_eq!(*COUNTER.get(&all(store).await, "n").unwrap().unwrap().value, 160);
 }
 
+pub(crate) async fn nothing_is_lost_or_done_twice_by_who_looks_again<S: Store + Clone + 'static>(store: &S) {
+    const ENTRIES: Table<u64> = Table::new("entry", 1);
+    const SUM: Table<u64> = Table::new("sum", 1);
+    store.commit(Txn::new().put(&SUM, "of", 0u64)).await.unwrap();
+    let seed = Random::seeded().state();
+    let writers: Vec<_> = (0..4)
+        .map(|writer: u64| {
+            let any = AnyStore::new(store.clone());
+            let store = Faulty::new(any, Arc::new(WallClock::new()), Faults::SOME, seed + writer);
+            tokio::spawn(async move {
+                // Each entry is made once and counted in the same commit; its name is chosen before, so that who
+                // does not know looks and finds.
+                for n in 0..25u64 {
+                    let name = format!("{writer}-{n}");
+                    loop {
+                        let Ok(seen) = store.read(["entry/", "sum/"]).await else { continue };
+                        if ENTRIES.get(&seen, &name).unwrap().is_some() {
+                            break;
+                        }
+                        let sum = SUM.get(&seen, "of").unwrap().unwrap();
+                        let txn = Txn::on(&seen)
+                            .guard_absent(ENTRIES.key(&name))
+                            .guard_at(SUM.key("of"), sum.revision)
+                            .put(&ENTRIES, &name, n)
+                            .put(&SUM, "of", *sum.value + 1);
+                        match store.commit(txn).await {
+                            Ok(_) => break,
+                            Err(
+                                StoreError::Refused(_)
+                                | StoreError::OutcomeUnknown { .. }
+                                | StoreError::Unavailable { .. },
+                            ) => tokio::task::yield_now().await,
+                            Err(other) => panic!("{other}"),
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let seen = all(store).await;
+    assert_eq!(ENTRIES.list(&seen).unwrap().len(), 100);
+    assert_eq!(*SUM.get(&seen, "of").unwrap().unwrap().value, 100);
+}
+
 /// One random transaction over few keys, guards included, that two stores must judge alike.
 pub(crate) fn random_txn(random: &mut Random, seen: Revision) -> Txn {
     let mut txn = Txn::new();
@@ -351,7 +369,8 @@ macro_rules! suite {
                 schema_versions_rise_and_newer_ones_are_an_error a_watch_follows_every_change_in_order
                 several_prefixes_are_read_and_watched_as_one a_watch_goes_on_from_where_its_reader_is
                 a_set_that_changed_refuses_who_relied_on_it
-                a_key_is_written_once_whatever_the_transaction_says a_watch_that_lags_is_told concurrent_writers_of_one_counter_lose_nothing);
+                a_key_is_written_once_whatever_the_transaction_says a_watch_that_lags_is_told concurrent_writers_of_one_counter_lose_nothing
+                nothing_is_lost_or_done_twice_by_who_looks_again);
         }
     };
     (@each $fresh:expr; $($name:ident)*) => {$(

@@ -189,6 +189,31 @@ async fn closing_folds_everything_and_a_second_opener_is_refused() {
 }
 
 #[tokio::test]
+async fn a_clusters_store_begins_a_new_epoch_each_time_and_syncs_whatever_is_asked() {
+    let scratch = Scratch::new();
+    let open_cluster = || {
+        drop(FORKING.lock());
+        Embedded::open_cluster(&scratch.0).unwrap()
+    };
+    let store = open_cluster();
+    let first = store.commit(Txn::relaxed().put(&NUMBERS, "1", 1u64)).await.unwrap();
+    assert_eq!(first, Revision { epoch: 1, number: 1 });
+    assert!(store.owner.shared.progress.borrow().durable >= 1);
+    crash(store);
+    for epoch in 2..4 {
+        let store = open_cluster();
+        assert_eq!(store.snapshot().revision().epoch, epoch);
+        assert!(matches!(store.watch("n/", first).next().await, Err(StoreError::Compacted { .. })));
+        let seen = NUMBERS.get(&store.snapshot(), "1").unwrap().unwrap();
+        assert_eq!(seen.revision, first, "a record keeps the revision that wrote it");
+        let second =
+            store.commit(Txn::new().guard_at(NUMBERS.key("1"), first).put(&NUMBERS, "2", 2u64)).await;
+        assert_eq!(second.unwrap().epoch, epoch);
+        crash(store);
+    }
+}
+
+#[tokio::test]
 async fn a_fold_that_fails_holds_up_nobody_until_there_is_far_too_much() {
     let scratch = Scratch::new();
     let store = open_with(&scratch.0, 1000).unwrap();
