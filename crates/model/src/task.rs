@@ -127,6 +127,29 @@ pub struct Task {
     /// How many tasks of its slot were restarted before it, since `template` came.
     #[serde(default)]
     pub restarts: u32,
+    /// Why it was made.
+    #[serde(default)]
+    pub cause: Cause,
+}
+
+/// Why a task was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// Its service wants so many.
+    #[default]
+    Wanted,
+    /// The one before it in its slot ended.
+    Restart,
+    /// Its service has a new template.
+    Update,
+    /// The node of the one that it replaces is down, or gone.
+    NodeDown,
+    /// The node of the one that it replaces is drained.
+    Drain,
+    /// The node of the one that it replaces fits the service no more.
+    Constraint,
+    /// The one that it replaces had more neighbours of its own than elsewhere.
+    Rebalance,
 }
 
 /// A task's place in a network.
@@ -159,6 +182,9 @@ pub struct TaskStatus {
     pub exit_code: Option<i32>,
     /// Ports of mode host as they are.
     pub ports: Vec<PortSpec>,
+    /// When it came to Running, by the node's clock; `None`: it never did.
+    #[serde(default)]
+    pub ran_since: Option<Timestamp>,
 }
 
 impl TaskStatus {
@@ -173,6 +199,7 @@ impl TaskStatus {
             pid: 0,
             exit_code: None,
             ports: Vec::new(),
+            ran_since: None,
         }
     }
 }
