@@ -247,6 +247,9 @@ pub struct TaskContainer {
     /// Kept for inspect.
     #[serde(default)]
     pub isolation: String,
+    /// What the image's registry is asked with, sealed: base64 of JSON, as Docker's clients send it.
+    #[serde(default)]
+    pub registry: Option<crate::secret::Sealed>,
 }
 
 /// What Swarm's own spec cannot say.
