@@ -38,7 +38,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 const SCHEMA2: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
@@ -108,7 +108,8 @@ impl Images {
                 }
             };
             let at_once = registries.options().max_uploads;
-            let push = Push { images: self, there, at_once, progress: &*progress };
+            let compressing = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
+            let push = Push { images: self, there, at_once, compressing, progress: &*progress };
             let mut pushed = Vec::new();
             for name in &names {
                 pushed.push(push.one(name).await?);
@@ -140,6 +141,8 @@ struct Push<'a> {
     there: Repository,
     /// Layers that are sent at once.
     at_once: usize,
+    /// As many layers are compressed at once as there are processors: one is sent while the next is compressed.
+    compressing: Semaphore,
     progress: &'a dyn Progress,
 }
 
@@ -259,8 +262,11 @@ impl Push<'_> {
         {
             return Ok(Blob { descriptor, source: Source::File(Arc::new(file)) });
         }
+        // Never closed; the permit is held until the bytes are there.
+        let permit = self.compressing.acquire().await.ok();
         let (images, layer) = (self.images.clone(), layer.clone());
         let (file, digest, size) = blocking(move || compress(&images, &layer)).await?;
+        drop(permit);
         let descriptor = Descriptor { media_type: LAYER.into(), digest, size };
         // Compressing is always the same: what came out may be there under this name.
         if self.there.has_blob(&descriptor.digest).await? {
