@@ -307,7 +307,8 @@ pub trait Host: Send + Sync + 'static {
     /// Fails where processes of a platform cannot run here.
     fn check_platform(&self, platform: &Platform) -> Result<()>;
 
-    /// An image's configuration: from here, or (with `pull` always) from its registry.
+    /// An image's configuration: from here, or (with `pull` always) from its registry; of `oci-layout://STORE@DIGEST`
+    /// from the client's blobs.
     fn image_config<'a>(
         &'a self,
         reference: &'a str,

@@ -15,6 +15,8 @@ pub mod detect;
 pub mod dockerfile;
 pub mod error;
 mod flight;
+#[cfg(test)]
+mod fuzz;
 pub mod git;
 pub mod glob;
 pub mod host;

@@ -25,6 +25,8 @@ use std::{
     sync::Arc,
 };
 
+/// What contexts begin with that are images in a directory of the client's.
+const LAYOUT: &str = "oci-layout://";
 /// Most instructions of a file: plans grow with them.
 const MAX_INSTRUCTIONS: usize = 5000;
 
@@ -198,6 +200,10 @@ impl Planner {
             (None, None) => Some(name.as_str()),
         };
         let (what, given) = match (image, &context) {
+            // An image too, in a directory of the client's.
+            (None, Some(_)) if given_as.is_some_and(|value| value.starts_with(LAYOUT)) => {
+                (Base::Image(given_as.cloned().unwrap_or_default()), None)
+            }
             // A context may be nothing at all.
             (Some("scratch"), Some(context)) => (Base::Context(context.clone()), Some(Given::default())),
             (Some(image), _) => {
@@ -348,6 +354,9 @@ impl Planner {
                             _ => reference.clone(),
                         };
                         let says = match &ask.context {
+                            Some(context) if reference.starts_with(LAYOUT) => {
+                                format!("[context {context}] OCI load from client")
+                            }
                             Some(context) => format!("[context {context}] {reference}"),
                             None => {
                                 let says = format!("FROM {reference}");
