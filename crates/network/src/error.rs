@@ -107,6 +107,16 @@ pub enum NetworkError {
         /// Why not.
         reason: String,
     },
+    /// Another cluster's node, or another VXLAN, is in this network namespace.
+    #[error(
+        "VXLAN network {vni} on UDP port {port} is taken on this host: two nodes of clusters need a network namespace each, or another --data-path-port"
+    )]
+    VniTaken {
+        /// The network's number.
+        vni: u32,
+        /// UDP.
+        port: u16,
+    },
     /// The parent interface of a macvlan is missing.
     #[error("invalid subinterface vlan name {0}, the parent interface was not found on the host")]
     NoParent(String),
@@ -154,7 +164,7 @@ impl NetworkError {
             | NetworkError::Ipv6Stays { .. }
             | NetworkError::Kernel { .. }
             | NetworkError::Io { .. } => Kind::Internal,
-            NetworkError::NotABridge { .. } => Kind::Conflict,
+            NetworkError::NotABridge { .. } | NetworkError::VniTaken { .. } => Kind::Conflict,
             NetworkError::Unsupported { .. } => Kind::NotImplemented,
         }
     }

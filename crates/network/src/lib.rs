@@ -18,6 +18,7 @@ mod links;
 mod mac;
 mod macvlan;
 mod networks;
+mod overlay;
 mod ports;
 mod sysctl;
 mod watch;

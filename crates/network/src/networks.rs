@@ -13,6 +13,7 @@ use crate::{
     },
     ipam::{self, AddressPool, Pools},
     macvlan,
+    overlay::Overlays,
     ports::{PortRequest, Ports, Taken, Target},
     sysctl, watch,
 };
@@ -129,6 +130,7 @@ pub(crate) struct Inner {
     pub(crate) route: Mutex<Socket>,
     pub(crate) firewall: Mutex<Firewall>,
     ports: Mutex<Ports>,
+    pub(crate) overlays: Mutex<Overlays>,
 }
 
 /// A poisoned lock guards data that is still whole: every change of it is one assignment.
@@ -147,7 +149,8 @@ impl Networks {
         let pools = Pools::new(&config.pools, &config.daemon_id);
         let (route, firewall, ports) = (Mutex::new(route), Mutex::new(firewall), Mutex::new(ports));
         let watched = config.firewall;
-        let inner = Arc::new(Inner { config, pools, route, firewall, ports });
+        let overlays = Mutex::default();
+        let inner = Arc::new(Inner { config, pools, route, firewall, ports, overlays });
         if let (true, Ok(runtime)) = (watched, Handle::try_current()) {
             runtime.spawn(watch::run(watch::open()?, Arc::downgrade(&inner)));
         }
@@ -236,7 +239,7 @@ impl Networks {
                 return macvlan::parent(&mut lock(&self.0.route), &parent).map(drop);
             }
             NetworkDriver::Ipvlan => return self.check_driver(&network.spec),
-            NetworkDriver::Host | NetworkDriver::None => return Ok(()),
+            NetworkDriver::Host | NetworkDriver::None | NetworkDriver::Overlay => return Ok(()),
         }
         let options = self.options(&network.spec)?;
         self.make_device(network, &options)?;
@@ -312,6 +315,9 @@ impl Networks {
                     endpoint::settle(&mut host, &plan.host_name)?;
                     endpoint::settle(&mut host, &network.bridge)?;
                 }
+                if network.spec.driver == NetworkDriver::Overlay {
+                    lock(&self.0.overlays).settle(socket, &network.id, plan)?;
+                }
                 endpoint::announce(socket, plan)?;
             }
             Ok(inside())
@@ -326,6 +332,9 @@ impl Networks {
         network: &Network,
         plan: &EndpointPlan,
     ) -> Result<bool, NetworkError> {
+        if network.spec.driver == NetworkDriver::Overlay {
+            return lock(&self.0.overlays).connect(netns, &network.id, plan).map(|()| true);
+        }
         // Held for this interface only: other containers start at the same time.
         let mut socket = lock(&self.0.route);
         let attachment = match network.spec.driver {
@@ -346,7 +355,7 @@ impl Networks {
                 Attachment::Parent { index, mode: options.mode, mtu: options.mtu }
             }
             NetworkDriver::Ipvlan => return self.check_driver(&network.spec).map(|()| false),
-            NetworkDriver::Host | NetworkDriver::None => return Ok(false),
+            NetworkDriver::Host | NetworkDriver::None | NetworkDriver::Overlay => return Ok(false),
         };
         endpoint::create(&mut socket, netns, &attachment, plan).map(|()| true)
     }
@@ -537,7 +546,8 @@ impl Networks {
         if keep {
             return Ok(());
         }
-        let mut result = lock(&self.0.firewall).remove();
+        let overlays = lock(&self.0.overlays).close(&self.0, None);
+        let mut result = lock(&self.0.firewall).remove().and(overlays);
         for network in networks.iter().filter(|n| n.spec.driver == NetworkDriver::Bridge) {
             result = result.and(bridge::remove(&mut lock(&self.0.route), &network.bridge));
         }

@@ -61,7 +61,7 @@ impl Target {
 
 /// What keeps a port: its socket, and the task that copies.
 #[derive(Debug, Default)]
-struct Holder {
+pub(crate) struct Holder {
     /// Kept open, never read.
     _socket: Option<Arc<dyn Send + Sync + std::fmt::Debug>>,
     task: Option<AbortHandle>,
@@ -258,27 +258,46 @@ impl Ports {
         self.of.clear();
     }
 
-    /// Binds the socket, and starts the copier where there may be work for it.
     fn hold(&self, address: IpAddr, port: u16, protocol: Protocol, to: SocketAddr) -> Result<Holder, Errno> {
-        let at = SocketAddr::new(address, port);
-        let Some(socket) = bound_socket(at, protocol)? else { return Ok(Holder::default()) };
-        let runtime = match (&self.runtime, protocol) {
-            (Some(runtime), Protocol::Tcp) => runtime,
-            (Some(runtime), Protocol::Udp) => runtime,
-            _ => return Ok(Holder { _socket: Some(Arc::new(socket)), task: None }),
-        };
-        let failed = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        let _inside = runtime.enter();
-        if protocol == Protocol::Tcp {
-            let listener = tokio::net::TcpListener::from_std(TcpListener::from(socket)).map_err(failed)?;
-            let listener = Arc::new(listener);
-            let task = runtime.spawn(copier::tcp(Arc::downgrade(&listener), to));
-            return Ok(Holder { _socket: Some(listener), task: Some(task.abort_handle()) });
-        }
-        datagram::want_local(socket.as_fd(), address.is_ipv6()).map_err(failed)?;
-        let socket = Arc::new(tokio::net::UdpSocket::from_std(UdpSocket::from(socket)).map_err(failed)?);
-        let task = runtime.spawn(copier::udp(Arc::downgrade(&socket), to));
-        Ok(Holder { _socket: Some(socket), task: Some(task.abort_handle()) })
+        hold(self.runtime.as_ref(), address, port, protocol, to)
+    }
+}
+
+/// Binds the socket, and starts the copier where there may be work for it.
+pub(crate) fn hold(
+    runtime: Option<&Handle>,
+    address: IpAddr,
+    port: u16,
+    protocol: Protocol,
+    to: SocketAddr,
+) -> Result<Holder, Errno> {
+    let at = SocketAddr::new(address, port);
+    let Some(socket) = bound_socket(at, protocol, true)? else { return Ok(Holder::default()) };
+    let runtime = match (runtime, protocol) {
+        (Some(runtime), Protocol::Tcp) => runtime,
+        (Some(runtime), Protocol::Udp) => runtime,
+        _ => return Ok(Holder { _socket: Some(Arc::new(socket)), task: None }),
+    };
+    let failed = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let _inside = runtime.enter();
+    if protocol == Protocol::Tcp {
+        let listener = tokio::net::TcpListener::from_std(TcpListener::from(socket)).map_err(failed)?;
+        let listener = Arc::new(listener);
+        let task = runtime.spawn(copier::tcp(Arc::downgrade(&listener), to));
+        return Ok(Holder { _socket: Some(listener), task: Some(task.abort_handle()) });
+    }
+    datagram::want_local(socket.as_fd(), address.is_ipv6()).map_err(failed)?;
+    let socket = Arc::new(tokio::net::UdpSocket::from_std(UdpSocket::from(socket)).map_err(failed)?);
+    let task = runtime.spawn(copier::udp(Arc::downgrade(&socket), to));
+    Ok(Holder { _socket: Some(socket), task: Some(task.abort_handle()) })
+}
+
+impl Holder {
+    /// Keeps a port from others and takes nothing: who connects to it is refused.
+    pub(crate) fn reserve(at: SocketAddr, protocol: Protocol) -> Result<Self, Errno> {
+        let socket = bound_socket(at, protocol, false)?;
+        let socket = socket.map(|socket| Arc::new(socket) as Arc<dyn Send + Sync + std::fmt::Debug>);
+        Ok(Self { _socket: socket, task: None })
     }
 }
 
@@ -295,8 +314,8 @@ fn is_without_ipv6(errno: Errno) -> bool {
     matches!(errno, Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
 }
 
-/// A non-blocking bound socket. `None`: this kernel cannot make one of that protocol, so no process can have the port.
-fn bound_socket(at: SocketAddr, protocol: Protocol) -> Result<Option<OwnedFd>, Errno> {
+/// A non-blocking bound socket, of TCP one that `listens` if asked to. `None`: this kernel cannot make one of that protocol, so no process can have the port.
+fn bound_socket(at: SocketAddr, protocol: Protocol, listens: bool) -> Result<Option<OwnedFd>, Errno> {
     let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let (kind, number) = match protocol {
         Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
@@ -311,12 +330,12 @@ fn bound_socket(at: SocketAddr, protocol: Protocol) -> Result<Option<OwnedFd>, E
     if at.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
-    if protocol == Protocol::Tcp {
+    if protocol == Protocol::Tcp && listens {
         // Connections of the port's last owner may linger; a listening socket still keeps others away.
         sockopt::set_socket_reuseaddr(&socket, true)?;
     }
     bind(&socket, &at)?;
-    if protocol == Protocol::Tcp {
+    if protocol == Protocol::Tcp && listens {
         listen(&socket, BACKLOG)?;
     }
     Ok(Some(socket))

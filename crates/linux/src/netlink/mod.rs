@@ -7,8 +7,11 @@ mod address;
 mod conntrack;
 mod link;
 mod message;
+mod neighbour;
 mod route;
+mod rule;
 mod socket;
+mod vxlan;
 mod within;
 
 pub use address::{Address, add_address, addresses, remove_address};
@@ -19,6 +22,9 @@ pub use link::{
 };
 pub(crate) use message::{ACK, APPEND, CREATE, ECHO, u16_at};
 pub use message::{Attributes, Message, Received};
-pub use route::{Route, add_route, remove_route, routes};
+pub use neighbour::{Neighbour, add_neighbour, neighbours, remove_neighbour};
+pub use route::{Route, add_route, add_route_in, add_unreachable, remove_route, routes};
+pub use rule::{Rule, Selector, add_rule, remove_rule};
 pub use socket::{Family, Refused, Reply, Socket};
+pub use vxlan::{Vxlan, VxlanInfo, create_vxlan, join_static, vxlans};
 pub use within::{new_namespace, own_namespace, within};

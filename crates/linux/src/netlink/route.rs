@@ -1,4 +1,4 @@
-//! Routes of the main table. Numbers are those of `linux/rtnetlink.h`.
+//! Routes. Numbers are those of `linux/rtnetlink.h`.
 
 use super::{
     address::{AF_INET, AF_INET6, family, from_octets, octets},
@@ -14,12 +14,16 @@ const RTM_GETROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_TABLE: u16 = 15;
 
 const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_BOOT: u8 = 3;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
 const RTN_UNICAST: u8 = 1;
+const RTN_UNREACHABLE: u8 = 7;
+/// `RTNH_F_ONLINK`: the gateway is there, whatever other routes say.
+const ON_LINK: u8 = 4;
 
 /// A way to a range of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +50,12 @@ impl Route {
 }
 
 fn message(kind: u16, flags: u16, route: &Route) -> Message {
+    full_message(kind, flags, route, RTN_UNICAST, 0)
+}
+
+fn full_message(kind: u16, flags: u16, route: &Route, sort: u8, own_flags: u8) -> Message {
     let mut message = Message::new(kind, flags);
-    let scope = if route.gateway.is_none() && route.destination.is_ipv4() {
+    let scope = if sort == RTN_UNICAST && route.gateway.is_none() && route.destination.is_ipv4() {
         RT_SCOPE_LINK
     } else {
         RT_SCOPE_UNIVERSE
@@ -61,8 +69,8 @@ fn message(kind: u16, flags: u16, route: &Route) -> Message {
         RT_TABLE_MAIN,
         RTPROT_BOOT,
         scope,
-        RTN_UNICAST,
-        0,
+        sort,
+        own_flags,
         0,
         0,
         0,
@@ -83,6 +91,20 @@ fn message(kind: u16, flags: u16, route: &Route) -> Message {
 /// Adds a route; one that leads to the same place takes its stead.
 pub fn add_route(socket: &mut Socket, route: &Route) -> Result<(), Refused> {
     socket.request(message(RTM_NEWROUTE, CREATE | REPLACE, route))
+}
+
+/// The same in another table than the main one. A gateway need not be in reach of any other route.
+pub fn add_route_in(socket: &mut Socket, table: u32, route: &Route) -> Result<(), Refused> {
+    let own_flags = if route.gateway.is_some() { ON_LINK } else { 0 };
+    let mut message = full_message(RTM_NEWROUTE, CREATE | REPLACE, route, RTN_UNICAST, own_flags);
+    message.attr_u32(RTA_TABLE, table);
+    socket.request(message)
+}
+
+/// Who sends to this range is told at once that nobody is there, unless a narrower route knows better.
+pub fn add_unreachable(socket: &mut Socket, destination: IpAddr, prefix: u8) -> Result<(), Refused> {
+    let route = Route { destination, prefix, gateway: None, link: None };
+    socket.request(full_message(RTM_NEWROUTE, CREATE | REPLACE, &route, RTN_UNREACHABLE, 0))
 }
 
 /// Takes a route away.

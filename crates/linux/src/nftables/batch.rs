@@ -164,6 +164,13 @@ impl Batch {
         self.messages.push(message);
     }
 
+    /// Takes a set or map away; no rule may look at it any more.
+    pub fn delete_set(&mut self, family: Family, table: &str, set: &str) {
+        let mut message = head(Kind::DelSet.number(), 0, family);
+        message.attr_str(1, table).attr_str(2, set);
+        self.messages.push(message);
+    }
+
     /// Adds elements; ones that are there already, with the same value, are no error.
     pub fn add_elements(&mut self, family: Family, table: &str, set: &Set, elements: &[Element]) {
         self.messages.extend(write_elements(

@@ -85,8 +85,12 @@ pub enum MetaKey {
 pub enum CtKey {
     /// A bit of invalid 1, established 2, related 4, new 8, untracked 64, in the machine's order.
     State = 0,
+    /// 1 for an answer's way, 0 for the first packet's; one byte.
+    Direction = 1,
     /// `IPS_…`: 0x20 is "destination translated", in the machine's order.
     Status = 2,
+    /// The flow's mark, in the machine's order.
+    Mark = 3,
     /// The port it was sent to; with the original direction, before translation.
     DestinationPort = 12,
 }
@@ -95,6 +99,8 @@ pub enum CtKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum PayloadBase {
+    /// The Ethernet header.
+    Link = 0,
     /// The IP header.
     Network = 1,
     /// The TCP or UDP header.
@@ -149,6 +155,12 @@ pub enum Expression {
     MetaSet(MetaKey, Register),
     /// Loads what is known of its flow; `true` asks for the direction of the flow's first packet.
     Ct(CtKey, Register, bool),
+    /// Changes what is known of its flow.
+    CtSet(CtKey, Register),
+    /// Writes bytes of the packet: base, offset, length. No checksum follows: for the Ethernet header.
+    PayloadSet(PayloadBase, u32, u32, Register),
+    /// Loads a random number below a bound, in the machine's order.
+    Random(u32, Register),
     /// Loads bytes: base, offset, length.
     Payload(PayloadBase, u32, u32, Register),
     /// Loads the type of the packet's destination address.
@@ -193,8 +205,9 @@ impl Expression {
     fn name(&self) -> &'static str {
         match self {
             Expression::Meta(..) | Expression::MetaSet(..) => "meta",
-            Expression::Ct(..) => "ct",
-            Expression::Payload(..) => "payload",
+            Expression::Ct(..) | Expression::CtSet(..) => "ct",
+            Expression::Payload(..) | Expression::PayloadSet(..) => "payload",
+            Expression::Random(..) => "numgen",
             Expression::FibDestination(..) => "fib",
             Expression::Compare(..) => "cmp",
             Expression::Bitwise(..) => "bitwise",
@@ -224,6 +237,20 @@ impl Expression {
                 if *original {
                     m.attr_u8(3, 0);
                 }
+            }
+            Expression::CtSet(key, from) => {
+                m.attr_be32(2, *key as u32).attr_be32(4, from.number());
+            }
+            Expression::PayloadSet(base, offset, length, from) => {
+                m.attr_be32(5, from.number())
+                    .attr_be32(2, *base as u32)
+                    .attr_be32(3, *offset)
+                    .attr_be32(4, *length)
+                    .attr_be32(6, 0);
+            }
+            Expression::Random(bound, to) => {
+                // `NFT_NG_RANDOM`.
+                m.attr_be32(1, to.number()).attr_be32(2, *bound).attr_be32(3, 1);
             }
             Expression::Payload(base, offset, length, to) => {
                 m.attr_be32(1, to.number())

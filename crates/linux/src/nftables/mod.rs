@@ -73,6 +73,7 @@ pub(crate) enum Kind {
     GetRule = 7,
     DelRule = 8,
     NewSet = 9,
+    DelSet = 11,
     NewElements = 12,
     DelElements = 14,
     NewGeneration = 15,

@@ -32,6 +32,14 @@ pub enum Type {
     Port,
     /// 16 bytes, filled up with zeros.
     InterfaceName,
+    /// 6 bytes.
+    Ethernet,
+    /// 4 bytes in the machine's order.
+    Mark,
+    /// 4 bytes in the machine's order.
+    Number,
+    /// 3 bytes in the network's order.
+    Vni,
 }
 
 impl Type {
@@ -43,13 +51,18 @@ impl Type {
             Type::Protocol => 12,
             Type::Port => 13,
             Type::InterfaceName => 41,
+            Type::Ethernet => 9,
+            Type::Mark => 19,
+            Type::Number | Type::Vni => 4,
         }
     }
 
     /// Bytes that matter.
     fn length(self) -> u32 {
         match self {
-            Type::Ipv4 => 4,
+            Type::Ipv4 | Type::Mark | Type::Number => 4,
+            Type::Ethernet => 6,
+            Type::Vni => 3,
             Type::Ipv6 | Type::InterfaceName => 16,
             Type::Protocol => 1,
             Type::Port => 2,
@@ -143,8 +156,11 @@ impl Set {
         }
         message.attr_be32(10, id);
         // libnftables' note on how keys and values are ordered (`NFTNL_UDATA_SET_KEYBYTEORDER`, `…DATABYTEORDER`): names
-        // in the machine's order (1), all else in the network's (2).
-        let order = |parts: &[Type]| if parts == [Type::InterfaceName] { 1u32 } else { 2 };
+        // and numbers in the machine's order (1), all else in the network's (2).
+        let order = |parts: &[Type]| match parts {
+            [Type::InterfaceName | Type::Mark | Type::Number] => 1u32,
+            _ => 2,
+        };
         let mut note = vec![0, 4];
         note.extend_from_slice(&order(&self.key).to_ne_bytes());
         if !self.value.is_empty() {

@@ -28,7 +28,7 @@ mod zone;
 pub use listen::Prepared;
 pub use server::{ResolverConfig, Server};
 pub use upstream::{Servers, Upstream};
-pub use zone::{Member, Zones};
+pub use zone::{Member, Named, Zones};
 
 use std::net::Ipv4Addr;
 

@@ -31,6 +31,15 @@ pub struct Member {
     pub addresses: Vec<IpAddr>,
 }
 
+/// A name on a network that is no container's own: a service's, or a task's of another machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// All names of it.
+    pub names: Vec<String>,
+    /// What they mean.
+    pub addresses: Vec<IpAddr>,
+}
+
 /// Who is in which network under which names. Cheap to clone; all clones are the same.
 #[derive(Clone, Default)]
 pub struct Zones {
@@ -48,6 +57,10 @@ struct State {
 struct Network {
     name: String,
     names: HashMap<String, Vec<Entry>>,
+    /// Names that are told for the whole network; they come before containers' own.
+    told: HashMap<String, Vec<IpAddr>>,
+    /// Whose address it is, by what was told.
+    told_of: HashMap<IpAddr, String>,
 }
 
 struct Entry {
@@ -123,6 +136,25 @@ impl Zones {
         }
     }
 
+    /// Tells all names of a network that are no container's own; they take the place of those told before.
+    pub fn tell(&self, network: &NetworkId, network_name: &str, named: &[Named]) {
+        let (mut told, mut told_of): (HashMap<String, Vec<IpAddr>>, _) = Default::default();
+        for named in named {
+            if let ([address], Some(name)) = (named.addresses.as_slice(), named.names.first()) {
+                let name = format!("{name}.{network_name}");
+                HashMap::entry(&mut told_of, *address).or_insert(name);
+            }
+            for name in &named.names {
+                told.entry(name.to_ascii_lowercase()).or_default().extend_from_slice(&named.addresses);
+            }
+        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let known = state.networks.entry(network.clone()).or_default();
+        known.name = network_name.to_ascii_lowercase();
+        (known.told, known.told_of) = (told, told_of);
+        state.drop_if_empty(network);
+    }
+
     /// Takes `container` out of a network.
     pub fn leave(&self, container: &ContainerId, network: &NetworkId) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -182,9 +214,12 @@ impl State {
             let linked = |j: &Joined| self.names(j, network)?.names.get(j.links.get(name)?);
             let direct =
                 |j: &Joined| self.names(j, network)?.names.get(name).filter(|_| !j.links.contains_key(name));
-            let entries = joined.iter().find_map(linked).or_else(|| joined.iter().find_map(direct))?;
-            let mut addresses: Vec<_> =
-                entries.iter().flat_map(|entry| entry.addresses.iter().copied()).collect();
+            let told = |j: &Joined| self.names(j, network)?.told.get(name).cloned();
+            let of = |entries: &Vec<Entry>| -> Vec<IpAddr> {
+                entries.iter().flat_map(|entry| entry.addresses.iter().copied()).collect()
+            };
+            let found = joined.iter().find_map(linked).map(of).or_else(|| joined.iter().find_map(told));
+            let mut addresses = found.or_else(|| joined.iter().find_map(direct).map(of))?;
             addresses.sort_unstable();
             addresses.dedup();
             Some(addresses)
@@ -198,6 +233,9 @@ impl State {
 
     /// `container.network` of who has `address` in `network`.
     fn name_of(&self, network: &NetworkId, address: IpAddr) -> Option<String> {
+        if let Some(name) = self.networks.get(network).and_then(|n| n.told_of.get(&address)) {
+            return Some(name.clone());
+        }
         let members =
             self.networks.get(network)?.names.values().flatten().filter(|e| e.addresses.contains(&address));
         // One container may have several names there, all with the same place.
@@ -222,7 +260,7 @@ impl State {
     }
 
     fn drop_if_empty(&mut self, network: &NetworkId) {
-        if self.networks.get(network).is_some_and(|n| n.names.is_empty()) {
+        if self.networks.get(network).is_some_and(|n| n.names.is_empty() && n.told.is_empty()) {
             self.networks.remove(network);
         }
     }

@@ -1,0 +1,160 @@
+//! Containers as callers of services: each has its own table that sends a service's address on to one of its tasks, at the
+//! very beginning of a flow, so that nothing between has to know of it.
+
+use super::balance::{Balancer, Front, Scope, Targets};
+use crate::{NetworkError, error::Tried};
+use minke_linux::netlink::{self, Family, Socket, within};
+use minke_model::{ContainerId, NetworkId, overlay::OverlayState};
+use rustix::fd::BorrowedFd;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    net::IpAddr,
+};
+
+/// The table in a container's namespace.
+const TABLE: &str = "minke-services";
+
+/// Addresses of a network that are remembered as gone: what still comes to them is refused. More are forgotten.
+const MOST_GONE: usize = 1024;
+
+#[derive(Debug)]
+struct Caller {
+    /// In its namespace, which is held by it.
+    socket: Socket,
+    networks: BTreeSet<NetworkId>,
+    balancer: Balancer,
+}
+
+/// All of this node.
+#[derive(Debug, Default)]
+pub(crate) struct Callers {
+    all: HashMap<ContainerId, Caller>,
+    gone: BTreeMap<NetworkId, VecDeque<IpAddr>>,
+}
+
+/// What each network's callers are told.
+type Told = BTreeMap<NetworkId, (BTreeMap<Front, Targets>, BTreeSet<IpAddr>)>;
+
+impl Callers {
+    /// A container is in these networks now; in none: it calls nobody.
+    pub(crate) fn attach(
+        &mut self,
+        container: &ContainerId,
+        netns: BorrowedFd<'_>,
+        networks: BTreeSet<NetworkId>,
+        state: &OverlayState,
+    ) -> Result<(), NetworkError> {
+        if networks.is_empty() {
+            let Some(mut caller) = self.all.remove(container) else { return Ok(()) };
+            return caller.balancer.remove(&mut caller.socket);
+        }
+        let told = self.tell(state, &networks);
+        let caller = match self.all.remove(container) {
+            Some(mut caller) => {
+                caller.networks = networks;
+                caller
+            }
+            None => {
+                let socket = within(netns, || Socket::open(Family::Netfilter))
+                    .map_err(|e| NetworkError::io("enter the container's network namespace", e))?
+                    .tried(|| "speak to nftables in the container's namespace".into())?;
+                let balancer = Balancer::new(TABLE.to_owned(), Scope::Caller);
+                Caller { socket, networks, balancer }
+            }
+        };
+        let caller = self.all.entry(container.clone()).or_insert(caller);
+        caller.update(&told)
+    }
+
+    /// A container is gone, and its namespace shall go.
+    pub(crate) fn detach(&mut self, container: &ContainerId) {
+        self.all.remove(container);
+    }
+
+    /// Tells all what changed, and lets them forget flows to who is gone.
+    pub(crate) fn set(&mut self, old: Option<&OverlayState>, new: &OverlayState) -> Result<(), NetworkError> {
+        let (gone, dropped) = self.note_gone(old, new);
+        let networks: BTreeSet<NetworkId> = self.all.values().flat_map(|c| &c.networks).cloned().collect();
+        let told = self.tell(new, &networks);
+        let mut result = Ok(());
+        for caller in self.all.values_mut() {
+            let mut done = caller.update(&told);
+            if !gone.is_empty() || !dropped.is_empty() {
+                done = done.and(caller.forget(&gone, &dropped));
+            }
+            result = result.and(done);
+        }
+        result
+    }
+
+    /// Remembers who left: addresses that nobody has any more, and (returned second) those that lost their service.
+    fn note_gone(
+        &mut self,
+        old: Option<&OverlayState>,
+        new: &OverlayState,
+    ) -> (BTreeSet<IpAddr>, BTreeSet<IpAddr>) {
+        let has: BTreeSet<(&NetworkId, IpAddr)> = new.peers.iter().map(|p| (&p.network, p.address)).collect();
+        for (network, gone) in &mut self.gone {
+            gone.retain(|address| !has.contains(&(network, *address)));
+        }
+        self.gone.retain(|network, _| new.networks.iter().any(|n| n.id == *network));
+        let Some(old) = old else { return Default::default() };
+        let mut left = BTreeSet::new();
+        for peer in old.peers.iter().filter(|p| !has.contains(&(&p.network, p.address))) {
+            left.insert(peer.address);
+            if !new.networks.iter().any(|n| n.id == peer.network) {
+                continue;
+            }
+            let gone = self.gone.entry(peer.network.clone()).or_default();
+            if gone.len() == MOST_GONE {
+                gone.pop_front();
+            }
+            gone.push_back(peer.address);
+        }
+        let serving = |state: &OverlayState| -> BTreeSet<IpAddr> {
+            state.services.iter().filter(|s| s.vip.is_some()).flat_map(|s| s.tasks.iter().map(|t| t.1)).collect()
+        };
+        (left, serving(old).difference(&serving(new)).copied().collect())
+    }
+
+    fn tell(&self, state: &OverlayState, networks: &BTreeSet<NetworkId>) -> Told {
+        let mut told: Told = BTreeMap::new();
+        for network in networks {
+            let gone = self.gone.get(network).into_iter().flatten().copied().collect();
+            told.insert(network.clone(), (BTreeMap::new(), gone));
+        }
+        for service in &state.services {
+            let (Some(vip), Some((fronts, refusing))) = (service.vip, told.get_mut(&service.network)) else {
+                continue;
+            };
+            let tasks = service.tasks.iter().map(|task| task.1).filter(|a| a.is_ipv6() == vip.is_ipv6());
+            let addresses: BTreeSet<IpAddr> = tasks.collect();
+            let targets = Targets { addresses: addresses.into_iter().collect(), port: None };
+            fronts.insert(Front::Address(vip), targets);
+            // What has been sent on has another receiver by then.
+            refusing.insert(vip);
+        }
+        told
+    }
+}
+
+impl Caller {
+    fn update(&mut self, told: &Told) -> Result<(), NetworkError> {
+        let (mut fronts, mut refusing) = (BTreeMap::new(), BTreeSet::new());
+        for (own, gone) in self.networks.iter().filter_map(|network| told.get(network)) {
+            fronts.extend(own.iter().map(|(front, targets)| (*front, targets.clone())));
+            refusing.extend(gone);
+        }
+        self.balancer.set(&mut self.socket, &fronts, &refusing)
+    }
+
+    /// Flows to who is gone, and flows of datagrams to who serves no more.
+    fn forget(&mut self, gone: &BTreeSet<IpAddr>, dropped: &BTreeSet<IpAddr>) -> Result<(), NetworkError> {
+        netlink::forget_flows(&mut self.socket, |flow| {
+            gone.contains(&flow.answerer)
+                || flow.protocol == super::mesh::UDP && dropped.contains(&flow.answerer)
+        })
+        .tried(|| "forget flows to tasks that are gone".into())
+        .map(drop)
+    }
+}
