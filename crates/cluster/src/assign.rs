@@ -4,7 +4,7 @@ use minke_model::{
     ClusterNodeId, ConfigId, Labels, NetworkId, SecretId, TaskId,
     overlay::OverlayState,
     service::{PortSpec, TaskSpec},
-    task::Task,
+    task::{Task, TaskStatus},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -116,6 +116,8 @@ impl NodeState {
 pub struct Assignment {
     /// What it should run, and how far.
     pub tasks: BTreeMap<TaskId, Arc<AssignedTask>>,
+    /// What it said of them before, as far as the store has it: for the first look after a restart.
+    pub reported: BTreeMap<TaskId, TaskStatus>,
     /// The rest.
     pub state: Arc<NodeState>,
 }

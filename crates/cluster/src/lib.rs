@@ -10,9 +10,12 @@
 
 pub mod agent;
 pub mod assign;
+pub mod control;
 pub mod error;
+pub mod membership;
 pub mod tables;
+pub mod transport;
 pub mod view;
 
-pub use error::ClusterError;
+pub use error::{ClusterError, Result};
 pub use view::View;
