@@ -53,9 +53,10 @@ class Side:
 
     name = ""
 
-    def __init__(self, number):
-        self.number = number
-        self.namespace = f"bench-{self.name}"
+    def __init__(self, number, mark=""):
+        """`mark` tells several of one kind apart."""
+        self.number, self.mark = number, mark
+        self.namespace = f"bench-{self.name}{mark}"
         self.address = f"10.97.{number}.2"
         self.process = None
 
@@ -82,7 +83,7 @@ class Side:
 
     def start(self):
         """Starts the daemon; seconds until its API answers."""
-        log = open(HOME / f"{self.name}.log", "ab")
+        log = open(HOME / f"{self.name}{self.mark}.log", "ab")
         pathlib.Path(self.socket).unlink(missing_ok=True)
         began = time.monotonic()
         self.process = subprocess.Popen(self.words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -156,9 +157,9 @@ class Minke(Side):
 
     name = "minke"
 
-    def __init__(self, number, program):
-        super().__init__(number)
-        self.data, self.run, self.program = HOME / "minke", "/run/minke-bench", os.path.basename(program)
+    def __init__(self, number, program, mark="", flags=()):
+        super().__init__(number, mark)
+        self.data, self.run, self.program = HOME / f"minke{mark}", f"/run/minke-bench{mark}", os.path.basename(program)
         self.socket = f"{self.run}/minke.sock"
         self.state = [self.data, self.run]
         for path in self.state:
@@ -167,7 +168,7 @@ class Minke(Side):
         pathlib.Path(self.run).mkdir(parents=True)
         (self.data / "minke.toml").touch()
         self.words = self.inside(program, "daemon", "--data-root", self.data, "--exec-root", self.run, "--host", f"unix://{self.socket}",
-                                 "--bridge", "minkebench0", "--config-file", self.data / "minke.toml")
+                                 "--bridge", "minkebench0", "--config-file", self.data / "minke.toml", *flags)
 
     def is_own(self, words):
         return self.run in " ".join(words) and os.path.basename(words[0]) in (self.program, "minke-shim")
@@ -181,16 +182,17 @@ class Docker(Side):
 
     name = "docker"
 
-    def __init__(self, number, root):
-        super().__init__(number)
-        self.run = "/run/minke-bench-docker"
+    def __init__(self, number, root, mark="", flags=("--live-restore",)):
+        super().__init__(number, mark)
+        self.run = f"/run/minke-bench-docker{mark}"
         self.socket = f"{root}{self.run}/docker.sock"
-        self.state = [f"{root}/var/lib/minke-bench-docker", f"{root}{self.run}"]
+        data = f"/var/lib/minke-bench-docker{mark}"
+        self.state = [f"{root}{data}", f"{root}{self.run}"]
         for path in self.state:
             shutil.rmtree(path, ignore_errors=True)
         pathlib.Path(f"{root}{self.run}").mkdir(parents=True)
-        dockerd = ["dockerd", "--data-root", "/var/lib/minke-bench-docker", "--exec-root", self.run, "--pidfile", f"{self.run}/docker.pid",
-                   "--host", f"unix://{self.run}/docker.sock", "--live-restore", "--storage-driver", "overlay2"]
+        dockerd = ["dockerd", "--data-root", data, "--exec-root", self.run, "--pidfile", f"{self.run}/docker.pid",
+                   "--host", f"unix://{self.run}/docker.sock", "--storage-driver", "overlay2", *flags]
         self.words = self.inside("unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER, root, *dockerd)
 
     def is_own(self, words):
