@@ -15,6 +15,7 @@ pub mod error;
 pub mod membership;
 pub mod tables;
 pub mod transport;
+pub mod template;
 pub mod view;
 
 pub use error::{ClusterError, Result};

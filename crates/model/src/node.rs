@@ -93,6 +93,9 @@ pub struct Node {
     /// theirs get. Given by the allocator.
     #[serde(default)]
     pub attachments: Vec<(NetworkId, IpAddr, u8)>,
+    /// Identifier of the key that signed the certificate which it last showed.
+    #[serde(default)]
+    pub signed_by: Vec<u8>,
 }
 
 impl Node {
