@@ -33,7 +33,7 @@ def until(what, see, patience=PATIENCE):
     while True:
         try:
             seen = see()
-        except OSError:  # refused, reset: not yet
+        except (OSError, http.client.HTTPException):  # refused, reset, cut: not yet
             seen = None
         if seen:
             return seen
@@ -112,12 +112,17 @@ class Daemon:
         self.end(how)
         return self.start()
 
-    def ask(self, method, path, body=None, headers=None):
-        """The API itself: status, headers, bytes."""
+    def connect(self):
+        """A connection to its API."""
         connection = http.client.HTTPConnection("docker", timeout=PATIENCE)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(PATIENCE)
         connection.sock.connect(self.socket)
+        return connection
+
+    def ask(self, method, path, body=None, headers=None):
+        """The API itself: status, headers, bytes."""
+        connection = self.connect()
         sent = {"Host": "docker", **(headers or {})}
         if isinstance(body, (dict, list)):
             body, sent["Content-Type"] = json.dumps(body), "application/json"
@@ -197,8 +202,9 @@ class Machine:
         def stays():
             return [trace for trace in self.traces() if trace not in self.before]
 
-        # What the kernel takes down by itself, it has taken down a second after everything is removed.
-        end = time.monotonic() + 1
+        # What the kernel takes down by itself, it takes down soon after everything is removed: on a quiet machine in a
+        # second, on a loaded one when its workers have their turn.
+        end = time.monotonic() + PATIENCE
         while any(not own.match(trace) for trace in stays()) and time.monotonic() < end:
             time.sleep(0.02)
         late = [trace for trace in stays() if not own.match(trace)]

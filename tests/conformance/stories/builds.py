@@ -111,7 +111,7 @@ def a_build_whose_client_leaves_is_over(machine):
     until("the step runs", sleeps)
     client.kill()
     client.wait()
-    until("the step is gone", lambda: not sleeps(), patience=5)
+    until("the step is gone", lambda: not sleeps())
 
 
 @story
@@ -160,7 +160,7 @@ def an_interrupted_build_stops_at_once(machine):
     until("the step runs", sleeps)
     client.send_signal(signal.SIGINT)
     assert client.wait(PATIENCE) == 130
-    until("the step is gone", lambda: not sleeps(), patience=5)
+    until("the step is gone", lambda: not sleeps())
 
 
 @story

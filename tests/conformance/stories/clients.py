@@ -16,6 +16,18 @@ def told(machine, method, path, body=None, status=200):
     return json.loads(text) if text else None
 
 
+def merged(said):
+    """Frames, those of one stream after each other as one: how many there are is the reader's speed."""
+    streams = []
+    while said:
+        stream, size, said = said[0], int.from_bytes(said[4:8], "big"), said[8:]
+        text, said = said[:size], said[size:]
+        if streams and streams[-1][0] == stream:
+            text = streams.pop()[1] + text
+        streams.append((stream, text))
+    return b"".join(frame(*one) for one in streams)
+
+
 def frame(stream, text):
     return bytes([stream, 0, 0, 0]) + len(text).to_bytes(4, "big") + text
 
@@ -24,11 +36,11 @@ def frame(stream, text):
 def an_exec_speaks_as_its_starter_asks(machine):
     machine.run("-d", "--name", "one", "--", "sleep 1000")
     for own, asked, wanted in ((False, False, frame(1, b"out\n") + frame(2, b"err\n")), (False, True, b"out\n"),
-                               (True, False, frame(1, b"out\r\n") + frame(1, b"err\r\n")), (True, True, b"out\r\nerr\r\n")):
+                               (True, False, frame(1, b"out\r\nerr\r\n")), (True, True, b"out\r\nerr\r\n")):
         body = {"Cmd": ["sh", "-c", "echo out; sleep 0.1; echo err >&2"], "Tty": own, "AttachStdout": True, "AttachStderr": True}
         exec_id = told(machine, "POST", "/containers/one/exec", body, 201)["Id"]
         status, _, said = machine.daemon.ask("POST", f"/exec/{exec_id}/start", {"Tty": asked})
-        assert (status, said) == (200, wanted), (own, asked, said)
+        assert (status, said if asked else merged(said)) == (200, wanted), (own, asked, said)
         sentence = f"exec command {exec_id} has already run"
         assert told(machine, "POST", f"/exec/{exec_id}/start", {"Detach": True}, 409)["message"] == sentence
         _, _, said = machine.daemon.ask("POST", f"/exec/{exec_id}/start", {"Tty": True})
@@ -142,9 +154,18 @@ def refusals_are_docker_s_words(machine):
 
 @story
 def the_code_is_known_when_the_stream_ends(machine):
+    gates = machine.scratch / "gates"
+    gates.mkdir()
+    os.mkfifo(gates / "gate")
     for _ in range(5):
-        machine.run("-d", "--name", "one", "--", "sleep 0.3; echo bye; exit 3")
-        status, _, said = machine.daemon.ask("POST", "/containers/one/attach?stream=1&stdout=1")
+        machine.run("-d", "--name", "one", "-v", f"{gates}:/gates", "--", "read x < /gates/gate; echo bye; exit 3")
+        connection = machine.daemon.connect()
+        connection.request("POST", "/containers/one/attach?stream=1&stdout=1")
+        # Its head comes when the client is attached.
+        answer = connection.getresponse()
+        (gates / "gate").write_text("go\n")
+        status, said = answer.status, answer.read()
+        connection.close()
         assert (status, said) == (200, frame(1, b"bye\n")), (status, said)
         assert machine.see("one", "{{.State.Status}} {{.State.ExitCode}}") == "exited 3"
         machine.docker("rm", "one")

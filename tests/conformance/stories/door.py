@@ -4,7 +4,7 @@ import json
 import socket
 import time
 
-from house import story
+from house import PATIENCE, story
 
 
 @story
@@ -71,7 +71,7 @@ def the_machine_tells_of_itself(machine):
 @story
 def a_body_that_nobody_wants_ends_no_connection(machine):
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(20)
+        client.settimeout(PATIENCE)
         client.connect(machine.daemon.socket)
         client.sendall(b"POST /images/none/push?tag=x HTTP/1.1\r\nHost: d\r\nContent-Length: 3\r\n\r\n")
         time.sleep(0.05)  # the body is late, as some clients' are

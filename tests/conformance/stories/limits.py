@@ -3,7 +3,7 @@
 import json
 import os
 
-from house import IMAGE, busybox_root, story
+from house import IMAGE, busybox_root, story, until
 
 
 @story
@@ -63,10 +63,13 @@ def a_paused_one_stands_still(machine):
     machine.run("-d", "--name", "one", "--", "while :; do echo tick; sleep 0.02; done")
     machine.docker("pause", "one")
     assert machine.see("one", "{{.State.Status}}") == "paused"
-    before = machine.docker("logs", "one").out
+    # What it said before may still be on its way to the log.
+    log = lambda: machine.docker("logs", "one").out  # noqa: E731
+    until("the log to stand still", lambda: log() == log())
+    before = log()
     refused = machine.docker("exec", "one", "true", fails=True)
     assert "is paused" in refused.err, refused
-    assert machine.docker("logs", "one").out == before
+    assert log() == before
     machine.docker("unpause", "one")
     machine.docker("exec", "one", "true")
 
@@ -76,7 +79,8 @@ def an_init_reaps_what_is_orphaned(machine):
     machine.docker("run", "-d", "--init", "--name", "one", IMAGE, "sh", "-c", "(sleep 0.05 &) ; exec sleep 1000")
     # PID 1 shows the words of its command: its children are looked at.
     orphan = "ps -o ppid,args | grep -q '^ *1 sleep 0.05'"
-    machine.docker("exec", "one", "sh", "-c", f"while {orphan}; do :; done; ! ps -o stat | grep -q Z")
+    machine.docker("exec", "one", "sh", "-c", f"while {orphan}; do sleep 0.05; done")
+    until("the orphan to be reaped", lambda: machine.docker("exec", "one", "sh", "-c", "! ps -o stat | grep -q Z", fails=None).code == 0)
 
 
 @story

@@ -9,6 +9,12 @@ from house import HOST, IMAGE, busybox_root, fetch, story, until
 SERVE = "mkdir /www; echo hello from $HOSTNAME > /www/index.html; exec httpd -f -p 80 -h /www"
 
 
+def said(machine, name, url, **how):
+    """What a server says to a container, once it serves."""
+    ask = lambda: machine.docker("exec", name, "timeout", "5", "wget", "-q", "-O", "-", url, fails=None, **how).out  # noqa: E731
+    return until(f"{url} to answer", ask)
+
+
 def port_of(machine, name, port="80/tcp"):
     return int(machine.docker("port", name, port).out.splitlines()[0].rsplit(":", 1)[1])
 
@@ -18,6 +24,7 @@ def names_are_known_on_a_network_of_their_own(machine):
     machine.docker("network", "create", "blue")
     machine.docker("network", "create", "red")
     machine.run("-d", "--name", "web", "--network", "blue", "--network-alias", "shop", "-h", "webhost", "--", SERVE)
+    said(machine, "web", "http://127.0.0.1/")
     for name in ("web", "shop", "web.blue"):
         seen = machine.run("--rm", "--network", "blue", "--", f"wget -q -O - http://{name}/").out
         assert seen == "hello from webhost\n", (name, seen)
@@ -35,7 +42,8 @@ def networks_apart_do_not_reach_each_other(machine):
     machine.docker("network", "create", "red")
     machine.run("-d", "--name", "web", "--network", "blue", "--", SERVE)
     address = machine.see("web", "{{.NetworkSettings.Networks.blue.IPAddress}}")
-    machine.run("--rm", "--network", "blue", "--", f"timeout 5 wget -q -O - http://{address}/; exit $?")
+    said(machine, "web", "http://127.0.0.1/")
+    machine.run("--rm", "--network", "blue", "--", f"wget -q -O - http://{address}/; exit $?")
     machine.run("--rm", "--network", "red", "--", f"timeout 2 wget -q -O - http://{address}/; exit $?", fails=True)
     machine.docker("network", "create", "--internal", "inside")
     machine.run("--rm", "--network", "inside", "--", f"timeout 2 wget -q -O - http://{address}/; exit $?", fails=True)
@@ -92,7 +100,7 @@ def datagrams_pass_too(machine):
             except OSError:
                 return False
 
-        until("the datagram to come back", echoed, 20)
+        until("the datagram to come back", echoed)
 
 
 @story
@@ -100,6 +108,7 @@ def host_and_shared_namespaces(machine):
     seen = machine.run("--rm", "--network", "host", "--", "ip -o link show wire0").out
     assert "wire0" in seen, seen
     machine.run("-d", "--name", "web", "-h", "w", "--", SERVE)
+    said(machine, "web", "http://127.0.0.1/")
     seen = machine.run("--rm", "--network", "container:web", "--", "wget -q -O - http://127.0.0.1/").out
     assert seen == "hello from w\n"
     seen = machine.run("--rm", "--network", "none", "--", "ip -o link | wc -l").out
@@ -170,13 +179,12 @@ def links_reach_where_all_are_kept_apart(machine):
     machine.run("-d", "--name", "web", "--expose", "80", "--", SERVE, daemon=other)
     machine.run("-d", "--name", "stranger", "--", "sleep 1000", daemon=other)
     machine.run("-d", "--name", "client", "--link", "web:shop", "--", "sleep 1000", daemon=other)
-    ask = ("timeout", "5", "wget", "-q", "-O", "-")
-    until("it to serve", lambda: "hello" in machine.docker("exec", "client", *ask, "http://shop/", daemon=other, fails=None).out)
+    assert said(machine, "client", "http://shop/", daemon=other).startswith("hello")
     address = machine.docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", "web", daemon=other).out.strip()
     machine.docker("exec", "stranger", "timeout", "1", "wget", "-q", "-O", "-", f"http://{address}/", daemon=other, fails=True)
     # One that comes back is reached where it is then.
     machine.docker("restart", "-t", "0", "web", daemon=other)
-    until("it to serve", lambda: "hello" in machine.docker("exec", "client", *ask, "http://shop/", daemon=other, fails=None).out)
+    assert said(machine, "client", "http://shop/", daemon=other).startswith("hello")
     machine.docker("rm", "--link", "client/shop", daemon=other)
     machine.docker("exec", "client", "timeout", "1", "wget", "-q", "-O", "-", f"http://{address}/", daemon=other, fails=True)
     machine.docker("exec", "client", "grep", "shop", "/etc/hosts", daemon=other, fails=True)

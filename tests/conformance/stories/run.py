@@ -1,6 +1,6 @@
 """A container runs, says something, and ends."""
 
-from house import IMAGE, story, until
+from house import IMAGE, PATIENCE, story, until
 
 
 @story
@@ -51,11 +51,11 @@ def its_events_come_in_order(machine):
 
 @story
 def wait_gives_the_code_to_all_who_ask(machine):
-    machine.docker("run", "-d", "-i", "--name", "one", IMAGE, "sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.05; done")
+    machine.docker("run", "-d", "-i", "--name", "one", IMAGE, "sh", "-c", "trap 'exit 9' TERM; echo set; while :; do sleep 0.05; done")
     waiters = [machine.begin("wait", "one") for _ in range(3)]
-    until("the trap to be set", lambda: machine.docker("top", "one").out.count("sh -c"))
-    machine.docker("stop", "one")
-    assert [w.communicate(timeout=20)[0] for w in waiters] == [b"9\n"] * 3
+    until("the trap to be set", lambda: machine.docker("logs", "one").out == "set\n")
+    machine.docker("stop", "-t", "300", "one")
+    assert [w.communicate(timeout=PATIENCE)[0] for w in waiters] == [b"9\n"] * 3
     assert machine.docker("wait", "one").out == "9\n"
 
 

@@ -4,7 +4,7 @@ import os
 import pty
 import subprocess
 
-from house import IMAGE, read_until, story, until
+from house import IMAGE, PATIENCE, read_until, story, until
 
 
 @story
@@ -24,7 +24,7 @@ def a_terminal_is_a_terminal(machine):
         read_until(terminal, b"yes\r\n")
         terminal.write(b"hello\n")
         read_until(terminal, b"got hello\r\n")
-    assert process.wait(20) == 3
+    assert process.wait(PATIENCE) == 3
 
 
 @story
@@ -45,8 +45,8 @@ def a_follower_sees_the_end(machine):
     follower = machine.begin("logs", "-f", "slow")
     read_until(follower.stdout, b"first\n")
     writer = machine.begin("attach", "slow")
-    writer.communicate(b"go\n", timeout=20)
-    assert follower.communicate(timeout=20)[0] == b"last\n" and follower.returncode == 0
+    writer.communicate(b"go\n", timeout=PATIENCE)
+    assert follower.communicate(timeout=PATIENCE)[0] == b"last\n" and follower.returncode == 0
 
 
 @story
