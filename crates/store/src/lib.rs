@@ -4,8 +4,9 @@
 //! so that a read is a pointer copy and never touches a disk; a commit writes all of its [`Txn`] or
 //! nothing, and is refused when one of its guards no longer holds; a [`Watch`] follows what others commit.
 //!
-//! Several distances: [`Memory`] (tests, simulation) and [`Embedded`] (one machine, on disk); [`Switch`] goes
-//! from one to another while the daemon runs, [`Faulty`] does what may go wrong. The loops above cannot tell which; `suite.rs` holds what all must
+//! Several distances: [`Memory`] (tests, simulation), [`Embedded`] (one machine, on disk) and [`Remote`] (a worker
+//! through its manager, which serves it by [`Server`]). [`Switch`] goes from one to another while the daemon runs,
+//! [`Mirror`] keeps a copy of what is far, [`Faulty`] does what may go wrong. The loops above cannot tell which; `suite.rs` holds what all must
 //! do.
 //!
 //! A loop that keeps something true is a [`Reconcile`]: it looks at a snapshot, plans, and commits.
@@ -13,6 +14,7 @@
 //! Never: knows what a record means, or decides. Start at [`Table`], which gives keys their types, and then
 //! [`Reconcile`].
 
+mod access;
 mod any;
 mod clock;
 mod embedded;
@@ -21,8 +23,10 @@ mod faulty;
 mod key;
 mod map;
 mod memory;
+mod mirror;
 mod random;
 mod reconcile;
+mod remote;
 mod state;
 #[cfg(test)]
 mod suite;
@@ -31,6 +35,7 @@ mod table;
 mod txn;
 mod watch;
 
+pub use access::{Assigned, Peer, Role};
 pub use any::{AnyStore, DynStore};
 pub use clock::{Clock, Simulated, Time, WallClock};
 pub use embedded::Embedded;
@@ -38,7 +43,9 @@ pub use error::StoreError;
 pub use faulty::{Faults, Faulty};
 pub use key::{Key, Prefix, Prefixes};
 pub use memory::Memory;
+pub use mirror::Mirror;
 pub use reconcile::{Driver, Outcome, Plan, Reconcile, Stop, Stopper, Turn, Wake};
+pub use remote::{Dial, Link, Remote, Server};
 pub use state::{Difference, Record, Snapshot};
 pub use switch::Switch;
 pub use table::{GuardedBy, Raise, Stored, Table};

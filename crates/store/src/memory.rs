@@ -26,6 +26,22 @@ impl Memory {
         Memory::with(Map::default(), Revision { epoch: 1, number: 0 }, remember)
     }
 
+    /// Empty, as of `start`: for what is computed from another store and keeps its revisions.
+    pub fn starting_at(start: Revision, remember: Remember) -> Self {
+        Memory::with(Map::default(), start, remember)
+    }
+
+    /// Writes all of `txn` as `revision`, whatever it guards and however large it is; says whether that is later than
+    /// all so far, and so was done. For what is computed: its writer is alone.
+    pub fn write_as(&self, revision: Revision, txn: Txn) -> bool {
+        let mut state = self.lock();
+        let is_later = revision > state.revision();
+        if is_later {
+            state.apply_as(revision, txn.writes);
+        }
+        is_later
+    }
+
     fn with(map: Map, start: Revision, remember: Remember) -> Self {
         Memory { inner: Arc::new(Inner { state: Mutex::new(State::new(map, start, remember)) }) }
     }

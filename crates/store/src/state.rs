@@ -40,6 +40,11 @@ impl Record {
         &self.bytes
     }
 
+    /// As written, to be kept or written elsewhere without a copy.
+    pub fn shared_bytes(&self) -> Arc<[u8]> {
+        self.bytes.clone()
+    }
+
     /// The value, parsed by the first who asks.
     pub(crate) fn decoded<T: Send + Sync + 'static, E>(
         &self,
@@ -201,11 +206,35 @@ impl State {
         Ok(())
     }
 
+    /// Becomes what was read elsewhere. What happened in between is not known.
+    pub(crate) fn replace(&mut self, snapshot: Snapshot) {
+        self.map = snapshot.map;
+        self.revision = snapshot.revision;
+        self.history.reset(snapshot.revision);
+    }
+
+    /// Takes what was written elsewhere.
+    pub(crate) fn take(&mut self, changes: Changes) {
+        for Change { key, record } in &changes.changes {
+            match record {
+                Some(record) => self.map.insert(key.clone(), record.clone()),
+                None => {
+                    self.map.remove(key.as_str());
+                }
+            }
+        }
+        self.revision = changes.revision;
+        self.history.push(changes);
+    }
+
     /// Writes. The caller has checked, and has made it as durable as it must be before others see it.
     pub(crate) fn apply(&mut self, writes: Vec<Write>) {
-        let revision = self.next_revision();
-        let mut changes = Vec::with_capacity(writes.len());
-        for Write { key, value } in writes {
+        self.apply_as(self.next_revision(), writes);
+    }
+
+    /// As [`State::apply`], as a given revision, later than all so far.
+    pub(crate) fn apply_as(&mut self, revision: Revision, writes: Vec<Write>) {
+        let changes = writes.into_iter().map(|Write { key, value }| {
             let record = value.map(|value| {
                 let record = Record::new(revision, value.schema, value.bytes);
                 if let Some(decoded) = value.decoded {
@@ -213,15 +242,9 @@ impl State {
                 }
                 Arc::new(record)
             });
-            match &record {
-                Some(record) => self.map.insert(key.clone(), record.clone()),
-                None => {
-                    self.map.remove(key.as_str());
-                }
-            }
-            changes.push(Change { key, record });
-        }
-        self.revision = revision;
-        self.history.push(Changes { revision, changes });
+            Change { key, record }
+        });
+        let changes = changes.collect();
+        self.take(Changes { revision, changes });
     }
 }
