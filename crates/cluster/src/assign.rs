@@ -1,4 +1,4 @@
-//! What a node gets to know: its tasks, and of everything else just what they need.
+//! What a node gets to know: its tasks, and of everything else just what they need. Words, and how they are written.
 
 use minke_model::{
     ClusterNodeId, ConfigId, Labels, NetworkId, SecretId, TaskId,
@@ -6,8 +6,25 @@ use minke_model::{
     service::{PortSpec, TaskSpec},
     task::{Task, TaskStatus},
 };
+use minke_store::{Prefix, Prefixes, Table};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// Tasks by `<node>/<task>`.
+pub static ASSIGNED: Table<AssignedTask> = Table::new("assigned", 1);
+/// What a node said of its tasks, by `<node>/said/<task>`: for its first look after a restart.
+pub static SAID: Table<TaskStatus> = Table::new("assigned", 1);
+/// Secrets, open, by id.
+pub static OPEN_SECRETS: Table<FileData> = Table::new("secret", 1);
+/// Configs, by id.
+pub static OPEN_CONFIGS: Table<FileData> = Table::new("config", 1);
+
+/// What a node reads and watches, `assigned/<node>/` and what its tasks need.
+pub fn covered(node: &ClusterNodeId) -> Prefixes {
+    let own = Prefix::new(&format!("assigned/{node}/"));
+    let shared = ["endpoints/", "mesh/", "secret/", "config/"].into_iter().map(Prefix::new);
+    Prefixes::new(shared.chain([own]))
+}
 
 /// All that a node needs to run one task, beside what it shares with others: the virtual record
 /// `assigned/<node>/<task>`.
@@ -71,7 +88,21 @@ pub struct FileData {
     #[serde(default)]
     pub templating: String,
     /// As given.
+    #[serde(with = "as_base64")]
     pub data: Vec<u8>,
+}
+
+mod as_base64 {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(data: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD.encode(data))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(from)?).map_err(D::Error::custom)
+    }
 }
 
 impl fmt::Debug for FileData {

@@ -10,9 +10,12 @@
 
 pub mod agent;
 pub mod assign;
+pub mod assigner;
 pub mod control;
+pub mod endpoints;
 pub mod error;
 pub mod membership;
+pub mod nature;
 pub mod tables;
 pub mod transport;
 pub mod template;

@@ -9,6 +9,7 @@
 pub mod controller;
 pub mod executor;
 pub mod fence;
+pub mod follow;
 pub mod plan;
 pub mod report;
 
