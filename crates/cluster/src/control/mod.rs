@@ -101,3 +101,6 @@ impl Control {
         Err(lost.unwrap_or(StoreError::Closed).into())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,13 +95,16 @@ impl Control {
 
     /// Makes a service.
     pub async fn create_service(&self, spec: ServiceSpec, credentials: Option<String>) -> Result<ServiceId> {
-        check(&spec)?;
         let id = ServiceId::random();
+        let mut spec = spec;
+        if spec.name.is_empty() {
+            spec.name = id.short().to_owned();
+        }
+        check(&spec)?;
         let sealed = match &credentials {
             Some(plain) if !plain.is_empty() => Some(self.sealer.seal(plain.as_bytes())?),
             _ => None,
         };
-        let mut spec = spec;
         spec.task.container.registry = sealed;
         let now = self.now();
         self.wish(|snapshot| {
