@@ -14,6 +14,7 @@ const RTM_GETROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PREFERRED_SOURCE: u16 = 7;
 const RTA_TABLE: u16 = 15;
 
 const RT_TABLE_MAIN: u8 = 254;
@@ -93,11 +94,20 @@ pub fn add_route(socket: &mut Socket, route: &Route) -> Result<(), Refused> {
     socket.request(message(RTM_NEWROUTE, CREATE | REPLACE, route))
 }
 
-/// The same in another table than the main one. A gateway need not be in reach of any other route.
-pub fn add_route_in(socket: &mut Socket, table: u32, route: &Route) -> Result<(), Refused> {
+/// The same in another table than the main one. A gateway need not be in reach of any other route. Who does not say from
+/// which address it sends gets `source`.
+pub fn add_route_in(
+    socket: &mut Socket,
+    table: u32,
+    route: &Route,
+    source: Option<IpAddr>,
+) -> Result<(), Refused> {
     let own_flags = if route.gateway.is_some() { ON_LINK } else { 0 };
     let mut message = full_message(RTM_NEWROUTE, CREATE | REPLACE, route, RTN_UNICAST, own_flags);
     message.attr_u32(RTA_TABLE, table);
+    if let Some(source) = source {
+        message.attr(RTA_PREFERRED_SOURCE, &octets(source));
+    }
     socket.request(message)
 }
 

@@ -188,7 +188,14 @@ impl Balancer {
         new
     }
 
-    fn write_front(&self, batch: &mut Batch, front: Front, id: u32, has: Option<&Targets>, targets: &Targets) {
+    fn write_front(
+        &self,
+        batch: &mut Batch,
+        front: Front,
+        id: u32,
+        has: Option<&Targets>,
+        targets: &Targets,
+    ) {
         let (table, chain, ipv6) = (self.table.as_str(), chain_of(id), front.is_ipv6());
         let map = map_of(id, ipv6);
         match has {
@@ -207,10 +214,8 @@ impl Balancer {
         let count = targets.addresses.len() as u32;
         if count > 0 {
             let (address, port) = (Register(4), Register(8));
-            let mut steps = vec![
-                Expression::Random(count, Register(0)),
-                Expression::Map(map.name, Register(0), address),
-            ];
+            let mut steps =
+                vec![Expression::Random(count, Register(0)), Expression::Map(map.name, Register(0), address)];
             if let Some(number) = targets.port {
                 steps.push(Expression::Immediate(port, number.to_be_bytes().to_vec()));
             }
@@ -265,10 +270,7 @@ impl Balancer {
                     add("leaving", "", steps);
                     let gone = [
                         family(ipv6),
-                        vec![
-                            load_address(ipv6, false),
-                            Expression::In(special_set(ipv6).name, Register(0)),
-                        ],
+                        vec![load_address(ipv6, false), Expression::In(special_set(ipv6).name, Register(0))],
                     ]
                     .concat();
                     let tcp = [
@@ -307,10 +309,7 @@ impl Balancer {
                     equal(&2u32.to_ne_bytes()),
                     Expression::Meta(MetaKey::L4Protocol, Register(0)),
                     Expression::Payload(PayloadBase::Transport, 2, 2, Register(1)),
-                    Expression::VerdictMap(
-                        dispatch(Front::Port(Protocol::Tcp, 0, ipv6)).name,
-                        Register(0),
-                    ),
+                    Expression::VerdictMap(dispatch(Front::Port(Protocol::Tcp, 0, ipv6)).name, Register(0)),
                 ]);
                 add(chain, "", steps);
             }
@@ -327,10 +326,7 @@ impl Balancer {
         }
         for ipv6 in [false, true] {
             let steps = [
-                vec![
-                    Expression::Meta(MetaKey::OutName, Register(0)),
-                    equal(&Element::interface(interface)),
-                ],
+                vec![Expression::Meta(MetaKey::OutName, Register(0)), equal(&Element::interface(interface))],
                 family(ipv6),
                 vec![
                     load_address(ipv6, true),

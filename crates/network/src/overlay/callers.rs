@@ -4,7 +4,7 @@
 use super::balance::{Balancer, Front, Scope, Targets};
 use crate::{NetworkError, error::Tried};
 use minke_linux::netlink::{self, Family, Socket, within};
-use minke_model::{ContainerId, NetworkId, overlay::OverlayState};
+use minke_model::{ContainerId, NetworkId, overlay::OverlayState, port::Protocol};
 use rustix::fd::BorrowedFd;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -21,6 +21,12 @@ const MOST_GONE: usize = 1024;
 struct Caller {
     /// In its namespace, which is held by it.
     socket: Socket,
+    /// The same, for rules of routing; only on the ingress network.
+    route: Option<Socket>,
+    /// Its addresses there.
+    addresses: BTreeSet<IpAddr>,
+    /// Published ports of UDP whose answers have rules, with their family.
+    datagrams: BTreeSet<(u16, bool)>,
     networks: BTreeSet<NetworkId>,
     balancer: Balancer,
 }
@@ -30,6 +36,13 @@ struct Caller {
 pub(crate) struct Callers {
     all: HashMap<ContainerId, Caller>,
     gone: BTreeMap<NetworkId, VecDeque<IpAddr>>,
+}
+
+/// Opens a socket of a container's.
+fn open(netns: BorrowedFd<'_>, family: Family) -> Result<Socket, NetworkError> {
+    within(netns, || Socket::open(family))
+        .map_err(|e| NetworkError::io("enter the container's network namespace", e))?
+        .tried(|| "open a socket in the container's namespace".into())
 }
 
 /// What each network's callers are told.
@@ -42,6 +55,7 @@ impl Callers {
         container: &ContainerId,
         netns: BorrowedFd<'_>,
         networks: BTreeSet<NetworkId>,
+        addresses: &[IpAddr],
         state: &OverlayState,
     ) -> Result<(), NetworkError> {
         if networks.is_empty() {
@@ -55,15 +69,21 @@ impl Callers {
                 caller
             }
             None => {
-                let socket = within(netns, || Socket::open(Family::Netfilter))
-                    .map_err(|e| NetworkError::io("enter the container's network namespace", e))?
-                    .tried(|| "speak to nftables in the container's namespace".into())?;
+                let socket = open(netns, Family::Netfilter)?;
                 let balancer = Balancer::new(TABLE.to_owned(), Scope::Caller);
-                Caller { socket, networks, balancer }
+                let (addresses, datagrams) = (BTreeSet::new(), BTreeSet::new());
+                Caller { socket, route: None, addresses, datagrams, networks, balancer }
             }
         };
         let caller = self.all.entry(container.clone()).or_insert(caller);
-        caller.update(&told)
+        let subnets = super::plan::ingress(state).filter(|spec| caller.networks.contains(&spec.id));
+        let subnets = subnets.map(|spec| spec.subnets.as_slice()).unwrap_or_default();
+        let own = |address: &&IpAddr| subnets.iter().any(|s| s.subnet.contains(**address));
+        caller.addresses = addresses.iter().filter(own).copied().collect();
+        if !caller.addresses.is_empty() && caller.route.is_none() {
+            caller.route = Some(open(netns, Family::Route)?);
+        }
+        caller.update(&told).and(caller.answer(state))
     }
 
     /// A container is gone, and its namespace shall go.
@@ -78,7 +98,7 @@ impl Callers {
         let told = self.tell(new, &networks);
         let mut result = Ok(());
         for caller in self.all.values_mut() {
-            let mut done = caller.update(&told);
+            let mut done = caller.update(&told).and(caller.answer(new));
             if !gone.is_empty() || !dropped.is_empty() {
                 done = done.and(caller.forget(&gone, &dropped));
             }
@@ -112,7 +132,12 @@ impl Callers {
             gone.push_back(peer.address);
         }
         let serving = |state: &OverlayState| -> BTreeSet<IpAddr> {
-            state.services.iter().filter(|s| s.vip.is_some()).flat_map(|s| s.tasks.iter().map(|t| t.1)).collect()
+            state
+                .services
+                .iter()
+                .filter(|s| s.vip.is_some())
+                .flat_map(|s| s.tasks.iter().map(|t| t.1))
+                .collect()
         };
         (left, serving(old).difference(&serving(new)).copied().collect())
     }
@@ -146,6 +171,29 @@ impl Caller {
             refusing.extend(gone);
         }
         self.balancer.set(&mut self.socket, &fronts, &refusing)
+    }
+
+    /// Lets answers of its published ports of UDP leave as its ingress address.
+    fn answer(&mut self, state: &OverlayState) -> Result<(), NetworkError> {
+        let Some(route) = &mut self.route else { return Ok(()) };
+        let mut wanted = BTreeSet::new();
+        for mesh in state.mesh.iter().filter(|mesh| mesh.protocol == Protocol::Udp) {
+            let own = mesh.targets.iter().filter(|target| self.addresses.contains(&target.address));
+            wanted.extend(own.map(|target| (mesh.target_port, target.address.is_ipv6())));
+        }
+        let failed = || "let answers of a published port leave its container".to_owned();
+        for (port, ipv6) in self.datagrams.difference(&wanted) {
+            for rule in super::ingress::datagram_rules(*port, *ipv6) {
+                super::gone(netlink::remove_rule(route, &rule)).tried(failed)?;
+            }
+        }
+        for (port, ipv6) in wanted.difference(&self.datagrams) {
+            for rule in super::ingress::datagram_rules(*port, *ipv6) {
+                super::ingress::unless_there(netlink::add_rule(route, &rule)).tried(failed)?;
+            }
+        }
+        self.datagrams = wanted;
+        Ok(())
     }
 
     /// Flows to who is gone, and flows of datagrams to who serves no more.

@@ -35,6 +35,8 @@ pub(crate) const HOST: &str = "host";
 const HOST_MAC: [u8; 6] = [0x02, 0x4d, 0x4b, 0, 0, 2];
 /// The table of answers to other nodes here; in a container, of answers from its ingress address.
 const TABLE: u32 = 0x4d4b;
+/// `RT_TABLE_MAIN`
+const MAIN: u32 = 254;
 /// Asked before the main table.
 const PRIORITY: u32 = 100;
 /// The namespace's own nftables tables.
@@ -87,31 +89,38 @@ pub(crate) fn link_host(
     let near = |error: Result<(), Refused>| error.tried(|| format!("set up interface {interface}"));
     for address in state.place.ingress.iter().copied() {
         let Some(subnet) = spec.subnets.iter().find(|s| s.subnet.contains(address)) else { continue };
-        near(unless_there(netlink::add_address(host, &Address { link: index, ip: address, prefix: full(address) })))?;
-        near(netlink::add_route(host, &Route {
-            destination: subnet.gateway,
-            prefix: full(subnet.gateway),
-            gateway: None,
-            link: Some(index),
-        }))?;
-        near(netlink::add_route(host, &Route {
-            destination: subnet.subnet.network(),
-            prefix: subnet.subnet.prefix,
-            gateway: Some(subnet.gateway),
-            link: Some(index),
-        }))?;
+        near(unless_there(netlink::add_address(
+            host,
+            &Address { link: index, ip: address, prefix: full(address) },
+        )))?;
+        near(netlink::add_route(
+            host,
+            &Route {
+                destination: subnet.gateway,
+                prefix: full(subnet.gateway),
+                gateway: None,
+                link: Some(index),
+            },
+        ))?;
+        near(netlink::add_route(
+            host,
+            &Route {
+                destination: subnet.subnet.network(),
+                prefix: subnet.subnet.prefix,
+                gateway: Some(subnet.gateway),
+                link: Some(index),
+            },
+        ))?;
         let way = |error: Result<(), Refused>| error.tried(|| "set up the host's link".into());
         if address.is_ipv6() {
             // Neighbours of IPv6 answer for what their own interface has.
             let gateway = Address { link: far, ip: subnet.gateway, prefix: 128 };
             way(unless_there(netlink::add_address(&mut ns.route, &gateway)))?;
         }
-        way(netlink::add_route(&mut ns.route, &Route {
-            destination: address,
-            prefix: full(address),
-            gateway: None,
-            link: Some(far),
-        }))?;
+        way(netlink::add_route(
+            &mut ns.route,
+            &Route { destination: address, prefix: full(address), gateway: None, link: Some(far) },
+        ))?;
         way(netlink::add_route(&mut ns.route, &Route::default_by(address, far)))?;
     }
     Ok(index)
@@ -140,8 +149,8 @@ pub(crate) fn ensure(
         tried(unless_there(netlink::add_address(&mut ns.route, &address)))?;
         tried(netlink::add_unreachable(&mut ns.route, subnet.subnet.network(), subnet.subnet.prefix))?;
         let answers = Route::default_by(ANSWERS[usize::from(ipv6)], device.bridge);
-        tried(netlink::add_route_in(&mut ns.route, TABLE, &answers))?;
-        let rule = netlink::Rule { selector: Selector::Marked(FROM_NODE, ipv6), priority: PRIORITY, table: TABLE };
+        tried(netlink::add_route_in(&mut ns.route, TABLE, &answers, None))?;
+        let rule = to_answers(Selector::Marked(FROM_NODE, ipv6));
         tried(unless_there(netlink::add_rule(&mut ns.route, &rule)))?;
     }
     Ok(())
@@ -159,21 +168,35 @@ pub(crate) fn answer_from(
     spec: &OverlaySpec,
 ) -> Result<(), NetworkError> {
     let name = plan.interface.as_str();
-    let tried = |result: Result<(), Refused>| result.tried(|| format!("set up interface {name} for published ports"));
+    let tried =
+        |result: Result<(), Refused>| result.tried(|| format!("set up interface {name} for published ports"));
     let Some(link) = netlink::link_index(socket, name).tried(|| format!("look for interface {name}"))? else {
         return Ok(());
     };
     // Clients are anywhere; none where nothing else doubts them.
     let doubted = sysctl::get("ipv4/conf/all/rp_filter").is_some_and(|all| all != "0");
     sysctl::try_set(&format!("ipv4/conf/{name}/rp_filter"), if doubted { "2" } else { "0" });
-    let own = plan.ipv4.map(|(ip, _)| IpAddr::V4(ip)).into_iter().chain(plan.ipv6.map(|(ip, _)| IpAddr::V6(ip)));
+    let own =
+        plan.ipv4.map(|(ip, _)| IpAddr::V4(ip)).into_iter().chain(plan.ipv6.map(|(ip, _)| IpAddr::V6(ip)));
     for address in own {
         let Some(subnet) = spec.subnets.iter().find(|s| s.subnet.contains(address)) else { continue };
-        tried(netlink::add_route_in(socket, TABLE, &Route::default_by(subnet.gateway, link)))?;
-        let rule = netlink::Rule { selector: Selector::From(address), priority: PRIORITY, table: TABLE };
+        tried(netlink::add_route_in(socket, TABLE, &Route::default_by(subnet.gateway, link), Some(address)))?;
+        let rule = to_answers(Selector::From(address));
         tried(unless_there(netlink::add_rule(socket, &rule)))?;
     }
     Ok(())
+}
+
+fn to_answers(selector: Selector) -> netlink::Rule {
+    netlink::Rule { selector, priority: PRIORITY, table: TABLE, without_default: false }
+}
+
+/// Inside of a container: answers of a published port of UDP. A program that does not say from which address it answers
+/// would do so by the default route, and from that one's address; neighbours of its own networks it answers as ever.
+pub(crate) fn datagram_rules(port: u16, ipv6: bool) -> [netlink::Rule; 2] {
+    let selector = Selector::FromPort(port, ipv6);
+    let near = netlink::Rule { selector, priority: PRIORITY - 1, table: MAIN, without_default: true };
+    [near, to_answers(selector)]
 }
 
 /// Takes away, and makes in the same step.
@@ -195,18 +218,17 @@ fn router_rules(batch: &mut Batch, spec: &OverlaySpec, nodes: &[OverlayNode]) {
     begin(batch, family);
     let marks = Set::map("nodes", &[Type::Ethernet], &[Type::Mark]);
     batch.add_set(family, RULES, &marks);
-    let elements: Vec<Element> =
-        distinct(nodes).map(|node| Element::pair(&[&node.mac], &[&mark_of(node.mac).to_ne_bytes()])).collect();
+    let elements: Vec<Element> = distinct(nodes)
+        .map(|node| Element::pair(&[&node.mac], &[&mark_of(node.mac).to_ne_bytes()]))
+        .collect();
     batch.add_elements(family, RULES, &marks, &elements);
     batch.add_chain(family, RULES, &Chain::base("marking", "filter", Hook::Prerouting, MANGLE));
     batch.add_chain(family, RULES, &Chain::base("passing", "filter", Hook::Forward, Priority::FILTER));
     let (between, containers) = (super::bridge_name(spec.vni), containers_name(spec.vni));
-    let came_by = |name: &str| {
-        vec![Expression::Meta(MetaKey::InName, Register(0)), equal(&Element::interface(name))]
-    };
-    let leaves_by = |name: &str| {
-        vec![Expression::Meta(MetaKey::OutName, Register(0)), equal(&Element::interface(name))]
-    };
+    let came_by =
+        |name: &str| vec![Expression::Meta(MetaKey::InName, Register(0)), equal(&Element::interface(name))];
+    let leaves_by =
+        |name: &str| vec![Expression::Meta(MetaKey::OutName, Register(0)), equal(&Element::interface(name))];
     let direction = |answers: bool| {
         vec![Expression::Ct(CtKey::Direction, Register(0), false), equal(&[u8::from(answers)])]
     };
@@ -217,19 +239,27 @@ fn router_rules(batch: &mut Batch, spec: &OverlaySpec, nodes: &[OverlayNode]) {
     add(
         "marking",
         "which node sent it",
-        vec![came_by(&between), direction(false), vec![
-            Expression::Payload(PayloadBase::Link, 6, 6, Register(0)),
-            Expression::Map("nodes".into(), Register(0), Register(4)),
-            Expression::CtSet(CtKey::Mark, Register(4)),
-        ]],
+        vec![
+            came_by(&between),
+            direction(false),
+            vec![
+                Expression::Payload(PayloadBase::Link, 6, 6, Register(0)),
+                Expression::Map("nodes".into(), Register(0), Register(4)),
+                Expression::CtSet(CtKey::Mark, Register(4)),
+            ],
+        ],
     );
     add(
         "marking",
         "answers go back there",
-        vec![came_by(&containers), direction(true), vec![
-            Expression::Ct(CtKey::Mark, Register(0), false),
-            Expression::MetaSet(MetaKey::Mark, Register(0)),
-        ]],
+        vec![
+            came_by(&containers),
+            direction(true),
+            vec![
+                Expression::Ct(CtKey::Mark, Register(0), false),
+                Expression::MetaSet(MetaKey::Mark, Register(0)),
+            ],
+        ],
     );
     let accept = || vec![Expression::Verdict(Verdict::Accept)];
     add("passing", "from the host to tasks", vec![came_by(HOST), leaves_by(&containers), accept()]);
@@ -246,8 +276,9 @@ fn bridge_rules(batch: &mut Batch, nodes: &[OverlayNode]) {
     begin(batch, family);
     let macs = Set::map("nodes", &[Type::Mark], &[Type::Ethernet]);
     batch.add_set(family, RULES, &macs);
-    let elements: Vec<Element> =
-        distinct(nodes).map(|node| Element::pair(&[&mark_of(node.mac).to_ne_bytes()], &[&node.mac])).collect();
+    let elements: Vec<Element> = distinct(nodes)
+        .map(|node| Element::pair(&[&mark_of(node.mac).to_ne_bytes()], &[&node.mac]))
+        .collect();
     batch.add_elements(family, RULES, &macs, &elements);
     batch.add_chain(family, RULES, &Chain::base("answering", "filter", Hook::Output, Priority::FILTER));
     let steps = vec![
@@ -257,14 +288,22 @@ fn bridge_rules(batch: &mut Batch, nodes: &[OverlayNode]) {
         Expression::Immediate(Register(0), vec![0; 4]),
         Expression::MetaSet(MetaKey::Mark, Register(0)),
     ];
-    batch.append_rule(family, RULES, &Rule { chain: "answering".into(), steps, comment: "to the node that asked" });
+    batch.append_rule(
+        family,
+        RULES,
+        &Rule { chain: "answering".into(), steps, comment: "to the node that asked" },
+    );
     let steps = vec![
         Expression::Meta(MetaKey::Mark, Register(0)),
         Expression::Bitwise(Register(0), FROM_NODE.to_ne_bytes().to_vec(), vec![0; 4]),
         Expression::Compare(Register(0), Comparison::NotEqual, vec![0; 4]),
         Expression::Verdict(Verdict::Drop),
     ];
-    batch.append_rule(family, RULES, &Rule { chain: "answering".into(), steps, comment: "a node that has left" });
+    batch.append_rule(
+        family,
+        RULES,
+        &Rule { chain: "answering".into(), steps, comment: "a node that has left" },
+    );
 }
 
 /// Those that a mark tells apart.

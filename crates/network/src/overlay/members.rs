@@ -45,7 +45,8 @@ impl Members {
         batch.add_table(inet, &table, "made by minke");
         let numbers = Set::of("networks", &[Type::Vni]);
         batch.add_set(inet, &table, &numbers);
-        let elements: Vec<Element> = vnis.iter().map(|vni| Element::key(&[&vni.to_be_bytes()[1..]])).collect();
+        let elements: Vec<Element> =
+            vnis.iter().map(|vni| Element::key(&[&vni.to_be_bytes()[1..]])).collect();
         batch.add_elements(inet, &table, &numbers, &elements);
         batch.add_chain(inet, &table, &Chain::base("arriving", "filter", Hook::Input, BEFORE_FILTER));
         for (ipv6, name, kind) in [(false, "nodes4", Type::Ipv4), (true, "nodes6", Type::Ipv6)] {
@@ -70,7 +71,8 @@ impl Members {
                     Expression::Verdict(Verdict::Drop),
                 ],
             ];
-            let rule = Rule { chain: "arriving".into(), steps: steps.concat(), comment: "not of this cluster" };
+            let rule =
+                Rule { chain: "arriving".into(), steps: steps.concat(), comment: "not of this cluster" };
             batch.append_rule(inet, &table, &rule);
         }
         batch.commit(socket).tried(|| format!("build the nftables table {table}"))?;

@@ -54,7 +54,8 @@ impl Mesh {
 
     /// Keeps the ports from others, and serves what cannot be translated: `::1`, and all of IPv6 where tasks have none.
     fn hold(&mut self, state: &OverlayState, runtime: Option<&Handle>) {
-        let wanted: BTreeSet<(Protocol, u16)> = state.mesh.iter().map(|mesh| (mesh.protocol, mesh.port)).collect();
+        let wanted: BTreeSet<(Protocol, u16)> =
+            state.mesh.iter().map(|mesh| (mesh.protocol, mesh.port)).collect();
         self.held.retain(|port, _| wanted.contains(port));
         for (protocol, port) in wanted {
             if self.held.contains_key(&(protocol, port)) {

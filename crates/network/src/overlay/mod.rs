@@ -24,7 +24,9 @@ use crate::{
     networks::{Inner, lock},
     sysctl,
 };
-use minke_linux::netlink::{self, Bridge, Family, LinkChange, Neighbour, Refused, Route, Socket, Veth, Vxlan};
+use minke_linux::netlink::{
+    self, Bridge, Family, LinkChange, Neighbour, Refused, Route, Socket, Veth, Vxlan,
+};
 use minke_model::{
     ContainerId, NetworkId,
     overlay::{OverlaySpec, OverlayState},
@@ -87,17 +89,19 @@ impl Networks {
         false
     }
 
-    /// A container is in these overlay networks, and calls their services from now on; none: it does so no more.
+    /// A container is in these overlay networks with these addresses, and calls their services from now on; in none: it
+    /// does so no more.
     pub fn call_services(
         &self,
         container: &ContainerId,
         netns: BorrowedFd<'_>,
         networks: BTreeSet<NetworkId>,
+        addresses: &[IpAddr],
     ) -> Result<(), NetworkError> {
         let mut overlays = lock(&self.0.overlays);
         let Overlays { callers, state, .. } = &mut *overlays;
         match state {
-            Some(state) => callers.attach(container, netns, networks, state),
+            Some(state) => callers.attach(container, netns, networks, addresses, state),
             None => Ok(()),
         }
     }
@@ -153,14 +157,13 @@ impl Overlays {
         let interface = host_interface(&inner.config.daemon_id);
         let mut route = lock(&inner.route);
         if let Ok(Some(index)) = netlink::link_index(&route, &interface) {
-            failed.note(gone(netlink::remove_link(&mut route, index)).tried(|| format!("remove {interface}")));
+            failed
+                .note(gone(netlink::remove_link(&mut route, index)).tried(|| format!("remove {interface}")));
         }
         drop(route);
         let id = inner.config.daemon_id.as_str();
         let host = host_socket(&mut self.host);
-        failed.note(host.and_then(|host| {
-            self.mesh.remove(host, id).and(self.members.remove(host, id))
-        }));
+        failed.note(host.and_then(|host| self.mesh.remove(host, id).and(self.members.remove(host, id))));
         failed.note(lock(&inner.firewall).remove_zone(&ingress_zone()));
         // Devices first: containers that are still there keep the namespace.
         if let Some(mut ns) = self.namespace.take() {
@@ -181,18 +184,19 @@ impl Overlays {
         failed: &mut Failed,
     ) {
         let Some(ns) = self.namespace.as_mut() else { return };
-        let same_place = old.is_some_and(|old| {
-            (&old.place, old.data_path_port) == (&state.place, state.data_path_port)
-        });
+        let same_place =
+            old.is_some_and(|old| (&old.place, old.data_path_port) == (&state.place, state.data_path_port));
         for spec in state.networks.iter().filter(|spec| spec.encrypted) {
-            let reason = format!("this node cannot encrypt, and {} shall never be sent in the clear", spec.name);
+            let reason =
+                format!("this node cannot encrypt, and {} shall never be sent in the clear", spec.name);
             failed.note(Err(NetworkError::Unsupported { driver: "overlay", reason }));
         }
         let mut devices = BTreeMap::new();
         for spec in plan::served(state) {
-            let known = self.devices.get(&spec.id).filter(|_| {
-                same_place && old.is_some_and(|old| old.networks.iter().any(|o| o == spec))
-            });
+            let known = self
+                .devices
+                .get(&spec.id)
+                .filter(|_| same_place && old.is_some_and(|old| old.networks.iter().any(|o| o == spec)));
             let device = match known {
                 Some(device) => *device,
                 None => match ensure_device(ns, &mut lock(&inner.route), spec, state) {
@@ -211,12 +215,15 @@ impl Overlays {
         }
         self.devices = devices;
         let wanted = plan::served(state).map(|spec| spec.vni).collect();
-        if old.is_none_or(|old| plan::served(old).any(|spec| !state.networks.iter().any(|n| n.vni == spec.vni))) {
+        if old
+            .is_none_or(|old| plan::served(old).any(|spec| !state.networks.iter().any(|n| n.vni == spec.vni)))
+        {
             failed.note(remove_devices(ns, &wanted));
         }
         let Some(spec) = plan::ingress(state) else { return };
         let Some(device) = self.devices.get(&spec.id) else { return };
-        let same = same_place && old.is_some_and(|old| old.members == state.members && plan::ingress(old) == Some(spec));
+        let same = same_place
+            && old.is_some_and(|old| old.members == state.members && plan::ingress(old) == Some(spec));
         if !same {
             failed.note(ingress::ensure(ns, device, spec, &state.members));
         }
@@ -229,7 +236,8 @@ impl Overlays {
         let mut has = match self.entries.take() {
             Some(has) => has,
             None => {
-                let all = netlink::neighbours(&mut ns.route).tried(|| "look at the overlays' neighbours".into())?;
+                let all =
+                    netlink::neighbours(&mut ns.route).tried(|| "look at the overlays' neighbours".into())?;
                 all.into_iter().filter(|entry| !is_kernels_own(entry)).collect()
             }
         };
@@ -265,10 +273,14 @@ impl Overlays {
             Some(has) => has,
             None => {
                 let all = netlink::routes(&mut ns.route).tried(|| "look at the overlays' routes".into())?;
-                let single = all.into_iter().filter(|r| r.gateway.is_none() && r.prefix == ingress::full(r.destination));
+                let single = all
+                    .into_iter()
+                    .filter(|r| r.gateway.is_none() && r.prefix == ingress::full(r.destination));
                 let ours: BTreeSet<u32> =
                     self.devices.values().flat_map(|d| [Some(d.bridge), d.containers]).flatten().collect();
-                single.filter_map(|r| Some((r.destination, r.link.filter(|link| ours.contains(link))?))).collect()
+                single
+                    .filter_map(|r| Some((r.destination, r.link.filter(|link| ours.contains(link))?)))
+                    .collect()
             }
         };
         let route = |(destination, link): (IpAddr, u32)| Route {
@@ -304,7 +316,9 @@ impl Overlays {
         state: &OverlayState,
     ) -> Result<(), NetworkError> {
         let Some(ns) = self.namespace.as_mut() else { return Ok(()) };
-        let Some(spec) = plan::ingress(state).filter(|_| !state.place.ingress.is_empty()) else { return Ok(()) };
+        let Some(spec) = plan::ingress(state).filter(|_| !state.place.ingress.is_empty()) else {
+            return Ok(());
+        };
         let interface = host_interface(&inner.config.daemon_id);
         let same = old.is_some_and(|old| old.place == state.place && plan::ingress(old) == Some(spec));
         if !same {
@@ -429,7 +443,9 @@ fn bytes(address: IpAddr) -> Vec<u8> {
 /// What is gone already is as good as taken away.
 fn gone(result: Result<(), Refused>) -> Result<(), Refused> {
     match result {
-        Err(refused) if [Errno::NOENT, Errno::NODEV, Errno::SRCH].iter().any(|errno| refused.is(*errno)) => Ok(()),
+        Err(refused) if [Errno::NOENT, Errno::NODEV, Errno::SRCH].iter().any(|errno| refused.is(*errno)) => {
+            Ok(())
+        }
         result => result,
     }
 }

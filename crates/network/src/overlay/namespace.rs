@@ -40,8 +40,9 @@ impl Namespace {
                 let found = elsewhere.iter().find_map(|path| pinned(path));
                 let fd = found.map_or_else(netlink::new_namespace, Ok);
                 let fd = fd.map_err(|e| NetworkError::io("make a network namespace for overlays", e))?;
-                keep(pin, fd.as_fd())
-                    .map_err(|e| NetworkError::io(format!("pin a network namespace to {}", pin.display()), e))?;
+                keep(pin, fd.as_fd()).map_err(|e| {
+                    NetworkError::io(format!("pin a network namespace to {}", pin.display()), e)
+                })?;
                 fd
             }
         };

@@ -59,7 +59,11 @@ pub(crate) fn entries(state: &OverlayState, devices: &BTreeMap<NetworkId, Device
             entries.insert(Neighbour::Port { link: device.vxlan, mac: node.mac });
         }
         entries.insert(Neighbour::Port { link: device.vxlan, mac: ANY_NODE });
-        for gateway in ANSWERS {
+        let speaks = |ipv6: bool| {
+            let subnets = ingress(state).into_iter().flat_map(|spec| &spec.subnets);
+            subnets.into_iter().any(|subnet| subnet.gateway.is_ipv6() == ipv6)
+        };
+        for gateway in ANSWERS.into_iter().filter(|gateway| speaks(gateway.is_ipv6())) {
             entries.insert(Neighbour::Address { link: device.bridge, address: gateway, mac: ANY_NODE });
         }
     }
