@@ -4,8 +4,8 @@
 //! so that a read is a pointer copy and never touches a disk; a commit writes all of its [`Txn`] or
 //! nothing, and is refused when one of its guards no longer holds; a [`Watch`] follows what others commit.
 //!
-//! Several distances: [`Memory`] (tests, simulation), [`Embedded`] (one machine, on disk) and [`Remote`] (a worker
-//! through its manager, which serves it by [`Server`]). [`Switch`] goes from one to another while the daemon runs,
+//! Several distances: [`Memory`] (tests, simulation), [`Embedded`] (one machine, on disk), [`Etcd`] (several
+//! managers) and [`Remote`] (a worker through its manager, which serves it by [`Server`]). [`Switch`] goes from one to another while the daemon runs,
 //! [`Mirror`] keeps a copy of what is far, [`Faulty`] does what may go wrong. The loops above cannot tell which; `suite.rs` holds what all must
 //! do.
 //!
@@ -19,6 +19,7 @@ mod any;
 mod clock;
 mod embedded;
 mod error;
+mod etcd;
 mod faulty;
 mod key;
 mod map;
@@ -40,6 +41,9 @@ pub use any::{AnyStore, DynStore};
 pub use clock::{Clock, Simulated, Time, WallClock};
 pub use embedded::Embedded;
 pub use error::StoreError;
+pub use etcd::{
+    Admin as EtcdAdmin, Alarm as EtcdAlarm, Endpoints, Etcd, Member as EtcdMember, Status as EtcdStatus,
+};
 pub use faulty::{Faults, Faulty};
 pub use key::{Key, Prefix, Prefixes};
 pub use memory::Memory;

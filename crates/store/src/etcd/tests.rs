@@ -1,0 +1,217 @@
+//! A real etcd, alone and as three members.
+
+use super::*;
+use crate::{Key, StoreError, WallClock};
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+/// An etcd of its own, which goes with its owner: a shell ends it when our end of its standard input is closed, also by
+/// the death of this process.
+struct Server {
+    shell: Child,
+    client_url: String,
+    peer_url: String,
+    flags: Vec<String>,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Server {
+    fn prepare(name: &str) -> Server {
+        let (client, peer) = (free_port(), free_port());
+        let (client_url, peer_url) =
+            (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        let mut server =
+            Server { shell: Command::new("true").spawn().unwrap(), client_url, peer_url, flags: Vec::new() };
+        server.shell.wait().unwrap();
+        let flags = [
+            ("--name", name),
+            ("--listen-client-urls", &server.client_url),
+            ("--advertise-client-urls", &server.client_url),
+            ("--listen-peer-urls", &server.peer_url),
+            ("--initial-advertise-peer-urls", &server.peer_url),
+            ("--logger", "zap"),
+            ("--log-level", "error"),
+        ];
+        server.flags = flags.iter().flat_map(|(flag, value)| [flag.to_string(), value.to_string()]).collect();
+        server
+    }
+
+    fn start(&mut self, more: &[&str]) {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("minke-etcd-{}-{number}", std::process::id()));
+        let script = r#"d=$1; shift; "$@" --data-dir "$d" & cat >/dev/null; kill -9 $!; wait; rm -rf "$d""#;
+        let etcd = std::env::var("MINKE_ETCD").unwrap_or_else(|_| "etcd".to_owned());
+        self.shell = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(&directory)
+            .arg(etcd)
+            .args(&self.flags)
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+    }
+
+    /// As a power cut would: at once, and its disk too.
+    fn kill(&mut self) {
+        drop(self.shell.stdin.take());
+        self.shell.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits until a member answers. `script/test` installs etcd; MINKE_ETCD names another.
+async fn up(endpoints: &Endpoints) {
+    let admin = Admin::new(endpoints.clone());
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while admin.members().await.is_err() {
+        assert!(std::time::Instant::now() < deadline, "etcd does not start: is it installed?");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn endpoints(servers: &[Server]) -> Endpoints {
+    Endpoints { urls: servers.iter().map(|server| server.client_url.clone()).collect(), tls: None }
+}
+
+/// The one etcd of this process.
+async fn shared() -> Endpoints {
+    static SERVER: OnceLock<Vec<Server>> = OnceLock::new();
+    let servers = SERVER.get_or_init(|| {
+        let mut server = Server::prepare("only");
+        let cluster = format!("only={}", server.peer_url);
+        server.start(&["--initial-cluster", &cluster]);
+        vec![server]
+    });
+    let endpoints = endpoints(servers);
+    up(&endpoints).await;
+    endpoints
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(WallClock::new())
+}
+
+/// A store under a root of its own.
+fn fresh_root() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("test-{}-{}/", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn open(endpoints: &Endpoints, root: &str) -> Etcd {
+    Etcd::open_under(endpoints.clone(), root, Remember::MACHINE, clock()).await.unwrap()
+}
+
+crate::suite::suite!(etcd, (open(&shared().await, &fresh_root()).await, ()));
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_managers_see_each_others_commits_at_once() {
+    let (endpoints, root) = (shared().await, fresh_root());
+    let (one, two) = (open(&endpoints, &root).await, open(&endpoints, &root).await);
+    for n in 0..50u32 {
+        let written = one.commit(Txn::new().put_bytes("a/1", 1, n.to_le_bytes())).await.unwrap();
+        let seen = two.read("a/").await.unwrap();
+        assert_eq!(seen.revision_of(&Key::new("a/1")), written);
+        let again = two.commit(Txn::new().guard_at("a/1", written).put_bytes("a/2", 1, *b"x")).await;
+        assert!(again.is_ok());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_store_is_read_in_pages_at_one_revision() {
+    let (endpoints, root) = (shared().await, fresh_root());
+    let store = open(&endpoints, &root).await;
+    for n in 0..40 {
+        let keys = (0..64).map(|m| format!("k/{:04}", n * 64 + m));
+        let txn = keys.fold(Txn::new(), |txn, key| txn.put_bytes(key.as_str(), 1, *b"x"));
+        store.commit(txn).await.unwrap();
+    }
+    let fresh = Raw::open(Client::new(endpoints), &root).await.unwrap();
+    assert_eq!(fresh.read("k/").await.unwrap().iter().count(), 2560);
+    assert_eq!(fresh.read(["k/0", "k/20"]).await.unwrap().iter().count(), 1100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compaction_ends_an_old_watch_and_harms_no_new_one() {
+    let (endpoints, root) = (shared().await, fresh_root());
+    let raw = Raw::open(Client::new(endpoints.clone()), &root).await.unwrap();
+    let first = raw.commit(Txn::new().put_bytes("a/1", 1, *b"x")).await.unwrap();
+    let last = raw.commit(Txn::new().put_bytes("a/1", 1, *b"y")).await.unwrap();
+    Admin::new(endpoints).compact(last.number as i64).await.unwrap();
+    let mut old = raw.watch("a/", Revision { number: first.number - 1, ..first });
+    assert!(matches!(old.next().await, Err(StoreError::Compacted { .. })));
+    let mut new = raw.watch("a/", last);
+    let next = raw.commit(Txn::new().delete("a/1")).await.unwrap();
+    let changes = new.next().await.unwrap();
+    assert_eq!((changes.revision, changes.changes.len()), (next, 1));
+    assert!(changes.changes[0].record.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_death_of_any_member_loses_nothing() {
+    let mut servers: Vec<_> = ["a", "b", "c"].map(Server::prepare).into();
+    let names =
+        ["a", "b", "c"].iter().zip(&servers).map(|(name, server)| format!("{name}={}", server.peer_url));
+    let cluster = names.collect::<Vec<_>>().join(",");
+    servers.iter_mut().for_each(|server| server.start(&["--initial-cluster", &cluster]));
+    let endpoints = endpoints(&servers);
+    up(&endpoints).await;
+    let store = open(&endpoints, "minke/").await;
+    let admin = store.admin();
+    assert_eq!(admin.members().await.unwrap().len(), 3);
+    let mut watch = store.watch("n/", store.read("n/").await.unwrap().revision());
+
+    // The leader dies while a counter is written by who looks again.
+    let leader = admin.status(&servers[0].client_url).await.unwrap().leader;
+    let mut dies = None;
+    for (at, server) in servers.iter().enumerate() {
+        if admin.status(&server.client_url).await.unwrap().member == leader {
+            dies = Some(at);
+        }
+    }
+    let mut n = 0u64;
+    while n < 200 {
+        if n == 50 {
+            dies.take().map(|at| servers[at].kill()).unwrap_or_default();
+        }
+        let key = format!("n/{n}");
+        match store.commit(Txn::new().guard_absent(key.as_str()).put_bytes(key.as_str(), 1, *b"x")).await {
+            Ok(_) => n += 1,
+            // It was written, and the answer was lost.
+            Err(StoreError::Refused(_)) => n += 1,
+            Err(StoreError::OutcomeUnknown { .. } | StoreError::Unavailable { .. }) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    // Reads wait for an election too.
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let seen = loop {
+        match store.read("n/").await {
+            Ok(seen) => break seen,
+            Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+        }
+    };
+    assert_eq!(seen.iter().count(), 200);
+    let mut told = 0;
+    while told < 200 {
+        told += watch.next().await.unwrap().changes.len();
+    }
+    assert_eq!(told, 200);
+}
