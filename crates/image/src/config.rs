@@ -382,6 +382,7 @@ impl WireDefaults {
                 start_period: h.start_period,
                 start_interval: h.start_interval,
                 retries: u32::try_from(h.retries).unwrap_or(0),
+                at_start: false,
             }),
             shell: self.shell.map(Words::into_vec),
             on_build: self.on_build,

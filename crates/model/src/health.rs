@@ -19,6 +19,9 @@ pub struct HealthSpec {
     pub start_interval: i64,
     /// Failures in a row that make it unhealthy.
     pub retries: u32,
+    /// Once right at the start, too: a success counts, a failure does not. What tasks of services ask for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_start: bool,
 }
 
 /// How a container is, by its probes.

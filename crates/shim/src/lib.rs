@@ -7,6 +7,7 @@
 mod cgroup;
 mod child;
 mod control;
+mod deadline;
 mod directory;
 mod external;
 pub mod log;

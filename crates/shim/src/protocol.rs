@@ -161,12 +161,15 @@ pub enum Op {
     ExecState = 8,
     /// The exit is recorded: the shim may end.
     Forget = 9,
+    /// The process may run until `a` s and `b` ns after boot (CLOCK_BOOTTIME), and is killed then, daemon or not. A
+    /// deadline never moves back.
+    RunUntil = 10,
 }
 
 impl Op {
     /// By its number.
     pub fn from_number(number: u8) -> Option<Op> {
-        const ALL: [Op; 9] = [
+        const ALL: [Op; 10] = [
             Op::Hello,
             Op::Go,
             Op::Signal,
@@ -176,6 +179,7 @@ impl Op {
             Op::Exec,
             Op::ExecState,
             Op::Forget,
+            Op::RunUntil,
         ];
         ALL.get(usize::from(number).checked_sub(1)?).copied()
     }

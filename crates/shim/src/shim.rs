@@ -5,6 +5,7 @@
 use crate::{
     cgroup,
     control::{Control, Input},
+    deadline::Deadline,
     directory::Directory,
     external,
     log::{Log, clock},
@@ -34,6 +35,8 @@ const REST: Duration = Duration::from_millis(200);
 enum Source {
     Listener,
     Control(u64),
+    /// The first process may run no longer.
+    Deadline,
     /// A process ended.
     End(Id),
     /// A process says something before exec.
@@ -68,6 +71,8 @@ pub(crate) struct Shim {
     forgotten: bool,
     /// Dies when no daemon is connected any more.
     bound: bool,
+    /// Until when it may run, and what wakes the loop then.
+    deadline: Option<Deadline>,
     /// For reading.
     piece: Vec<u8>,
 }
@@ -98,6 +103,7 @@ pub(crate) fn run(dir: OwnedFd, listener: OwnedFd) -> io::Result<()> {
         failure: None,
         forgotten: false,
         bound: false,
+        deadline: None,
         piece: Vec::new(),
     };
     if let Err(failure) = shim.create(&plan) {
@@ -214,6 +220,10 @@ impl Shim {
 
     /// Names every descriptor that something may come from.
     fn watch(&self, add: &mut dyn FnMut(i32, i16, Source)) {
+        // First: whoever has no time left gets none by words that came with it.
+        if let Some(deadline) = &self.deadline {
+            add(deadline.raw(), libc::POLLIN, Source::Deadline);
+        }
         add(self.listener.as_raw_fd(), libc::POLLIN, Source::Listener);
         for control in &self.controls {
             add(control.raw(), libc::POLLIN, Source::Control(control.number));
@@ -233,6 +243,10 @@ impl Shim {
     fn handle(&mut self, source: Source, events: i16) {
         match source {
             Source::Listener => self.accept(),
+            Source::Deadline => {
+                self.deadline = None;
+                self.kill_all();
+            }
             Source::Control(number) => self.control(number),
             Source::Report(id) => self.report(id),
             Source::End(id) => self.ended(id),
@@ -329,8 +343,21 @@ impl Shim {
                 }
             }
             Op::Forget => self.forgotten = true,
+            Op::RunUntil => {
+                if let Err(e) = self.run_until(request.a, request.b) {
+                    (done.kind, done.errno) = (Kind::Failed, e.raw_os_error().unwrap_or(0));
+                }
+            }
         }
         self.answer(number, done, &[]);
+    }
+
+    fn run_until(&mut self, seconds: i32, nanos: i32) -> io::Result<()> {
+        match &mut self.deadline {
+            Some(deadline) => deadline.push(seconds, nanos)?,
+            None => self.deadline = Some(Deadline::new(seconds, nanos)?),
+        }
+        Ok(())
     }
 
     fn hello(&mut self, number: u64, request: Request) {

@@ -114,6 +114,7 @@ impl From<&Healthcheck> for HealthSpec {
             start_period: probe.start_period,
             start_interval: probe.start_interval,
             retries: u32::try_from(probe.retries).unwrap_or(0),
+            at_start: false,
         }
     }
 }

@@ -37,6 +37,13 @@ impl Containers {
 
     async fn probe_on(&self, cell: &Arc<Cell>, process: &Process, spec: &HealthSpec, command: Vec<String>) {
         let started = cell.record().status.started;
+        // Only good news counts so early.
+        if spec.at_start {
+            let result = self.run_probe(cell, process, spec, &command).await;
+            if result.exit_code == 0 && !self.take_probe(cell, spec, result).await {
+                return;
+            }
+        }
         loop {
             let health = cell.record().status.health.clone().unwrap_or_default();
             tokio::time::sleep(health::next_after(spec, &health, started, Timestamp::now())).await;

@@ -81,7 +81,8 @@ fn merge_health(health: &mut Option<HealthSpec>, image: &HealthSpec) {
 pub(crate) fn health_defaults(spec: &mut ContainerSpec) {
     if spec.healthcheck.as_ref().is_some_and(|h| h.test.as_ref().is_none_or(Vec::is_empty)) {
         // Kept as Docker's inspect shows it, but it probes nothing.
-        if spec.healthcheck == Some(HealthSpec::default()) {
+        let nothing = |h: &HealthSpec| HealthSpec { at_start: false, ..h.clone() } == HealthSpec::default();
+        if spec.healthcheck.as_ref().is_some_and(nothing) {
             spec.healthcheck = None;
         }
     }
