@@ -194,7 +194,10 @@ pub fn ingress_ports(service: &Service) -> Vec<&PortSpec> {
 /// The networks that a service names, or has addresses of.
 pub fn networks_of(service: &Service) -> Vec<NetworkId> {
     let named = service.spec.task.networks.iter().filter_map(|network| NetworkId::parse(&network.target));
-    let have = service.endpoint.iter().flat_map(|endpoint| endpoint.vips.iter().map(|(network, ..)| network.clone()));
+    let have = service
+        .endpoint
+        .iter()
+        .flat_map(|endpoint| endpoint.vips.iter().map(|(network, ..)| network.clone()));
     let mut networks: Vec<_> = named.chain(have).collect();
     networks.sort();
     networks.dedup();
@@ -210,7 +213,9 @@ fn sets_of_service(old: Option<&Service>, new: Option<&Service>) -> Vec<Key> {
         keys.push(guard_of_ports());
     }
     let vips = |service: Option<&Service>| {
-        service.and_then(|service| service.endpoint.as_ref()).map_or(Vec::new(), |endpoint| endpoint.vips.clone())
+        service
+            .and_then(|service| service.endpoint.as_ref())
+            .map_or(Vec::new(), |endpoint| endpoint.vips.clone())
     };
     let (before, after) = (old.map_or(Vec::new(), networks_of), new.map_or(Vec::new(), networks_of));
     if before != after || vips(old) != vips(new) {

@@ -80,7 +80,9 @@ pub struct Changed {
     pub nodes: BTreeSet<ClusterNodeId>,
     /// Networks that changed, or their addresses did.
     pub networks: BTreeSet<NetworkId>,
-    /// Services that have templates, and statuses without tasks: for the reaper.
+    /// A network's own record changed, or the cluster's.
+    pub network_records: bool,
+    /// Something is left over that is of no service.
     pub stray: bool,
 }
 
@@ -90,6 +92,7 @@ impl Changed {
         self.services.extend(other.services.iter().cloned());
         self.nodes.extend(other.nodes.iter().cloned());
         self.networks.extend(other.networks.iter().cloned());
+        self.network_records |= other.network_records;
         self.stray |= other.stray;
     }
 
@@ -309,7 +312,7 @@ impl View {
             "cluster" if name == tables::CLUSTER_NAME => {
                 self.cluster = decode(&CLUSTER, difference)?;
                 changed.services.extend(self.services.keys().cloned());
-                changed.networks.extend(self.networks.keys().cloned());
+                changed.network_records = true;
                 Ok(())
             }
             _ => Ok(()),
@@ -351,7 +354,9 @@ impl View {
 
     fn take_status(&mut self, difference: &Difference, name: &str, changed: &mut Changed) -> Result<()> {
         let Some((node, task)) = name.split_once('/') else { return Ok(()) };
-        let (Some(node), Some(task)) = (ClusterNodeId::parse(node), TaskId::parse(task)) else { return Ok(()) };
+        let (Some(node), Some(task)) = (ClusterNodeId::parse(node), TaskId::parse(task)) else {
+            return Ok(());
+        };
         let new: Option<Arc<TaskStatus>> = decode(&STATUSES, difference)?;
         let said = self.statuses.entry(task.clone()).or_default();
         match new {
@@ -403,7 +408,9 @@ impl View {
         for service in old.iter().chain(&new) {
             changed.networks.extend(tables::networks_of(service));
         }
-        let vips = |service: &Service| service.endpoint.as_ref().map_or(Vec::new(), |endpoint| endpoint.vips.clone());
+        let vips = |service: &Service| {
+            service.endpoint.as_ref().map_or(Vec::new(), |endpoint| endpoint.vips.clone())
+        };
         for (network, address, _) in old.iter().flat_map(|service| vips(service)) {
             self.let_go(&network, address, |holder| *holder == Holder::Service(id.clone()));
         }
@@ -453,7 +460,9 @@ impl View {
 
     fn take_template(&mut self, difference: &Difference, name: &str, changed: &mut Changed) -> Result<()> {
         let Some((service, version)) = name.split_once('/') else { return Ok(()) };
-        let (Some(service), Ok(version)) = (ServiceId::parse(service), version.parse()) else { return Ok(()) };
+        let (Some(service), Ok(version)) = (ServiceId::parse(service), version.parse()) else {
+            return Ok(());
+        };
         let versions = self.templates.entry(service.clone()).or_default();
         match decode(&TEMPLATES, difference)? {
             Some(template) => versions.insert(version, template),
@@ -468,17 +477,26 @@ impl View {
 
     fn take_network(&mut self, difference: &Difference, name: &str, changed: &mut Changed) -> Result<()> {
         let Some(id) = NetworkId::parse(name) else { return Ok(()) };
-        match decode(&NETWORKS, difference)? {
+        let new: Option<Arc<ClusterNetwork>> = decode(&NETWORKS, difference)?;
+        let ingress = new.as_ref().is_some_and(|network| network.spec.ingress);
+        let concerned = |service: &&Arc<Service>| {
+            tables::networks_of(service).contains(&id) || ingress && crate::nature::is_published(service)
+        };
+        changed.services.extend(self.services.values().filter(concerned).map(|service| service.id.clone()));
+        match new {
             Some(network) => self.networks.insert(id.clone(), network),
             None => self.networks.remove(&id),
         };
+        changed.network_records = true;
         changed.networks.insert(id);
         Ok(())
     }
 
     fn take_retired(&mut self, difference: &Difference, name: &str, changed: &mut Changed) -> Result<()> {
         let Some((network, address)) = name.split_once('/') else { return Ok(()) };
-        let (Some(network), Ok(address)) = (NetworkId::parse(network), address.parse()) else { return Ok(()) };
+        let (Some(network), Ok(address)) = (NetworkId::parse(network), address.parse()) else {
+            return Ok(());
+        };
         self.let_go(&network, address, |holder| matches!(holder, Holder::Retired(_)));
         if let Some(until) = decode(&RETIRED, difference)? {
             self.hold(&network, address, Holder::Retired(*until));
@@ -506,7 +524,9 @@ impl View {
 }
 
 fn addresses_of(task: &Task) -> impl Iterator<Item = (&NetworkId, IpAddr)> {
-    task.attachments.iter().flat_map(|at| at.addresses.iter().map(move |(address, _)| (&at.network, *address)))
+    task.attachments
+        .iter()
+        .flat_map(|at| at.addresses.iter().map(move |(address, _)| (&at.network, *address)))
 }
 
 fn unlink<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<TaskId>>, key: &K, id: &TaskId) {
