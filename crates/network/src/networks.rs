@@ -533,6 +533,8 @@ impl Networks {
                 }
             }
         }
+        let overlays = lock(&self.0.overlays).zone(&self.0.config.daemon_id);
+        zones.extend(overlays);
         if !self.0.config.firewall || zones.is_empty() {
             return lock(&self.0.firewall).remove();
         }

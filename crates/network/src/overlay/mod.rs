@@ -21,6 +21,7 @@ mod plan;
 use crate::{
     EndpointPlan, NetworkError, Networks, endpoint,
     error::Tried,
+    firewall::plan::Zone,
     networks::{Inner, lock},
     sysctl,
 };
@@ -341,6 +342,13 @@ impl Overlays {
         self.mesh.set(host, &inner.config.daemon_id, &interface, state, runtime.as_ref())?;
         let Some(old) = old else { return Ok(()) };
         mesh::forget([host, &mut ns.netfilter], old, state)
+    }
+
+    /// What the host's firewall knows of published ports' way, if there is one.
+    pub(crate) fn zone(&self, daemon_id: &str) -> Option<(NetworkId, Zone)> {
+        let state = self.state.as_ref()?;
+        plan::ingress(state).filter(|_| !state.place.ingress.is_empty())?;
+        Some((ingress_zone(), mesh::zone(&host_interface(daemon_id), state)))
     }
 
     /// Makes a container's interface in a network, switched off.

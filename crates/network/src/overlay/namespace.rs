@@ -112,7 +112,6 @@ fn set_up() {
         ("ipv4/conf/default/rp_filter", "0"),
         ("ipv6/conf/default/accept_ra", "0"),
         ("ipv6/conf/default/accept_dad", "0"),
-        ("ipv6/conf/default/addr_gen_mode", "1"),
     ] {
         sysctl::try_set(name, value);
     }
