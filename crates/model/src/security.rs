@@ -1,7 +1,7 @@
 //! What a container may do.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// One `--security-opt`, parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,9 @@ pub struct SecuritySpec {
     pub cap_drop: Option<Vec<String>>,
     /// As asked, in order.
     pub options: Option<Vec<SecurityOption>>,
+    /// The words of those that were said otherwise than they are written here, by their place in the list.
+    #[serde(default)]
+    pub options_as: BTreeMap<usize, String>,
     /// The root cannot be written.
     pub readonly_rootfs: bool,
     /// Hidden paths; `None` is Docker's default list.
@@ -64,4 +67,14 @@ pub struct SecuritySpec {
     pub readonly_paths: Option<Vec<String>>,
     /// Further groups, names or ids.
     pub group_add: Option<Vec<String>>,
+}
+
+impl SecuritySpec {
+    /// Its options in the words in which they were said.
+    pub fn options_said(&self) -> Option<Vec<String>> {
+        let said = |(place, option): (usize, &SecurityOption)| {
+            self.options_as.get(&place).cloned().unwrap_or_else(|| option.to_string())
+        };
+        Some(self.options.as_ref()?.iter().enumerate().map(said).collect())
+    }
 }

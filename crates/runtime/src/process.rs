@@ -134,12 +134,34 @@ impl Process {
         self.order_alive(Request::new(Op::Kill, 0)).await
     }
 
+    /// Lets it run until `deadline`, in time since boot, and no longer, whatever becomes of this daemon. A deadline never
+    /// moves back.
+    ///
+    /// # Errors
+    /// When the shim is gone, or does not know how.
+    pub async fn run_until(&self, deadline: std::time::Duration) -> Result<(), RuntimeError> {
+        let (a, b) = (deadline.as_secs().min(i32::MAX as u64) as i32, deadline.subsec_nanos() as i32);
+        self.order_alive(Request { a, b, ..Request::new(Op::RunUntil, 0) }).await
+    }
+
     /// Sends a signal, by number, to its first process. One that ended is no error.
     ///
     /// # Errors
     /// When there is no such signal.
     pub async fn signal(&self, signal: i32) -> Result<(), RuntimeError> {
         self.order_alive(Request { a: signal, ..Request::new(Op::Signal, 0) }).await
+    }
+
+    /// Whether its first process catches a signal, blocks it or ignores it on purpose; `None` when it is gone. What it
+    /// does none of, the kernel drops when the process is the first of its PID namespace (pid_namespaces(7)).
+    pub fn takes(&self, signal: i32) -> Option<bool> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let set = |name: &str| {
+            u64::from_str_radix(status.lines().find_map(|l| l.strip_prefix(name))?.trim(), 16).ok()
+        };
+        let all = set("SigCgt:")? | set("SigIgn:")? | set("SigBlk:")?;
+        let bit = u32::try_from(signal).ok()?.checked_sub(1)?;
+        Some(all.checked_shr(bit)? & 1 == 1)
     }
 
     /// An order to a process that may have ended: then nothing is to be done.

@@ -102,8 +102,7 @@ impl Log {
                 let room = self.plan.max_size.saturating_sub(self.size) as usize;
                 if end - start > room {
                     end = start + self.whole_records(start, room);
-                    if end == start && self.size > 0 {
-                        self.rotate();
+                    if end == start && self.size > 0 && self.rotate() {
                         continue;
                     }
                     if end == start {
@@ -132,14 +131,28 @@ impl Log {
         }
     }
 
-    /// The newest file becomes `.1`, `.1` becomes `.2`…; the oldest goes.
-    fn rotate(&mut self) {
+    /// The newest file becomes `.1`, `.1` becomes `.2`…; the oldest goes. `false`: not now, since the daemon is about to
+    /// put a compressed file in the place of another.
+    fn rotate(&mut self) -> bool {
         let path = &self.plan.path;
         let name = |n: u32| if n == 0 { path.clone() } else { format!("{path}.{n}") };
         let last = self.plan.max_files.max(1) - 1;
+        let names = self.plan.compress.then(|| names(path)).transpose();
+        if names.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) {
+            return false;
+        }
+        // Missing files are no error: the first rounds have few.
         for n in (0..last).rev() {
-            // Missing files are no error: the first rounds have few.
-            let _ = std::fs::rename(name(n), name(n + 1));
+            let moved = std::fs::rename(name(n), name(n + 1)).is_ok();
+            if !self.plan.compress {
+                continue;
+            }
+            let compressed = |n: u32| format!("{}.gz", name(n));
+            if moved {
+                let _ = std::fs::remove_file(compressed(n + 1));
+            } else if n > 0 && std::fs::rename(compressed(n), compressed(n + 1)).is_ok() {
+                let _ = std::fs::remove_file(name(n + 1));
+            }
         }
         if last == 0 {
             let _ = self.file.set_len(0);
@@ -150,6 +163,7 @@ impl Log {
         if self.plan.driver == LogDriver::Local && self.file.write_all(&self.attributes).is_ok() {
             self.size = self.attributes.len() as u64;
         }
+        true
     }
 
     /// Nothing more comes: lines without an end are written as they are.
@@ -170,6 +184,14 @@ impl Log {
         self.buffer = Vec::new();
         self.lines.iter_mut().for_each(Lines::rest);
     }
+}
+
+/// The right to rename a log's files, until it is dropped. The daemon holds it for two renames, and this is not where to
+/// wait for it.
+fn names(path: &str) -> io::Result<File> {
+    let dir = File::open(std::path::Path::new(path).parent().unwrap_or(std::path::Path::new("/")))?;
+    rustix::fs::flock(&dir, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+    Ok(dir)
 }
 
 fn open_file(path: &str) -> io::Result<File> {

@@ -281,6 +281,8 @@ flat! {
         pub max_size: u64,
         /// Files in all, the newest included; at least 1.
         pub max_files: u32,
+        /// The daemon compresses older ones, which are `.1.gz`, `.2.gz`… then.
+        pub compress: bool,
         /// Shown with every line (`attrs`).
         pub attributes: Vec<(String, String)>,
     }
@@ -434,6 +436,7 @@ mod tests {
                 path: "/p".into(),
                 max_size: 5,
                 max_files: 2,
+                compress: true,
                 ..Default::default()
             },
             external: None,

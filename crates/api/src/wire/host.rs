@@ -182,10 +182,7 @@ impl From<&ContainerSpec> for HostConfig {
             privileged: security.privileged,
             publish_all_ports: networking.publish_all,
             readonly_rootfs: security.readonly_rootfs,
-            security_opt: security
-                .options
-                .as_ref()
-                .map(|list| list.iter().map(ToString::to_string).collect()),
+            security_opt: security.options_said(),
             storage_opt: Map(spec.storage_options.clone()),
             tmpfs: Map(spec.tmpfs.clone()),
             uts_mode,

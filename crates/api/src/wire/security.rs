@@ -4,15 +4,18 @@ use super::{Words, host::HostConfig};
 use crate::error::ApiError;
 use minke_model::go::quote;
 use minke_model::security::{SeccompChoice, SecurityOption, SecuritySpec};
+use std::collections::BTreeMap;
 
 /// All of it, or why not.
 pub(crate) fn parse(host: &HostConfig) -> Result<SecuritySpec, ApiError> {
     let words = |w: &Option<Words>| w.clone().map(|w| w.0);
+    let options = parse_options(host)?;
     Ok(SecuritySpec {
         privileged: host.privileged,
         cap_add: words(&host.cap_add),
         cap_drop: words(&host.cap_drop),
-        options: parse_options(host)?,
+        options_as: said_otherwise(host, &options),
+        options,
         readonly_rootfs: host.readonly_rootfs,
         masked_paths: host.masked_paths.clone(),
         readonly_paths: host.readonly_paths.clone(),
@@ -99,6 +102,15 @@ fn parse_options(host: &HostConfig) -> Result<Option<Vec<SecurityOption>>, ApiEr
         options.push(SecurityOption::Label("disable".to_owned()));
     }
     Ok((host.security_opt.is_some() || !options.is_empty()).then_some(options))
+}
+
+/// `no-new-privileges:true` and the like: dockerd shows all options as they were said.
+fn said_otherwise(host: &HostConfig, options: &Option<Vec<SecurityOption>>) -> BTreeMap<usize, String> {
+    let pairs = host.security_opt.iter().flatten().zip(options.iter().flatten()).enumerate();
+    pairs
+        .filter(|(_, (text, option))| **text != option.to_string())
+        .map(|(n, (text, _))| (n, text.clone()))
+        .collect()
 }
 
 fn parse_option(text: &str) -> Result<SecurityOption, ApiError> {

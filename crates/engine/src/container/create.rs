@@ -78,10 +78,7 @@ impl Containers {
             && !matches!(spec.networking.mode, NetworkMode::Host)
             && !spec.namespaces.uts_host
         {
-            spec.hostname = match &spec.networking.mode {
-                NetworkMode::Container(_) => String::new(),
-                _ => id.short().to_owned(),
-            };
+            id.short().clone_into(&mut spec.hostname);
         }
         let endpoints = self.plan_endpoints(&mut spec, id)?;
         let planned = mounts::plan(self, &spec)?;

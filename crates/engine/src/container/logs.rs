@@ -2,8 +2,8 @@
 
 use super::{Cell, Containers};
 use crate::{Error, error::Result};
-use minke_model::{Container, Timestamp};
-use minke_runtime::logs::{Batch, LogQuery, LogReader, Stream};
+use minke_model::{Container, Timestamp, log::LogSpec};
+use minke_runtime::logs::{Batch, LogQuery, LogReader, Stream, options::rotation};
 use std::path::PathBuf;
 use tokio::sync::watch;
 
@@ -72,6 +72,18 @@ impl Containers {
         Ok(Logs { tty: record.spec.process.tty, reader, stdout: options.stdout, stderr: options.stderr })
     }
 
+    /// Compresses the older files of its log while it runs, where that was asked for.
+    pub(super) fn compress_log(&self, cell: &Cell) {
+        let record = cell.record();
+        let LogSpec { driver, options } = &record.spec.log;
+        let reads = matches!(driver.as_str(), "json-file" | "local");
+        let asked =
+            rotation(driver, options).is_ok_and(|rotation| rotation.compress && rotation.max_files > 1);
+        if reads && asked {
+            tokio::spawn(self.inner.logs.compress(self.log_path(&record), ended(cell)));
+        }
+    }
+
     /// Where its log lies.
     pub(crate) fn log_path(&self, record: &Container) -> PathBuf {
         let directory = self.directory(&record.id);
@@ -85,47 +97,4 @@ impl Containers {
 /// True once it does not run: then what is written is all.
 fn ended(cell: &Cell) -> watch::Receiver<bool> {
     cell.once(|p| p.removed || !(p.state.is_up() || p.state == minke_model::ContainerState::Restarting))
-}
-
-/// What each line carries, as `labels`, `labels-regex`, `env`, `env-regex` and `tag` of the log options ask.
-pub(super) fn attributes(record: &Container) -> Vec<(String, String)> {
-    let options = &record.spec.log.options;
-    let mut out = Vec::new();
-    let named = |key: &str| {
-        options.get(key).map(|v| v.split(',').map(str::to_owned).collect::<Vec<_>>()).unwrap_or_default()
-    };
-    let pattern = |key: &str| options.get(key).and_then(|p| regex_lite::Regex::new(p).ok());
-    let env = record.spec.process.env.iter().filter_map(|e| e.split_once('='));
-    let (labels, label_pattern) = (named("labels"), pattern("labels-regex"));
-    let (envs, env_pattern) = (named("env"), pattern("env-regex"));
-    for (name, value) in &record.spec.labels {
-        if labels.contains(name) || label_pattern.as_ref().is_some_and(|p| p.is_match(name)) {
-            out.push((name.clone(), value.clone()));
-        }
-    }
-    for (name, value) in env {
-        if envs.iter().any(|e| e == name) || env_pattern.as_ref().is_some_and(|p| p.is_match(name)) {
-            out.push((name.to_owned(), value.to_owned()));
-        }
-    }
-    if let Some(tag) = options.get("tag") {
-        out.push(("tag".into(), expand_tag(tag, record)));
-    }
-    out
-}
-
-/// The fields that tags of Docker's documentation use.
-fn expand_tag(tag: &str, record: &Container) -> String {
-    let image_id = record.image_id.as_ref().map(|i| i.short().to_owned()).unwrap_or_default();
-    let image_full = record.image_id.as_ref().map(ToString::to_string).unwrap_or_default();
-    let fields = [
-        ("{{.ID}}", record.id.short().to_owned()),
-        ("{{.FullID}}", record.id.to_string()),
-        ("{{.Name}}", record.name.clone()),
-        ("{{.ImageID}}", image_id),
-        ("{{.ImageFullID}}", image_full),
-        ("{{.ImageName}}", record.spec.image.clone()),
-        ("{{.DaemonName}}", "docker".to_owned()),
-    ];
-    fields.iter().fold(tag.to_owned(), |text, (field, value)| text.replace(field, value))
 }

@@ -4,6 +4,7 @@
 
 mod archive;
 mod attach;
+mod attributes;
 mod changes;
 mod commit;
 mod connect;

@@ -1,6 +1,6 @@
 //! `start`: addresses, files, mounts, then the process in two phases with its network in between.
 
-use super::{Cell, Containers, endpoints, lock, supervise};
+use super::{Cell, Containers, attributes, endpoints, lock, supervise};
 use crate::{Error, error::Result};
 use minke_model::{
     Container, ContainerState, Timestamp,
@@ -78,6 +78,7 @@ impl Containers {
     }
 
     async fn try_launch(&self, cell: &Arc<Cell>) -> Result<()> {
+        self.take_names(cell);
         let record = self.reserve(cell)?;
         match self.make_process(cell, &record).await {
             Ok(process) => match self.go(cell, &process).await {
@@ -95,6 +96,18 @@ impl Containers {
                 Err(e)
             }
         }
+    }
+
+    /// Who shares another's network is called as it is, from its start on, as with dockerd
+    /// (`daemon/container_operations.go`, `initializeNetworking`).
+    fn take_names(&self, cell: &Cell) {
+        let NetworkMode::Container(target) = &cell.record().spec.networking.mode else { return };
+        // That it is not there is told where its namespace is joined.
+        let Ok(donor) = self.find(target).map(|donor| donor.record()) else { return };
+        cell.change(|c| {
+            c.spec.hostname.clone_from(&donor.spec.hostname);
+            c.spec.domainname.clone_from(&donor.spec.domainname);
+        });
     }
 
     /// Takes addresses for its endpoints; the record with them.
@@ -150,7 +163,7 @@ impl Containers {
             mounts,
             shm: self.mount_shm(record)?,
             join: joined,
-            log: self.log_target(record),
+            log: self.log_target(record)?,
             extra_env: self.environment(record),
             stdin: record.spec.process.open_stdin,
             init: record.spec.init.unwrap_or(self.inner.config.init),
@@ -207,6 +220,7 @@ impl Containers {
     /// Begins to supervise and probe a process that runs.
     pub(crate) fn watch(&self, cell: &Arc<Cell>, process: Process) {
         *lock(&cell.prober) = self.probe(cell, &process);
+        self.compress_log(cell);
         supervise::spawn(self.clone(), cell.clone(), process);
     }
 
@@ -306,14 +320,23 @@ impl Containers {
     }
 
     /// Where its output goes.
-    pub(super) fn log_target(&self, record: &Container) -> LogTarget {
+    fn log_target(&self, record: &Container) -> Result<LogTarget> {
         let LogSpec { driver, options } = &record.spec.log;
-        LogTarget {
+        let attributes = match driver.as_str() {
+            "json-file" | "local" => attributes::of(record).map_err(|why| Error::Start {
+                exit: 128,
+                message: format!(
+                    "failed to create task for container: failed to initialize logging driver: {why}"
+                ),
+            })?,
+            _ => Vec::new(),
+        };
+        Ok(LogTarget {
             driver: driver.clone(),
             path: self.log_path(record),
             options: options.clone(),
-            attributes: crate::container::logs::attributes(record),
-        }
+            attributes,
+        })
     }
 
     /// The environment in front of the user's, in Docker's order.

@@ -2,7 +2,8 @@
 
 use super::{Cell, Containers};
 use crate::{Error, error::Result, signal};
-use minke_model::ContainerState;
+use minke_model::{ContainerState, Timestamp};
+use minke_runtime::Process;
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -10,6 +11,9 @@ use std::{
 
 /// Seconds that a process gets to obey its stop signal.
 const PATIENCE: i64 = 10;
+
+/// How long a program may take to set up how it ends.
+const NEWBORN: Duration = Duration::from_secs(1);
 
 /// How to stop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,17 +65,26 @@ impl Containers {
             return Ok(());
         }
         cell.no_restart.store(true, Ordering::SeqCst);
+        let deaf = cell.running_process().ok().filter(|process| process.takes(number) == Some(false));
         if let Err(e) = self.send_signal(cell, number).await {
             // It ended by itself meanwhile: that is what was asked for.
             if cell.state().is_up() {
                 return Err(e);
             }
         }
-        let ended = progress.wait_for(|p| p.removed || p.exits > began);
+        let ended = async {
+            let ended = async { progress.wait_for(|p| p.removed || p.exits > began).await.is_ok() };
+            tokio::pin!(ended);
+            tokio::select! {
+                biased;
+                done = &mut ended => done,
+                () = insist(deaf, number) => ended.await,
+            }
+        };
         let obeyed = if seconds < 0 {
-            ended.await.is_ok()
+            ended.await
         } else {
-            tokio::time::timeout(Duration::from_secs(seconds as u64), ended).await.is_ok()
+            tokio::time::timeout(Duration::from_secs(seconds as u64), ended).await.unwrap_or(false)
         };
         if !obeyed {
             tracing::info!(
@@ -88,6 +101,26 @@ impl Containers {
         }
         self.tell(&cell.record(), "stop", &[]);
         Ok(())
+    }
+}
+
+/// Sends a signal again to a process that did not take it yet, once it does. A shell that was started a moment ago has
+/// not set its traps, and the kernel drops a signal that the first process of a PID namespace has no handler for: Docker's
+/// own start is so slow that hardly anybody meets this. Only in the first second of its life, and looked for, since the
+/// kernel tells nobody that a handler was set.
+async fn insist(deaf: Option<Process>, number: i32) {
+    let Some(process) = deaf else { return };
+    let newborn = || Timestamp::now().as_nanos() - process.started().as_nanos() < NEWBORN.as_nanos() as i64;
+    let mut pause = Duration::from_millis(1);
+    while newborn() {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(20));
+        match process.takes(number) {
+            Some(false) => {}
+            // That it ended meanwhile is what was asked for.
+            Some(true) => return drop(process.signal(number).await),
+            None => return,
+        }
     }
 }
 

@@ -1,14 +1,12 @@
 //! The files of a log as one: from the oldest to the newest, or from so many lines before the end, and on across
 //! rotations. Blocking.
 
-use super::{Attributes, Batch, Line, json_file, local};
-use std::{
-    collections::VecDeque,
-    fs::File,
-    io,
-    os::unix::fs::{FileExt, MetadataExt},
-    path::{Path, PathBuf},
+use super::{
+    Attributes, Batch, Line,
+    aside::{Identity, Kept, identity_at, numbered},
+    json_file, local,
 };
+use std::{collections::VecDeque, fs::File, io, os::unix::fs::FileExt, path::PathBuf};
 
 /// Bytes read at once: large enough that reading costs nothing beside parsing, small enough for many readers.
 const CHUNK: usize = 256 << 10;
@@ -19,7 +17,7 @@ const GAP: u32 = 2;
 /// How often the file after a renamed one is looked for while names move.
 const ROUNDS: u32 = 1000;
 /// The most files of a log that are looked for.
-const MOST_FILES: u32 = 10_000;
+pub(super) const MOST_FILES: u32 = 10_000;
 
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,18 +39,40 @@ pub(super) enum Read {
     Done,
 }
 
-/// Which file it is, whatever its name.
-type Identity = (u64, u64);
-
 /// A file being read.
 #[derive(Debug)]
 struct Open {
     file: File,
+    /// Of what it was found as.
     identity: Identity,
     offset: u64,
     /// It is not the newest any more: its next end is its last.
     rotated: bool,
     attributes: Option<Attributes>,
+}
+
+impl Open {
+    fn identity(&self) -> io::Result<Identity> {
+        self.identity.now(&self.file)
+    }
+}
+
+/// A file that has not had its turn.
+#[derive(Debug)]
+enum Waiting {
+    /// From its beginning.
+    Whole(Kept),
+    /// From somewhere on.
+    Part(Open),
+}
+
+impl Waiting {
+    fn identity(&self) -> io::Result<Identity> {
+        match self {
+            Waiting::Whole(kept) => kept.identity(),
+            Waiting::Part(open) => open.identity(),
+        }
+    }
 }
 
 /// A place in a log.
@@ -67,8 +87,8 @@ pub(super) struct Cursor {
     /// Files before the first read: not looked for yet.
     started: bool,
     current: Option<Open>,
-    /// Newer files that were there at the start.
-    queue: VecDeque<Open>,
+    /// Newer files that were there at the start, not looked into yet.
+    queue: VecDeque<Waiting>,
     /// Bytes read and not parsed: the beginning of a record.
     rest: Vec<u8>,
     times: json_file::Times,
@@ -139,10 +159,10 @@ impl Cursor {
     /// Opens the files from the newest back: one that is renamed meanwhile is then seen twice, not missed.
     fn start(&mut self) -> io::Result<()> {
         let mut wanted = self.tail.unwrap_or(usize::MAX);
-        let mut files: VecDeque<Open> = VecDeque::new();
+        let mut files: VecDeque<Waiting> = VecDeque::new();
         let mut missing = 0;
         for number in 0..=MOST_FILES {
-            let Some(mut open) = self.open(&numbered(&self.path, number))? else {
+            let Some(kept) = Kept::open(&numbered(&self.path, number))? else {
                 missing += 1;
                 if missing > GAP {
                     break;
@@ -150,11 +170,12 @@ impl Cursor {
                 continue;
             };
             missing = 0;
-            if files.iter().any(|file| file.identity == open.identity) {
+            let identity = kept.identity()?;
+            if files.iter().any(|file| file.identity().is_ok_and(|seen| seen.is(identity))) {
                 continue;
             }
-            open.rotated = !files.is_empty();
             if self.tail.is_some() {
+                let mut open = self.open(kept, !files.is_empty())?;
                 let size = open.file.metadata()?.len();
                 let (offset, found) = match self.format {
                     Format::Json => lines_from_end(&open.file, size, wanted)?,
@@ -162,11 +183,13 @@ impl Cursor {
                 };
                 open.offset = offset;
                 wanted = wanted.saturating_sub(found);
-            } else if open.rotated && written_before(&open.file, self.since)? {
+                files.push_front(Waiting::Part(open));
+            } else if !files.is_empty() && kept.written_before(self.since)? {
                 // Nothing in it is late enough, nor in any before it.
                 break;
+            } else {
+                files.push_front(Waiting::Whole(kept));
             }
-            files.push_front(open);
             if wanted == 0 {
                 break;
             }
@@ -175,24 +198,21 @@ impl Cursor {
         Ok(())
     }
 
-    /// `None` when it does not exist.
-    fn open(&self, path: &Path) -> io::Result<Option<Open>> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        let meta = file.metadata()?;
+    /// Ready to be read from its beginning.
+    fn open(&self, kept: Kept, rotated: bool) -> io::Result<Open> {
+        let identity = kept.identity()?;
+        let file = kept.content(self.path.parent().unwrap_or(&self.path))?;
         let attributes = if self.format == Format::Local { local::first_attributes(&file) } else { None };
-        Ok(Some(Open { file, identity: (meta.dev(), meta.ino()), offset: 0, rotated: false, attributes }))
+        Ok(Open { file, identity, offset: 0, rotated, attributes })
     }
 
     /// Goes on with the next of the files that were there at the start, or the first one ever.
     fn next_file(&mut self) -> io::Result<bool> {
         self.rest.clear();
         self.current = match self.queue.pop_front() {
-            Some(open) => Some(open),
-            None if self.follow => self.open(&self.path)?,
+            Some(Waiting::Part(open)) => Some(open),
+            Some(Waiting::Whole(kept)) => Some(self.open(kept, !self.queue.is_empty())?),
+            None if self.follow => Kept::open(&self.path)?.map(|kept| self.open(kept, false)).transpose()?,
             None => None,
         };
         Ok(self.current.is_some())
@@ -220,7 +240,8 @@ impl Cursor {
             return Ok(false);
         }
         let newest = identity_at(&self.path)?;
-        if newest == Some(open.identity) {
+        let identity = open.identity()?;
+        if newest.is_some_and(|newest| newest.is(identity)) {
             open.rotated = false;
             if open.file.metadata()?.len() < open.offset {
                 // A log of one file is emptied instead of renamed.
@@ -241,7 +262,7 @@ impl Cursor {
     /// The file that follows the current one, which was renamed, perhaps more than once. A rotation at work moves the
     /// names under us; then it is looked for anew.
     fn after_rotation(&mut self) -> io::Result<bool> {
-        let Some(current) = self.current.as_ref().map(|open| open.identity) else { return Ok(false) };
+        let Some(current) = self.current.as_ref().map(Open::identity).transpose()? else { return Ok(false) };
         for round in 0..ROUNDS {
             let last_round = round + 1 == ROUNDS;
             let (place, oldest) = self.find(current)?;
@@ -253,14 +274,14 @@ impl Cursor {
             // A number that stays free was taken away by someone: what comes after it is still true.
             let lowest = if last_round { 0 } else { first };
             for number in (lowest..=first).rev() {
-                let Some(mut open) = self.open(&numbered(&self.path, number))? else { continue };
-                let unmoved = place.is_none_or(|at| {
-                    identity_at(&numbered(&self.path, at)).is_ok_and(|id| id == Some(current))
-                });
-                if unmoved && open.identity != current {
-                    open.rotated = number != 0;
+                let Some(kept) = Kept::open(&numbered(&self.path, number))? else { continue };
+                let is_current = |found: io::Result<Option<Identity>>| {
+                    found.is_ok_and(|found| found.is_some_and(|found| found.is(current)))
+                };
+                let unmoved = place.is_none_or(|at| is_current(identity_at(&numbered(&self.path, at))));
+                if unmoved && !is_current(kept.identity().map(Some)) {
                     self.rest.clear();
-                    self.current = Some(open);
+                    self.current = Some(self.open(kept, number != 0)?);
                     return Ok(true);
                 }
             }
@@ -278,7 +299,7 @@ impl Cursor {
         let (mut oldest, mut missing) = (0, 0);
         for number in 1..=MOST_FILES {
             match identity_at(&numbered(&self.path, number))? {
-                Some(identity) if identity == wanted => return Ok((Some(number), oldest)),
+                Some(identity) if identity.is(wanted) => return Ok((Some(number), oldest)),
                 Some(_) => (oldest, missing) = (number, 0),
                 None if missing >= GAP => break,
                 None => missing += 1,
@@ -373,31 +394,6 @@ impl Cursor {
         }
         (at, false)
     }
-}
-
-/// `path`, `path.1`, `path.2`…
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    if number == 0 {
-        return path.to_owned();
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    name.into()
-}
-
-/// Which file has a name now.
-fn identity_at(path: &Path) -> io::Result<Option<Identity>> {
-    match std::fs::metadata(path) {
-        Ok(meta) => Ok(Some((meta.dev(), meta.ino()))),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-/// Whether all of a finished file was written before a time.
-fn written_before(file: &File, since: i64) -> io::Result<bool> {
-    let meta = file.metadata()?;
-    Ok(meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()) < since)
 }
 
 /// Where the last `wanted` lines of a file begin, and how many there are of them. An unfinished line does not count.

@@ -4,6 +4,7 @@
 //! batches of lines, so that no line costs an allocation or a wake-up. Never: timestamps or frames for clients (`api`),
 //! a blocking thread that waits, more than two chunks of a file in memory.
 
+mod aside;
 mod files;
 mod json_file;
 mod local;
@@ -151,9 +152,18 @@ impl Batch {
 }
 
 /// Reads logs. Holds what all followers share; cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Logs {
     watcher: Arc<watch::Watcher>,
+    /// Of names alone: what is written wakes nobody.
+    renames: Arc<watch::Watcher>,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        let watcher = |contents| Arc::new(watch::Watcher::new(contents));
+        Logs { watcher: watcher(true), renames: watcher(false) }
+    }
 }
 
 impl Logs {
@@ -188,6 +198,17 @@ impl Logs {
             cursor: Some(Box::new(cursor)),
             reading: None,
         })
+    }
+}
+
+impl Logs {
+    /// Compresses what is put aside of a log until `ended` turns true and all is done; what was put aside before, too.
+    pub fn compress(
+        &self,
+        path: PathBuf,
+        ended: tokio::sync::watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        aside::watch(Arc::clone(&self.renames), path, ended)
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Rotation {
     pub max_size: u64,
     /// Files in all, at least 1.
     pub max_files: u32,
-    /// As asked. Older files stay as they are nevertheless: any tool can read them, and they are bounded in number.
+    /// Whether older files are compressed.
     pub compress: bool,
 }
 
@@ -118,6 +118,7 @@ pub(crate) fn plan(target: &LogTarget) -> Result<Log, SpecError> {
         path: target.path.to_string_lossy().into_owned(),
         max_size: rotation.max_size,
         max_files: rotation.max_files,
+        compress: rotation.compress && rotation.max_files > 1,
         attributes: target.attributes.clone(),
     })
 }

@@ -30,9 +30,15 @@ impl Scratch {
     }
 
     fn rotate(&self) {
+        // As the shim does, but that it would not wait.
+        let names = fs::File::open(&self.dir).unwrap();
+        rustix::fs::flock(&names, rustix::fs::FlockOperation::LockExclusive).unwrap();
         for n in (0..40).rev() {
             let name = |n: i32| if n == 0 { self.path() } else { self.dir.join(format!("json.log.{n}")) };
-            let _ = fs::rename(name(n), name(n + 1));
+            let compressed = |n: i32| self.dir.join(format!("json.log.{n}.gz"));
+            if fs::rename(name(n), name(n + 1)).is_err() {
+                let _ = fs::rename(compressed(n), compressed(n + 1));
+            }
         }
         fs::File::create(self.path()).unwrap();
     }
@@ -184,6 +190,78 @@ async fn a_follower_keeps_up_with_a_writer_that_does_not_wait() {
     end.send(true).unwrap();
     let all = tokio::time::timeout(PATIENCE, follower).await.unwrap().unwrap();
     assert_eq!(all, (0..900).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_put_aside_is_compressed_and_read_as_before() {
+    for driver in ["json-file", "local"] {
+        let log = Scratch::new(&format!("compressed-{driver}"));
+        for part in 0..4i64 {
+            if driver == "local" {
+                let lines = (part * 10..part * 10 + 10).flat_map(|n| {
+                    local_record(1 + (n % 2) as u8, false, n * 1_000_000_000, format!("line {n}").as_bytes())
+                });
+                fs::write(
+                    log.path(),
+                    local_record(0, false, 0, b"a=1\0").into_iter().chain(lines).collect::<Vec<_>>(),
+                )
+                .unwrap();
+            } else {
+                log.write(part * 10..part * 10 + 10);
+            }
+            if part < 3 {
+                log.rotate();
+            }
+        }
+        let (_end, ended) = tokio::sync::watch::channel(true);
+        Logs::default().compress(log.path(), ended).await;
+        let mut names: Vec<_> =
+            fs::read_dir(&log.dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, ["json.log", "json.log.1.gz", "json.log.2.gz", "json.log.3.gz"]);
+        let query = LogQuery { driver: driver.into(), ..log.query() };
+        assert_eq!(read(query.clone()).await, (0..40).collect::<Vec<_>>());
+        for tail in [0, 5, 10, 11, 25, 40, 99] {
+            let expected: Vec<_> = ((40 - tail as i64).max(0)..40).collect();
+            assert_eq!(read(LogQuery { tail: Some(tail), ..query.clone() }).await, expected, "tail {tail}");
+        }
+        let mut first = Logs::default().read(query).unwrap();
+        let batch = first.next().await.unwrap().unwrap();
+        assert_eq!(batch.iter().next().unwrap().attributes.is_some(), driver == "local");
+        // Nothing but what can be read by anybody's tool.
+        let mut text = Vec::new();
+        let oldest = fs::File::open(log.dir.join("json.log.3.gz")).unwrap();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(oldest), &mut text).unwrap();
+        assert!(text.windows(6).any(|part| part == b"line 9"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_follower_misses_nothing_while_files_are_compressed_under_it() {
+    let log = Scratch::new("compressing");
+    let (end, ended) = tokio::sync::watch::channel(false);
+    let logs = Logs::default();
+    let compressing = tokio::spawn(logs.compress(log.path(), ended.clone()));
+    let mut reader = logs.read(LogQuery { follow: Some(ended), ..log.query() }).unwrap();
+    let follower = tokio::spawn(async move { numbers(&mut reader).await });
+    let writing = std::thread::spawn(move || {
+        for n in 0..300 {
+            log.write(n * 3..n * 3 + 3);
+            if n % 10 == 9 {
+                log.rotate();
+            }
+        }
+        log
+    });
+    let log = tokio::task::spawn_blocking(|| writing.join().unwrap()).await.unwrap();
+    end.send(true).unwrap();
+    let all = tokio::time::timeout(PATIENCE, follower).await.unwrap().unwrap();
+    assert_eq!(all, (0..900).collect::<Vec<_>>());
+    tokio::time::timeout(PATIENCE, compressing).await.unwrap().unwrap();
+    assert_eq!(read(log.query()).await, (0..900).collect::<Vec<_>>());
+    let plain = (1..40).filter(|n| log.dir.join(format!("json.log.{n}")).exists()).count();
+    let small = (1..40).filter(|n| log.dir.join(format!("json.log.{n}.gz")).exists()).count();
+    assert_eq!((plain, small), (0, 30));
 }
 
 #[tokio::test]

@@ -12,8 +12,10 @@ use std::{
 use tokio::{io::unix::AsyncFd, sync::watch};
 
 /// Tells of changes in directories.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Watcher {
+    /// Also of what is written; else of names alone.
+    contents: bool,
     state: Mutex<State>,
 }
 
@@ -40,11 +42,15 @@ pub(super) struct Subscription {
 }
 
 impl Watcher {
+    pub(super) fn new(contents: bool) -> Self {
+        Watcher { contents, state: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes from now on of files in `dir`: written to, made, renamed.
+    /// Changes from now on of files in `dir`: made, renamed, and perhaps written to.
     pub(super) fn subscribe(self: &Arc<Self>, dir: &Path) -> io::Result<Subscription> {
         let mut state = self.lock();
         let inotify = match &state.inotify {
@@ -57,8 +63,8 @@ impl Watcher {
                 inotify
             }
         };
-        let wanted =
-            inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+        let mut wanted = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+        wanted.set(inotify::WatchFlags::MODIFY, self.contents);
         let id = inotify::add_watch(inotify.get_ref(), dir, wanted)?;
         let directory = state
             .directories

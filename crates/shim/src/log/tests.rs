@@ -87,6 +87,35 @@ fn a_full_file_makes_room_and_the_oldest_goes() {
 }
 
 #[test]
+fn compressed_files_move_up_too_and_nothing_moves_while_another_renames() {
+    let dir = Dir::new("compressed");
+    let plan = Plan { max_size: 100, max_files: 3, compress: true, ..plan(&dir, LogDriver::JsonFile) };
+    let mut log = Log::open(&plan).unwrap().unwrap();
+    let mut say = |n: u32| {
+        log.take(Stream::Stdout, format!("line {n}\n").as_bytes());
+        log.flush();
+    };
+    say(0);
+    say(1);
+    std::fs::rename(dir.0.join("log.1"), dir.0.join("log.1.gz")).unwrap();
+    say(2);
+    assert_eq!(
+        ["log", "log.1", "log.2", "log.2.gz"].map(|name| dir.texts(name)),
+        [vec!["line 2\\n".to_string()], vec!["line 1\\n".to_string()], vec![], vec!["line 0\\n".to_string()]]
+    );
+    let held = names(&dir.path()).unwrap();
+    say(3);
+    assert_eq!(dir.texts("log"), ["line 2\\n", "line 3\\n"]);
+    drop(held);
+    say(4);
+    assert_eq!(
+        ["log", "log.1", "log.2", "log.2.gz"].map(|name| dir.texts(name).len()),
+        [1, 2, 1, 0],
+        "the oldest went"
+    );
+}
+
+#[test]
 fn one_file_only_begins_anew() {
     let dir = Dir::new("single");
     let mut log = Log::open(&Plan { max_size: 100, ..plan(&dir, LogDriver::JsonFile) }).unwrap().unwrap();
