@@ -1,6 +1,6 @@
 //! What can go wrong with a store.
 
-use crate::{Guard, Key, Revision};
+use crate::{Guard, Key, Moved, Revision};
 use minke_model::Kind;
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -38,12 +38,18 @@ pub enum StoreError {
     #[error("the store is being moved, try again")]
     Moving,
     /// The store was moved to another place for good.
-    #[error("the store in {} was moved to {to}", path.display())]
+    #[error("the store in {} was moved to etcd at {}", path.display(), moved.urls.join(", "))]
     Moved {
         /// Where it was.
         path: PathBuf,
         /// Where it is.
-        to: String,
+        moved: Moved,
+    },
+    /// What was to be filled holds a store already.
+    #[error("{place} holds a store already")]
+    Occupied {
+        /// Where.
+        place: String,
     },
     /// The asker has no right to it.
     #[error("{who} may not {what}")]
@@ -140,7 +146,9 @@ impl StoreError {
     /// What sort of failure it is.
     pub fn kind(&self) -> Kind {
         match self {
-            StoreError::Refused(_) | StoreError::Compacted { .. } => Kind::Conflict,
+            StoreError::Refused(_) | StoreError::Compacted { .. } | StoreError::Occupied { .. } => {
+                Kind::Conflict
+            }
             StoreError::TooLarge { .. } => Kind::Invalid,
             StoreError::Closed
             | StoreError::OutcomeUnknown { .. }

@@ -80,7 +80,7 @@ pub struct Difference {
 /// Everything as of one revision. Cheap to take, clone and keep.
 #[derive(Clone)]
 pub struct Snapshot {
-    map: Map,
+    pub(crate) map: Map,
     prefixes: Prefixes,
     revision: Revision,
 }

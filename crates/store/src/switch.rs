@@ -62,6 +62,11 @@ impl Held {
         self.switch.current()
     }
 
+    /// Refuses commits until the process ends: nobody knows any more which store is the right one.
+    pub(crate) fn for_good(self) {
+        std::mem::forget(self._commits);
+    }
+
     /// Uses `store` from now on.
     pub fn exchange(self, store: AnyStore) {
         let inner = &self.switch.inner;

@@ -51,6 +51,11 @@ impl<T> Table<T> {
         Key::new(&format!("{}/{name}", self.name))
     }
 
+    /// The name that `key` has in it; `None`: it lies elsewhere.
+    pub fn name_of<'a>(&self, key: &'a Key) -> Option<&'a str> {
+        key.as_str().strip_prefix(self.name)?.strip_prefix('/')
+    }
+
     /// Every key of it.
     pub fn prefix(&self) -> Prefix {
         Prefix::new(&format!("{}/", self.name))

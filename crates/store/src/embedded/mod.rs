@@ -26,7 +26,7 @@ mod journal;
 mod tests;
 
 use crate::{
-    Durability, Prefixes, Remember, Result, Revision, Snapshot, Store, StoreError, Txn, Watch,
+    Dump, Durability, Moved, Prefixes, Remember, Result, Revision, Snapshot, Store, StoreError, Txn, Watch,
     map::Map,
     state::{Record, State},
 };
@@ -118,9 +118,22 @@ impl Embedded {
     /// every commit before it answers, and begins a new epoch.
     ///
     /// # Errors
-    /// As [`Embedded::open`].
+    /// As [`Embedded::open`]; [`StoreError::Moved`] when it was moved to etcd: open it there.
     pub fn open_cluster(directory: &Path) -> Result<Self> {
         Self::open_with(directory, CLUSTER)
+    }
+
+    /// Fills a new cluster's store in `directory` from `dump`, all or nothing, and opens it in a new epoch.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`]; [`StoreError::Occupied`] when there are records.
+    pub fn load_cluster(directory: &Path, dump: &Dump) -> Result<Self> {
+        if Self::open_with(directory, MACHINE)?.snapshot().revision().number > 0 {
+            return Err(StoreError::Occupied { place: directory.display().to_string() });
+        }
+        let (keys, begin) = (dump.snapshot.iter().map(|(key, _)| key.clone()).collect(), dump.begins_at());
+        disk::fold(directory, &dump.snapshot.map, &keys, begin.number.max(1), begin.epoch)?;
+        Self::open_cluster(directory)
     }
 
     fn open_with(directory: &Path, keep: Keep) -> Result<Self> {
@@ -158,6 +171,11 @@ impl Embedded {
         }
 
         let revision = Revision { epoch, number };
+        if keep.shared
+            && let Some(moved) = Moved::said_by(&Snapshot::new(map.clone(), Prefixes::all(), revision))?
+        {
+            return Err(StoreError::Moved { path: directory.to_owned(), moved });
+        }
         let locked = Locked {
             state: State::new(map, revision, keep.remember),
             journal,

@@ -11,6 +11,9 @@
 
 mod admin;
 mod client;
+mod filling;
+#[cfg(test)]
+pub(crate) mod lab;
 mod proto;
 mod raw;
 #[cfg(test)]

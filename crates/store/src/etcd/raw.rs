@@ -38,8 +38,11 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)
 /// Commits on their way from etcd to the reader of a watch.
 const WAITING: usize = 256;
 
-const RANGE: &str = "/etcdserverpb.KV/Range";
-const TXN: &str = "/etcdserverpb.KV/Txn";
+/// What `minke/epoch` begins with as long as nobody may open the store.
+pub(super) const FILLING: &str = "filling";
+
+pub(super) const RANGE: &str = "/etcdserverpb.KV/Range";
+pub(super) const TXN: &str = "/etcdserverpb.KV/Txn";
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
 /// A store in etcd. Clones share a connection.
@@ -53,7 +56,7 @@ pub(super) struct Raw {
 impl Raw {
     /// The store under `root`, which is begun in epoch 1 where there is none.
     pub(super) async fn open(client: Client, root: &str) -> Result<Self> {
-        let raw = Raw { client, root: root.into(), epoch: Arc::new(AtomicU64::new(0)) };
+        let raw = Raw::unopened(client, root);
         let begin = TxnRequest {
             compare: vec![absent(raw.named("epoch"))],
             success: vec![put(raw.named("epoch"), b"1".to_vec()), put(raw.named("last"), Vec::new())],
@@ -64,11 +67,22 @@ impl Raw {
         Ok(raw)
     }
 
+    /// What may or may not be a store.
+    pub(super) fn unopened(client: Client, root: &str) -> Self {
+        Raw { client, root: root.into(), epoch: Arc::new(AtomicU64::new(0)) }
+    }
+
     /// Reads which life the store is in.
     pub(super) async fn learn_epoch(&self) -> Result<u64> {
         let found: RangeResponse = self.call(RANGE, range(self.named("epoch"))).await?;
-        let epoch = found.kvs.first().and_then(|kv| std::str::from_utf8(&kv.value).ok()?.parse::<u64>().ok());
-        let epoch = epoch.ok_or_else(|| damaged(&self.root, "epoch"))?;
+        let text = found.kvs.first().and_then(|kv| std::str::from_utf8(&kv.value).ok());
+        let text = text.ok_or_else(|| damaged(&self.root, "epoch"))?;
+        if text.starts_with(FILLING) {
+            let (tried, detail) =
+                (format!("open the store in etcd:{}", self.root), "it is being filled".to_owned());
+            return Err(StoreError::Unavailable { tried, detail });
+        }
+        let epoch: u64 = text.parse().map_err(|_| damaged(&self.root, "epoch"))?;
         self.epoch.store(epoch, Ordering::SeqCst);
         Ok(epoch)
     }
@@ -93,7 +107,7 @@ impl Raw {
         format!("{}{name}", self.root).into_bytes()
     }
 
-    fn key(&self, key: &str) -> Vec<u8> {
+    pub(super) fn key(&self, key: &str) -> Vec<u8> {
         format!("{}r/{key}", self.root).into_bytes()
     }
 
@@ -404,7 +418,7 @@ pub(super) fn put(key: Vec<u8>, value: Vec<u8>) -> RequestOp {
     op(Op::Put(PutRequest { key, value }))
 }
 
-fn range(key: Vec<u8>) -> RangeRequest {
+pub(super) fn range(key: Vec<u8>) -> RangeRequest {
     RangeRequest { key, ..RangeRequest::default() }
 }
 
@@ -413,7 +427,7 @@ pub(super) fn absent(key: Vec<u8>) -> Compare {
     Compare { result, target, key, with: Some(Compared::Version(0)) }
 }
 
-fn at(key: Vec<u8>, revision: u64) -> Compare {
+pub(super) fn at(key: Vec<u8>, revision: u64) -> Compare {
     let (result, target) = (CompareResult::Equal as i32, CompareTarget::Mod as i32);
     Compare { result, target, key, with: Some(Compared::ModRevision(revision as i64)) }
 }
