@@ -1,6 +1,6 @@
 //! What goes wrong in a build: typed, with data and, for a Dockerfile, with the place.
 
-use crate::dockerfile::fault::Fault;
+use crate::{dockerfile::fault::Fault, plan::Finding};
 use minke_model::{Kind, id::Digest};
 use std::{fmt, sync::Arc};
 
@@ -43,6 +43,14 @@ pub enum BuildError {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// What a step reads is not there, so that nothing can be known of the step.
+    #[error("failed to {verb} cache key: {cause}")]
+    Key {
+        /// `compute` of files of a tree, `load` of what comes from elsewhere (BuildKit's words).
+        verb: &'static str,
+        /// Why: all that the step itself says.
+        cause: Box<BuildError>,
+    },
     /// A step that another build runs too failed there.
     #[error(transparent)]
     Shared(Arc<BuildError>),
@@ -82,6 +90,7 @@ impl BuildError {
             BuildError::Dockerfile(error) => error.kind(),
             BuildError::Step(error) => error.cause.kind(),
             BuildError::Shared(error) => error.kind(),
+            BuildError::Key { cause, .. } => cause.kind(),
             BuildError::Exit { .. } => Kind::Internal,
             BuildError::Other { kind, .. } => *kind,
             BuildError::Image(error) => error.kind(),
@@ -116,6 +125,24 @@ impl BuildError {
             BuildError::Step(error) => error.cause.exit_code(),
             BuildError::Shared(error) => error.exit_code(),
             _ => None,
+        }
+    }
+
+    /// What checks found before the Dockerfile turned out to be wrong.
+    pub fn findings(&self) -> &[Finding] {
+        match self {
+            BuildError::Dockerfile(error) => &error.findings,
+            BuildError::Shared(error) => error.findings(),
+            _ => &[],
+        }
+    }
+
+    /// As the step says it that failed.
+    pub fn in_step(&self) -> String {
+        match self {
+            BuildError::Key { cause, .. } => cause.to_string(),
+            BuildError::Shared(error) => error.in_step(),
+            other => other.to_string(),
         }
     }
 
@@ -218,18 +245,36 @@ pub struct DockerfileError {
     pub column: u32,
     /// The file.
     pub source: Source,
+    /// What checks found before.
+    pub findings: Vec<Finding>,
 }
 
 impl DockerfileError {
     /// `fault` at `word` of the instruction at `lines`.
     pub(crate) fn new(source: &Source, lines: Lines, word: &str, fault: Fault) -> Self {
         let (line, column) = source.find(lines, word);
-        Self { fault, suggestion: None, while_parsing: false, lines, line, column, source: source.clone() }
+        let (suggestion, findings) = Default::default();
+        Self {
+            fault,
+            suggestion,
+            while_parsing: false,
+            lines,
+            line,
+            column,
+            source: source.clone(),
+            findings,
+        }
     }
 
     /// With the word that may have been meant.
     pub(crate) fn suggest(mut self, suggestion: Option<String>) -> Self {
         self.suggestion = suggestion;
+        self
+    }
+
+    /// With what checks found before.
+    pub(crate) fn after(mut self, findings: &[Finding]) -> Self {
+        self.findings = findings.to_vec();
         self
     }
 

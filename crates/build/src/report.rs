@@ -188,7 +188,7 @@ impl Telling {
         let now = Timestamp::now();
         self.vertex.started.get_or_insert(now);
         self.vertex.completed = Some(now);
-        self.vertex.error = result.as_ref().err().map(ToString::to_string);
+        self.vertex.error = result.as_ref().err().map(BuildError::in_step);
         self.report();
     }
 }

@@ -222,7 +222,7 @@ pub enum Fault {
     #[error("invalid network mode {}", quote(.0))]
     Network(String),
     /// The host's network without leave.
-    #[error("network.host is not allowed: RUN --network=host needs --allow network.host")]
+    #[error("failed to load LLB: network.host is not allowed")]
     NetworkHost,
     /// No such security.
     #[error("security {} is not valid", quote(.0))]

@@ -437,6 +437,7 @@ fn healthcheck(flags: &[String], arguments: Arguments) -> Result<HealthSpec, Wro
             Some(text) => plain(retries(&text))?,
             None => 0,
         },
+        at_start: false,
     })
 }
 

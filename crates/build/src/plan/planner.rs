@@ -89,12 +89,20 @@ impl Planner {
             DockerfileError::new(&file.source, Lines::one(line as u32 + 1), "check", fault)
         })?;
         form::check(&file, &mut checks);
+        let begun = Self::begin(file, options, &mut checks);
+        let mut planner = begun.map_err(|e| e.after(&checks.findings))?;
+        planner.checks = checks;
+        planner.advance()?;
+        Ok(planner)
+    }
 
+    fn begin(file: Dockerfile, options: PlanOptions, checks: &mut Checks) -> Result<Self, DockerfileError> {
+        let whole = |fault| DockerfileError::new(&file.source, Lines::one(1), "", fault);
         let platform = options.platform.clone().unwrap_or_else(|| options.build_platform.clone());
         let last = file.stages.last().and_then(|s| s.name.clone());
         let target = options.target.clone().or(last).unwrap_or_default();
         let mut global = args::predefined(&options.build_platform, &platform, &target, &options.build_args);
-        stages::check_defaults(&file, &global, &mut checks);
+        stages::check_defaults(&file, &global, checks);
         let expander = Expander::new(file.directives.escape);
         for instruction in &file.arguments {
             let Command::Arg(arguments) = &instruction.command else { continue };
@@ -103,13 +111,10 @@ impl Planner {
             )?;
         }
         let epoch = epoch(&options, &global).map_err(whole)?;
-        let nodes = stages::build(&file, &options, &platform, &global, &mut checks)?;
+        let nodes = stages::build(&file, &options, &platform, &global, checks)?;
         let target = nodes.target(options.target.as_deref(), &file.source)?;
-        let (asks, asked, needed) = Default::default();
-        let mut planner =
-            Self { file, options, platform, global, checks, nodes, target, epoch, asks, asked, needed };
-        planner.advance()?;
-        Ok(planner)
+        let (checks, asks, asked, needed) = Default::default();
+        Ok(Self { file, options, platform, global, checks, nodes, target, epoch, asks, asked, needed })
     }
 
     /// What must be known next; all of it may be looked up at once. Empty: go on to [`Planner::finish`].
@@ -142,6 +147,7 @@ impl Planner {
         let word = name.clone();
         DockerfileError::new(&self.file.source, lines, &word, Fault::Unresolved { name, reason })
             .suggest(near)
+            .after(&self.checks.findings)
     }
 
     /// What checks found so far; all of it once [`Planner::finish`] has run.
@@ -151,6 +157,10 @@ impl Planner {
 
     /// Asks for bases, and takes their triggers, until something is not known yet.
     fn advance(&mut self) -> Result<(), DockerfileError> {
+        self.ask_on().map_err(|e| e.after(&self.checks.findings))
+    }
+
+    fn ask_on(&mut self) -> Result<(), DockerfileError> {
         loop {
             self.needed = match self.options.all_stages {
                 true => (0..self.nodes.all.len()).collect(),
@@ -265,6 +275,14 @@ impl Planner {
             context_paths: BTreeSet::new(),
             trees: vec![None; self.nodes.all.len()],
         };
+        match self.make(&mut shop) {
+            Ok(state) => Ok(self.deliver(state, shop)),
+            Err(e) => Err(e.after(&shop.checks.findings)),
+        }
+    }
+
+    /// Makes the steps; what the target is in the end.
+    fn make(&self, shop: &mut Shop) -> Result<State, DockerfileError> {
         let mut states: Vec<Option<State>> = vec![None; self.nodes.all.len()];
         let mut children = vec![0usize; self.nodes.all.len()];
         for number in &self.needed {
@@ -279,7 +297,7 @@ impl Planner {
         let mut indexes = vec![0usize; self.nodes.all.len()];
         for number in order(false).chain(order(true)) {
             if self.nodes.all[number].base.is_none() {
-                let state = self.begin(number, &mut indexes[number], &mut images, &mut shop);
+                let state = self.base(number, &mut indexes[number], &mut images, shop);
                 if self.nodes.all[number].anonymous || self.nodes.all[number].context.is_some() {
                     shop.trees[number] = Some(state.tree);
                 }
@@ -300,7 +318,7 @@ impl Planner {
             let state = state.unwrap_or_else(|| stage::nothing(&self.platform));
             let state = match node.context {
                 Some(_) => state,
-                None => stage::plan(node, state, indexes[number], &self.options, &mut shop)?,
+                None => stage::plan(node, state, indexes[number], &self.options, shop)?,
             };
             shop.trees[number] = Some(state.tree);
             states[number] = (children[number] > 0 || number == self.target).then_some(state);
@@ -308,12 +326,11 @@ impl Planner {
         shop.checks
             .verdict()
             .map_err(|fault| DockerfileError::new(&self.file.source, Lines::one(1), "", fault))?;
-        let state = states[self.target].take().unwrap_or_else(|| stage::nothing(&self.platform));
-        Ok(self.deliver(state, shop))
+        Ok(states[self.target].take().unwrap_or_else(|| stage::nothing(&self.platform)))
     }
 
     /// What a node begins with: nothing, an image or a context.
-    fn begin(
+    fn base(
         &self,
         number: usize,
         index: &mut usize,

@@ -114,7 +114,7 @@ fn of_stage(
 ) -> Result<Node, DockerfileError> {
     let error = |word: &str, fault| DockerfileError::new(&file.source, stage.lines, word, fault);
     let base = args::word(expander, &stage.base, global).map_err(|(fault, word)| error(&word, fault))?;
-    undeclared(&base, stage, global, checks);
+    undeclared(&base, stage, file, global, checks);
     if base.text.is_empty() {
         return Err(error(&stage.base, Fault::BlankBase(stage.base.clone())));
     }
@@ -156,7 +156,7 @@ fn platform_of(
 ) -> Result<Platform, DockerfileError> {
     let error = |word: &str, fault| DockerfileError::new(&file.source, stage.lines, word, fault);
     let out = args::word(expander, text, global).map_err(|(fault, word)| error(&word, fault))?;
-    undeclared(&out, stage, global, checks);
+    undeclared(&out, stage, file, global, checks);
     let only = |names: &BTreeSet<String>, name: &str| names.len() == 1 && names.contains(name);
     if only(&out.matched, "TARGETPLATFORM")
         && out.unmatched.is_empty()
@@ -185,8 +185,16 @@ fn platform_of(
 }
 
 /// Tells of variables in `FROM` that nothing declares.
-fn undeclared(out: &Expanded, stage: &Stage, global: &Scope, checks: &mut Checks) {
-    for name in &out.unmatched {
+fn undeclared(out: &Expanded, stage: &Stage, file: &Dockerfile, global: &Scope, checks: &mut Checks) {
+    let declared = |name: &str| {
+        let mut arguments = file.arguments.iter().filter_map(|instruction| match &instruction.command {
+            Command::Arg(arguments) => Some(arguments),
+            _ => None,
+        });
+        arguments.any(|arguments| arguments.iter().any(|argument| argument.name == name))
+    };
+    // One without a value is declared all the same.
+    for name in out.unmatched.iter().filter(|name| !declared(name)) {
         let near = did_you_mean("", nearest(name, global.names()));
         let says = format!("FROM argument '{name}' is not declared{near}");
         checks.find(&checks::UNDEFINED_ARG_IN_FROM, stage.lines, &stage.comments, says);

@@ -16,7 +16,7 @@ use crate::{
     host::{At, Client, Host, Progress, Root},
     ignore::Ignore,
     key,
-    plan::{Base, Given, Plan, PlanOptions, Planner},
+    plan::{Base, Finding, Given, Plan, PlanOptions, Planner},
     report::{Reporter, Telling},
     request::{BuildEvent, BuildRequest, Built, VertexWarning},
 };
@@ -69,12 +69,17 @@ impl Session {
         };
         let several = platforms.len() > 1;
         let plans = platforms.into_iter().map(|p| self.plan(file.clone(), p, several, &sources.ignore));
-        let plans = try_join_all(plans).await?;
+        let plans = try_join_all(plans).await;
+        let findings = match &plans {
+            Ok(plans) => plans.first().map_or(&[][..], |plan| &plan.findings),
+            Err(error) => error.findings(),
+        };
         // Who only checks is told by the answer.
         if !self.request.check_only {
-            self.warn(&plans, &source, &sources.definition);
+            self.warn(findings, &source, &sources.definition);
         }
-        let findings = plans.first().map(|p| p.findings.clone()).unwrap_or_default();
+        let findings = findings.to_vec();
+        let plans = plans?;
         let multi_platform = self.request.multi_platform || several;
         let inline = self.request.options.build_args.get("BUILDKIT_INLINE_CACHE");
         let inline_cache = inline.is_some_and(|value| value == "1" || value == "true");
@@ -188,9 +193,8 @@ impl Session {
     }
 
     /// Tells what checks found, once for all platforms.
-    fn warn(&self, plans: &[Plan], source: &Source, vertex: &Digest) {
-        let Some(plan) = plans.first() else { return };
-        for finding in &plan.findings {
+    fn warn(&self, findings: &[Finding], source: &Source, vertex: &Digest) {
+        for finding in findings {
             self.progress.report(BuildEvent::Warning(VertexWarning {
                 vertex: vertex.clone(),
                 level: 1,

@@ -15,7 +15,7 @@ use std::{
 /// The digest of what a selection means. Blocks.
 pub(super) fn digest(view: &View, selection: &Selection) -> Result<Digest> {
     let mut hasher = Hasher::new("content");
-    let picked = view.select(selection).map_err(|e| not_found(e, selection))?;
+    let picked = view.select(selection).map_err(|e| not_found(e, &selection.path))?;
     let several = picked.len() > 1 || selection.pattern;
     for source in &picked {
         if several {
@@ -30,20 +30,17 @@ pub(super) fn digest(view: &View, selection: &Selection) -> Result<Digest> {
     Ok(hasher.finish())
 }
 
-/// BuildKit's sentence: the tree has no name that means anything to people.
-fn not_found(error: BuildError, selection: &Selection) -> BuildError {
+/// BuildKit's sentence for what is not in a tree, which has no name that means anything to people.
+pub(super) fn not_found(error: BuildError, path: &str) -> BuildError {
     let mut name = Hasher::new("ref");
-    name.text(&selection.path);
+    name.text(path);
     let name = name.finish();
     match error {
-        BuildError::Other { kind, message } if kind == minke_model::Kind::NotFound => BuildError::Other {
-            kind,
-            message: format!(
-                "failed to compute cache key: failed to calculate checksum of ref {}::{}: {message}",
-                &name.hex()[..25],
-                &name.hex()[25..50]
-            ),
-        },
+        BuildError::Other { kind, message } if kind == minke_model::Kind::NotFound => {
+            let (first, second) = (&name.hex()[..25], &name.hex()[25..50]);
+            let message = format!("failed to calculate checksum of ref {first}::{second}: {message}");
+            BuildError::Key { verb: "compute", cause: Box::new(BuildError::other(kind, message)) }
+        }
         other => other,
     }
 }

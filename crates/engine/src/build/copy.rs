@@ -9,7 +9,7 @@
 mod rules;
 
 use super::{
-    content::read_link,
+    content::{not_found, read_link},
     view::{Item, Picked, View, chain_of, clean, kind, open_in, proc_path, reopen, root_of},
 };
 use minke_build::{
@@ -52,7 +52,7 @@ pub(super) fn copy(store: &Store, wish: CopyWork) -> Result<Root> {
             CopySource::Files { path, local, unpack, parents, .. } => {
                 let view = View::open(store, tree)?;
                 let selection = Selection::of_copy(path, *local, &wish.op.exclude, parents.as_ref());
-                for picked in view.select(&selection).map_err(|e| missing(e, &selection))? {
+                for picked in view.select(&selection).map_err(|e| not_found(e, path))? {
                     if *unpack
                         && !picked.is_dir
                         && extract(&work, &view, &picked, &wish.op.destination, &rules)?
@@ -65,16 +65,6 @@ pub(super) fn copy(store: &Store, wish: CopyWork) -> Result<Root> {
         }
     }
     Ok(root_of(work.finish(wish.epoch)?))
-}
-
-/// BuildKit's sentence for a source that is not there.
-pub(super) fn missing(error: BuildError, selection: &Selection) -> BuildError {
-    match error {
-        BuildError::Other { kind: minke_model::Kind::NotFound, .. } => {
-            BuildError::not_found(format!("lstat {}: no such file or directory", selection.path))
-        }
-        other => other,
-    }
 }
 
 /// Makes a directory with its parents. Blocks.

@@ -5,7 +5,7 @@
 //! Never: hands a credential to git or to a redirection.
 
 use super::{
-    Inner, copy,
+    Inner, copy, layout,
     machine::left,
     view::{View, root_of},
 };
@@ -29,7 +29,7 @@ fn parse(reference: &str) -> Result<Reference> {
 }
 
 /// The key of an image of a registry in the cache.
-fn image_key(digest: &Digest, platform: &Platform) -> Digest {
+pub(super) fn image_key(digest: &Digest, platform: &Platform) -> Digest {
     let mut hasher = Hasher::new("image");
     hasher.text(digest.as_str()).text(&platform::format(&platform::normalize(platform)));
     hasher.finish()
@@ -43,6 +43,9 @@ pub(super) async fn image_config(
     pull: bool,
     at: &At,
 ) -> Result<ImageFound> {
+    if let Some(place) = layout::parse(reference)? {
+        return layout::image_config(inner, &place, platform, at).await;
+    }
     let name = parse(reference)?;
     if !pull && let Some(config) = local(inner, reference, platform) {
         return Ok(ImageFound { digest: None, config });
@@ -102,13 +105,17 @@ fn local(inner: &Inner, reference: &str, platform: &Platform) -> Option<Arc<Imag
 
 /// An image's files.
 pub(super) async fn image(inner: &Arc<Inner>, reference: &str, platform: &Platform, at: &At) -> Result<Left> {
-    let name = parse(reference)?;
-    if let Some(digest) = name.digest()
-        && let Some(left) = inner.cache.find(&image_key(digest, platform))
-    {
+    let place = layout::parse(reference)?;
+    let digest = match &place {
+        Some(place) => Some(place.digest.clone()),
+        None => parse(reference)?.digest().cloned(),
+    };
+    if let Some(left) = digest.and_then(|digest| inner.cache.find(&image_key(&digest, platform))) {
         return Ok(left);
     }
-    if let Ok(id) = inner.store.resolve(reference) {
+    if place.is_none()
+        && let Ok(id) = inner.store.resolve(reference)
+    {
         let image = inner.store.get(&id)?;
         if platform::suits(platform, &image.config.platform()) {
             return Ok(left(root_of(inner.store.image_chain(&id)?), image.config.created));
@@ -142,11 +149,10 @@ impl Progress for Shown {
 /// A fetched file, verified.
 pub(super) async fn http(inner: &Arc<Inner>, http: &Http, at: &At) -> Result<Root> {
     let registries = inner.images.registries();
-    let mut answer = web::get(&http.url, &[], &registries)
-        .await
-        .map_err(|e| BuildError::other(e.kind(), format!("failed to load {}: {e}", http.url)))?;
+    let mut answer =
+        web::get(&http.url, &[], &registries).await.map_err(|e| unloaded(e.kind(), e.to_string()))?;
     if !(200..300).contains(&answer.status) {
-        return Err(BuildError::invalid(format!("invalid response status {}", answer.status)));
+        return Err(unloaded(Kind::Invalid, format!("invalid response status {}", answer.status)));
     }
     let modified = answer.header("last-modified").and_then(http_date);
     let total = answer.header("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
@@ -199,6 +205,11 @@ pub(super) async fn http(inner: &Arc<Inner>, http: &Http, at: &At) -> Result<Roo
         inner.contexts.adopt(dir.keep())
     })
     .await
+}
+
+/// What is elsewhere cannot be had.
+fn unloaded(kind: Kind, message: String) -> BuildError {
+    BuildError::Key { verb: "load", cause: Box::new(BuildError::other(kind, message)) }
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7) in seconds since 1970.
@@ -278,9 +289,7 @@ pub(super) async fn git(inner: &Arc<Inner>, wish: &Git, at: &At) -> Result<Root>
         let mut whole = vec!["fetch", "-q", "--tags", "origin"];
         whole.extend(Some(reference).filter(|_| !is_commit));
         let tried = run_git(&whole, Some(&repository), at).await;
-        tried.map_err(|e| {
-            BuildError::other(e.kind(), format!("failed to fetch remote {}: {e}", wish.remote))
-        })?;
+        tried.map_err(|e| unloaded(e.kind(), format!("failed to fetch remote {}: {e}", wish.remote)))?;
     }
     let wanted = if is_commit { reference } else { "FETCH_HEAD" };
     run_git(&["checkout", "-q", "--detach", wanted], Some(&repository), at).await?;
@@ -352,7 +361,12 @@ async fn run_git(args: &[&str], at_dir: Option<&Path>, at: &At) -> Result<String
     }
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(BuildError::invalid(format!("git {}: {}", args[0], said.trim())));
+        // BuildKit's words, and Go's for an exit.
+        let status = match output.status.code() {
+            Some(code) => format!("exit status {code}"),
+            None => "signal: killed".to_owned(),
+        };
+        return Err(BuildError::invalid(format!("git stderr:\n{}\n: {status}", said.trim())));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

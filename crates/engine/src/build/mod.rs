@@ -1,7 +1,7 @@
 //! Builds: what the solver of `minke-build` needs of a machine, and what becomes of what was built.
 //!
 //! On disk below `build` of the data root, each found again by a scan: `records` (cache.rs), `contexts` (contexts.rs),
-//! `mounts` (mounts.rs), `scratch` (emptied at start). Layers are the image room's; records hold them.
+//! `mounts` (mounts.rs), `past` (past.rs), `scratch` (emptied at start). Layers are the image room's; records hold them.
 //! Start at [`Builds::solve`], then `machine.rs`.
 
 mod cache;
@@ -11,8 +11,10 @@ mod copy;
 mod directory;
 mod export;
 mod fetch;
+mod layout;
 mod machine;
 mod mounts;
+mod past;
 mod read;
 mod run;
 mod upload;
@@ -24,6 +26,7 @@ pub use minke_build::{
     BuildError, BuildRequest, Built, Client, Dockerfile, DockerfileError, Lines, PlanOptions, Progress,
     checks, detect, dockerfile, error, git, host, host as seam, ignore, plan, request,
 };
+pub use past::PastBuilds;
 pub use upload::Upload;
 
 pub(crate) use cache::{Record, read as read_records};
@@ -53,6 +56,7 @@ pub(crate) struct Inner {
     cache: cache::Cache,
     contexts: contexts::Contexts,
     mounts: mounts::CacheMounts,
+    past: PastBuilds,
     flights: Arc<Flights>,
     /// For what steps write that is not kept.
     scratch: PathBuf,
@@ -122,6 +126,7 @@ impl Builds {
             cache: cache::Cache::open(records_root(&config), records, &store)?,
             contexts: contexts::Contexts::open(root.join("contexts"))?,
             mounts: mounts::CacheMounts::open(root.join("mounts"))?,
+            past: PastBuilds::open(root.join("past"))?,
             flights: Arc::default(),
             scratch: make(root.join("scratch"), true)?,
             empty: make(root.join("empty"), false)?,
@@ -148,6 +153,11 @@ impl Builds {
         let flights = self.inner.flights.clone();
         let _sweep = Sweep(self.inner.clone());
         minke_build::solve(request, host, client, progress, flights).await
+    }
+
+    /// What is kept of builds that ended.
+    pub fn past(&self) -> &PastBuilds {
+        &self.inner.past
     }
 
     /// What can be built for: this machine's platform first, then those that binfmt_misc runs.

@@ -222,7 +222,8 @@ impl Prepared {
         let (store, looked, wanted) = (inner.store.clone(), tree.clone(), source.to_owned());
         let there = super::blocking(move || Ok(View::open(&store, &looked)?.leads(&wanted))).await?;
         if !there {
-            return Err(BuildError::not_found(format!("open {source}: no such file or directory")));
+            let error = BuildError::not_found(format!("{source:?}: not found"));
+            return Err(super::content::not_found(error, source));
         }
         let subpath = source.trim_start_matches('/').to_owned();
         if !read_only {

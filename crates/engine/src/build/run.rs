@@ -42,12 +42,7 @@ pub(super) async fn run(inner: &Arc<Inner>, wish: RunWork, at: &At) -> Result<Ro
     let wrong_start = |message: String| {
         BuildError::invalid(format!("process {command:?} did not complete successfully: {message}"))
     };
-    let prepared = mounts::prepare(inner, &wish, at).await.map_err(|e| match e {
-        BuildError::Other { kind: Kind::NotFound, message } if message.starts_with("open ") => {
-            wrong_start(message)
-        }
-        other => other,
-    })?;
+    let prepared = mounts::prepare(inner, &wish, at).await?;
     let (store, base) = (inner.store.clone(), wish.base.clone());
     let work = super::blocking(move || {
         let base = match &base {

@@ -154,9 +154,10 @@ impl View {
             return self.select_with_parents(selection, pattern, required.as_deref());
         }
         let ignore = Ignore::new(&selection.exclude).map_err(|e| BuildError::invalid(e.to_string()))?;
+        let is_pattern = selection.pattern && glob::has_wildcards(&selection.path);
         let mut picked = Vec::new();
         for path in self.expand(selection)? {
-            picked.extend(self.pick(&path, &ignore)?);
+            picked.extend(self.pick(&path, &ignore, is_pattern)?);
         }
         Ok(picked)
     }
@@ -199,16 +200,16 @@ impl View {
         BuildError::io(format!("read {}", path.display()))(error.into())
     }
 
-    /// One source: found, with what is in it.
-    fn pick(&self, path: &Path, ignore: &Ignore) -> Result<Option<Picked>> {
+    /// One source: found, with what is in it. A link that leads nowhere is copied itself where a pattern found it.
+    fn pick(&self, path: &Path, ignore: &Ignore, is_pattern: bool) -> Result<Option<Picked>> {
         let shown = format!("/{}", path.display());
         let missing = || BuildError::not_found(format!("{shown:?}: not found"));
         let found = match open_in(self.fd.as_fd(), path, OFlags::PATH) {
             Ok(found) => found,
-            // A link that leads nowhere is copied itself.
-            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {
+            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) if is_pattern => {
                 open_in(self.fd.as_fd(), path, OFlags::PATH | OFlags::NOFOLLOW).map_err(|_| missing())?
             }
+            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => return Err(missing()),
             Err(e) => return Err(self.failed(path, e)),
         };
         let stat = rustix::fs::fstat(&found).map_err(|e| self.failed(path, e))?;

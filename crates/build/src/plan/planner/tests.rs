@@ -420,7 +420,7 @@ fn what_is_not_allowed_is_refused_with_its_place() {
     };
     use minke_model::Kind;
     assert_eq!(refused("RUN --security=insecure x").0, Kind::Forbidden);
-    assert!(refused("RUN --network=host x").3.starts_with("network.host is not allowed"));
+    assert!(refused("RUN --network=host x").3.ends_with("network.host is not allowed"));
     assert_eq!(refused("RUN --device=vendor.com/gpu x").0, Kind::NotImplemented);
     let (_, line, column, text) = refused("USER a\nUSER ${b:?who}");
     assert_eq!((line, column, text.as_str()), (3, 6, "failed to process \"${b:?who}\": b: who"));
@@ -738,4 +738,22 @@ fn no_file_makes_it_panic() {
             Err(e) => drop(e.report()),
         }
     }
+}
+
+#[test]
+fn what_checks_found_comes_with_what_is_wrong() {
+    let text = "ARG B\nARG C\nFROM box:${C:-1} as a\nFROM $B\n";
+    let wrong = plan_on(text, options(), "{}").unwrap_err();
+    let rules: Vec<&str> = wrong.findings.iter().map(|finding| finding.rule).collect();
+    // An argument without a value is declared: nothing is undefined.
+    assert_eq!(rules, ["FromAsCasing", "InvalidDefaultArgInFrom"], "{wrong}");
+}
+
+#[test]
+fn a_context_may_be_an_image_in_a_directory() {
+    let reference = format!("oci-layout://s:latest@sha256:{}", "b".repeat(64));
+    let options = PlanOptions { contexts: [("a".to_owned(), reference.clone())].into(), ..options() };
+    let plan = plan_on("FROM a\nRUN x\n", options, "{}").unwrap();
+    assert_eq!(names(&plan)[0], "[context a] OCI load from client");
+    assert!(matches!(&plan.steps[0].op, Op::Image { reference: is } if *is == reference));
 }

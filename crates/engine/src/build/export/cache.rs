@@ -5,7 +5,7 @@
 //!
 //! Never: takes a layer by another digest than the configuration's.
 
-use crate::build::{Inner, blocking, fetch, view::chain_of};
+use crate::build::{Inner, blocking, fetch, layout, view::chain_of};
 use minke_build::{
     BuildError, Built, Client, Result,
     host::{About, At, Blobs, Left, Root},
@@ -29,10 +29,6 @@ const FIELD: &str = "minke.build.cache.v1";
 const MAX_LAYERS: usize = 400;
 /// Most records that are taken from a cache outside.
 const MAX_RECORDS: usize = 10_000;
-/// Largest manifest or configuration of a cache.
-const MAX_DOCUMENT: u64 = 16 << 20;
-/// Largest layer of a client's directory, which comes whole.
-const MAX_LAYER: u64 = 1 << 30;
 
 const TYPE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const TYPE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -272,7 +268,7 @@ pub(in crate::build) async fn import(inner: &Arc<Inner>, wish: &CacheRef, at: &A
             let blobs = at.client.blobs(&format!("local:{src}"));
             let blobs =
                 blobs.ok_or_else(|| BuildError::invalid(format!("the client has no directory {src}")))?;
-            read(inner, &digest, &*blobs).await?
+            layout::read(inner, &digest, None, &*blobs).await?
         }
         // Nothing of its own to read.
         "inline" => return Ok(()),
@@ -284,44 +280,6 @@ pub(in crate::build) async fn import(inner: &Arc<Inner>, wish: &CacheRef, at: &A
     };
     let inner = inner.clone();
     blocking(move || take(&inner, &config, &chain)).await
-}
-
-/// A cache of the client's: its configuration, and its layers, which are taken in.
-async fn read(inner: &Arc<Inner>, digest: &Digest, blobs: &dyn Blobs) -> Result<(Arc<ImageConfig>, Chain)> {
-    let bad = || BuildError::invalid("the cache's manifest is none that can be read");
-    let verified = |wanted: &Digest, bytes: &[u8]| {
-        let is = Digest::from_sha256(&Sha256::digest(bytes));
-        if is == *wanted {
-            return Ok(());
-        }
-        Err(BuildError::other(Kind::DataLoss, format!("a document of the cache is {is} and not {wanted}")))
-    };
-    let raw = blobs.read(digest, MAX_DOCUMENT).await?;
-    verified(digest, &raw)?;
-    let manifest: Value = serde_json::from_slice(&raw).map_err(|_| bad())?;
-    let named = |value: &Value| value.get("digest").and_then(Value::as_str).and_then(Digest::parse);
-    let config_id = manifest.get("config").and_then(named).ok_or_else(bad)?;
-    let raw = blobs.read(&config_id, MAX_DOCUMENT).await?;
-    verified(&config_id, &raw)?;
-    let config = Arc::new(ImageConfig::parse(&raw)?);
-    let layers: Vec<Digest> =
-        manifest.get("layers").and_then(Value::as_array).into_iter().flatten().filter_map(named).collect();
-    if layers.len() != config.diff_ids.len() {
-        return Err(bad());
-    }
-    let mut chain = Chain::default();
-    for (blob, diff_id) in layers.iter().zip(&config.diff_ids) {
-        let layer = match inner.store.chain(std::slice::from_ref(diff_id)) {
-            Some(layer) => layer,
-            None => {
-                let bytes = blobs.read(blob, MAX_LAYER).await?;
-                let (store, expected) = (inner.store.clone(), diff_id.clone());
-                blocking(move || Ok(store.layer_of_tar(&bytes[..], Some(&expected))?)).await?
-            }
-        };
-        chain = chain.with(&layer);
-    }
-    Ok((config, chain))
 }
 
 /// Puts what a configuration says that its layers are into the cache. Blocks.

@@ -66,7 +66,7 @@ impl Builds {
                 "oci" => "exporting to oci image format",
                 "docker" => "exporting to docker image format",
                 other => {
-                    return Err(BuildError::invalid(format!("could not find exporter {other:?}")));
+                    return Err(BuildError::invalid(format!("exporter {other:?} could not be found")));
                 }
             };
             let mut hasher = Hasher::new("export");
