@@ -34,6 +34,8 @@ impl Containers {
             adopted.push(cell);
         }
         self.sweep().await;
+        let known: Vec<_> = adopted.iter().map(|cell| cell.record()).collect();
+        self.inner.networks.restore_overlays(&known).await;
         // Addresses of what runs are taken before anything else starts.
         let mut ends = Vec::new();
         let execs = self.inner.records.execs()?;

@@ -5,7 +5,7 @@ use crate::{Error, error::Result};
 use minke_model::{
     Container, ContainerId, ContainerSpec,
     container::NetworkMode,
-    network::{Endpoint, EndpointSpec},
+    network::{Endpoint, EndpointSpec, NetworkDriver},
 };
 use std::collections::BTreeMap;
 
@@ -86,7 +86,9 @@ impl Containers {
             .filter_map(|name| {
                 let network = self.inner.networks.find(name).ok()?;
                 let priority = asked.get(name).map_or(0, |e| e.gateway_priority);
-                (!network.spec.internal).then_some((priority, network.spec.ipv4, name))
+                // By an overlay network nothing leads out: its containers have a bridge beside it.
+                let leads_out = !network.spec.internal && network.spec.driver != NetworkDriver::Overlay;
+                leads_out.then_some((priority, network.spec.ipv4, name))
             })
             .collect();
         candidates.sort_by(|a, b| b.0.cmp(&a.0).then(b.1.cmp(&a.1)).then(a.2.cmp(b.2)));

@@ -1,12 +1,13 @@
 //! `start`: addresses, files, mounts, then the process in two phases with its network in between.
 
 use super::{Cell, Containers, attributes, endpoints, lock, supervise};
-use crate::{Error, error::Result};
+use crate::{Error, error::Result, network::GATEWAY_BRIDGE};
 use minke_model::{
     Container, ContainerState, Timestamp,
     container::{IpcSharing, NetworkMode, Sharing},
     health::{Health, HealthState},
     log::LogSpec,
+    network::Endpoint,
 };
 use minke_runtime::{CreateRequest, Joined, LogTarget, NetJoin, Process, RuntimeError, Stage};
 use minke_store::Durability;
@@ -116,6 +117,9 @@ impl Containers {
         let gateway = self.gateway_network(&record);
         let mut endpoints = record.status.endpoints.clone();
         let nowhere = |name: &&String| self.inner.networks.is_bridge_to_nowhere(name);
+        if gateway.is_none() && self.inner.networks.wants_gateway_bridge(&record) {
+            endpoints.insert(GATEWAY_BRIDGE.to_owned(), Endpoint::default());
+        }
         let names: Vec<String> = endpoints.keys().filter(|name| !nowhere(name)).cloned().collect();
         for name in names {
             let wish = record.spec.networking.endpoints.get(&name).cloned().unwrap_or_default();
@@ -133,7 +137,7 @@ impl Containers {
         }
         // Interfaces are numbered with the default route's network first, as Docker's are by priority.
         let mut order: Vec<&String> = endpoints.keys().collect();
-        order.sort_by_key(|n| (gateway.as_ref() != Some(n), (*n).clone()));
+        order.sort_by_key(|n| (gateway.as_ref() != Some(n), *n == GATEWAY_BRIDGE, (*n).clone()));
         let order: Vec<String> = order.into_iter().cloned().collect();
         let wishes = &record.spec.networking.endpoints;
         let asked = |name: &String| wishes.get(name).and_then(endpoints::asked_interface).cloned();

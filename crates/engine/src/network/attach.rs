@@ -68,6 +68,11 @@ impl Networks {
             self.join(&network, container, &endpoint);
             return Ok(endpoint);
         }
+        if network.spec.driver == NetworkDriver::Overlay && wish.ipv4.is_none() && wish.ipv6.is_none() {
+            return Err(Error::Invalid(format!(
+                "network {name} spans a cluster: an address in it is given by the cluster"
+            )));
+        }
         check_addresses(&network, wish)
             .map_err(|e| Error::Invalid(format!("invalid config for network {name}: {e}")))?;
         self.reserve_addresses(&network, container, wish, ipv6, &mut endpoint)?;
@@ -88,6 +93,7 @@ impl Networks {
         ipv6: bool,
         endpoint: &mut Endpoint,
     ) -> Result<()> {
+        let overlay = network.spec.driver == NetworkDriver::Overlay;
         let mut state = self.state();
         let place = (container.clone(), network.id.clone());
         let last = state.last.remove(&place).unwrap_or_default();
@@ -95,16 +101,17 @@ impl Networks {
             .leases
             .get_mut(&network.id)
             .ok_or_else(|| Error::NoSuchNetwork(network.spec.name.clone()))?;
-        if network.spec.ipv4 {
+        if network.spec.ipv4 && (!overlay || wish.ipv4.is_some()) {
             let leased = reserve(leases, false, wish.ipv4.map(IpAddr::V4), &last)?;
             if let IpAddr::V4(address) = leased.address {
                 endpoint.ipv4 = Some((address, leased.prefix));
             }
-            if let Some(IpAddr::V4(gateway)) = leased.gateway {
+            // By an overlay network nothing leads out.
+            if let Some(IpAddr::V4(gateway)) = leased.gateway.filter(|_| !overlay) {
                 endpoint.gateway4 = Some(gateway);
             }
         }
-        if network.spec.ipv6 && ipv6 {
+        if network.spec.ipv6 && ipv6 && (!overlay || wish.ipv6.is_some()) {
             let leased = match reserve(leases, true, wish.ipv6.map(IpAddr::V6), &last) {
                 Ok(leased) => leased,
                 Err(e) => {
@@ -117,7 +124,7 @@ impl Networks {
             if let IpAddr::V6(address) = leased.address {
                 endpoint.ipv6 = Some((address, leased.prefix));
             }
-            if let Some(IpAddr::V6(gateway)) = leased.gateway {
+            if let Some(IpAddr::V6(gateway)) = leased.gateway.filter(|_| !overlay) {
                 endpoint.gateway6 = Some(gateway);
             }
         }
@@ -216,6 +223,7 @@ impl Networks {
             Ok((netns, prepared))
         })
         .await??;
+        self.call_services(record, &netns).await?;
         let mut endpoints = BTreeMap::new();
         for (network, mut endpoint, is_gateway) in wanted {
             if is_gateway && network.spec.driver == NetworkDriver::Bridge {
@@ -264,6 +272,11 @@ impl Networks {
             crate::blocking(move || kernel.connect(netns.as_fd(), &wanted, &plan).map(|()| netns)).await??;
         self.join_named(&network, record, &endpoint);
         self.publish_names(&network, record, &endpoint);
+        if network.spec.driver == NetworkDriver::Overlay {
+            let mut with = record.clone();
+            with.status.endpoints.insert(name.to_owned(), endpoint.clone());
+            self.call_services(&with, &netns).await?;
+        }
         self.tell(&network, "connect", Some(&record.id));
         self.resolve(record, netns, resolver).await?;
         Ok(endpoint)
@@ -279,6 +292,11 @@ impl Networks {
     ) -> Result<()> {
         if !endpoint.published.is_empty() {
             self.unpublish(&record.id).await;
+        }
+        if network.spec.driver == NetworkDriver::Overlay {
+            let mut without = record.clone();
+            without.status.endpoints.remove(&network.spec.name);
+            self.call_services(&without, &netns).await?;
         }
         let (kernel, interface) = (self.inner.kernel.clone(), endpoint.interface.clone());
         crate::blocking(move || kernel.disconnect(netns.as_fd(), &interface)).await??;
@@ -329,6 +347,7 @@ impl Networks {
             }
         }
         self.inner.dns.detach(&record.id);
+        self.inner.kernel.forget_caller(&record.id);
         for (name, endpoint) in &record.status.endpoints {
             let Ok(network) = self.find(name) else { continue };
             if self.state().members.get(&network.id).is_some_and(|m| m.contains_key(&record.id)) {
@@ -439,7 +458,11 @@ impl Networks {
             network: network.id.clone(),
             network_name: network.spec.name.clone(),
             external: !network.spec.internal && (endpoint.gateway4.is_some() || endpoint.gateway6.is_some()),
-            names: if builtin { Vec::new() } else { endpoint.dns_names.clone() },
+            names: if builtin || network.spec.name == super::GATEWAY_BRIDGE {
+                Vec::new()
+            } else {
+                endpoint.dns_names.clone()
+            },
             links: links.collect(),
             addresses: addresses.collect(),
         };
@@ -463,6 +486,7 @@ impl Networks {
             let network = self.find(name)?;
             self.publish_names(&network, record, endpoint);
         }
+        self.reconnect_overlays(record, &netns).await?;
         if self.embedded_dns(record) {
             self.resolve(record, netns, resolver).await?;
         }
@@ -470,7 +494,7 @@ impl Networks {
     }
 
     /// What the kernel shall make of an endpoint.
-    fn plan(
+    pub(super) fn plan(
         &self,
         network: &Network,
         endpoint: &Endpoint,

@@ -30,8 +30,9 @@ impl Networks {
             records.networks()?.into_iter().map(|n| (n.id.clone(), n)).collect();
         let state = Mutex::new(State { networks, ..State::default() });
         let making = tokio::sync::Mutex::new(());
+        let overlays = tokio::sync::Mutex::default();
         let networks =
-            Self { inner: Arc::new(Inner { config, records, events, kernel, dns, state, making }) };
+            Self { inner: Arc::new(Inner { config, records, events, kernel, dns, state, making, overlays }) };
         for (name, driver) in
             [("bridge", NetworkDriver::Bridge), ("host", NetworkDriver::Host), ("none", NetworkDriver::None)]
         {

@@ -8,8 +8,10 @@ mod attach;
 mod builtin;
 mod create;
 mod intent;
+mod overlay;
 
 pub(crate) use attach::{at_rest, check_addresses};
+pub(crate) use overlay::GATEWAY_BRIDGE;
 
 use crate::{Error, Events, config::EngineConfig, error::Result, filter::Filters, records::Records};
 use minke_model::{
@@ -39,6 +41,8 @@ struct Inner {
     state: Mutex<State>,
     /// One network is made or removed at a time: pools are chosen against all others.
     making: tokio::sync::Mutex<()>,
+    /// What was told last of overlay networks; one telling is worked in at a time.
+    overlays: tokio::sync::Mutex<Option<Arc<minke_model::overlay::OverlayState>>>,
 }
 
 #[derive(Default)]
@@ -128,7 +132,7 @@ impl Networks {
             let spec = &network.spec;
             let builtin = builtin::is_builtin(&network);
             let fits = filters.allows("driver", spec.driver.as_str())
-                && filters.allows("scope", "local")
+                && filters.allows("scope", if spec.driver == NetworkDriver::Overlay { "swarm" } else { "local" })
                 && filters
                     .values("id")
                     .is_none_or(|ids| ids.iter().any(|i| network.id.as_str().starts_with(i.as_str())))
@@ -153,6 +157,12 @@ impl Networks {
     pub async fn remove(&self, name: &str) -> Result<()> {
         let network = self.find(name)?;
         let _making = self.inner.making.lock().await;
+        if network.spec.driver == NetworkDriver::Overlay {
+            return Err(Error::Forbidden(format!(
+                "network {} is the cluster's: it is removed there, for all nodes",
+                network.spec.name
+            )));
+        }
         if builtin::is_builtin(&network) {
             return Err(Error::Forbidden(format!(
                 "{} is a pre-defined network and cannot be removed",
