@@ -280,7 +280,7 @@ impl Executor for Hands {
                 engine_version: minke_api::DOCKER.into(),
                 engine_labels: info.labels,
                 plugins: plugins.concat(),
-                encrypts: false,
+                encrypts: self.0.engine.networks.can_encrypt(),
                 mtu: info.config.mtu,
             }
         })
@@ -289,7 +289,13 @@ impl Executor for Hands {
     fn configure(&self, state: Arc<NodeState>) -> Step<'_, ()> {
         Box::pin(async move {
             *self.0.state.write().unwrap_or_else(PoisonError::into_inner) = Some(state.clone());
-            Ok(())
+            match &state.overlay {
+                Some(overlay) => {
+                    let applied = self.0.engine.networks.apply_overlays(overlay.clone()).await;
+                    applied.map_err(|error| StepError::Temporary(error.to_string()))
+                }
+                None => Ok(()),
+            }
         })
     }
 
