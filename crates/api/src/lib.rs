@@ -17,6 +17,7 @@ mod routes;
 mod server;
 mod socket;
 mod stream;
+pub mod swarm;
 pub mod tls;
 mod version;
 mod websocket;
@@ -25,11 +26,12 @@ mod wire;
 pub use buildkit::remote;
 pub use server::Listener;
 pub use version::{NEWEST, OLDEST};
-pub use wire::system::VersionInfo;
+pub use wire::system::{DOCKER, VersionInfo};
 
 use minke_engine::Engine;
 use routes::Routes;
 use std::{future::Future, io, sync::Arc};
+use swarm::Door;
 
 /// How the API presents the daemon.
 #[derive(Clone, Debug)]
@@ -45,9 +47,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Of an engine that is open.
-    pub fn new(engine: Arc<Engine>, options: ServerOptions) -> Self {
-        Self { routes: Arc::new(Routes::new(engine, options)) }
+    /// Of an engine that is open, and of the door to the cluster that it may be in.
+    pub fn new(engine: Arc<Engine>, options: ServerOptions, door: Arc<dyn Door>) -> Self {
+        Self { routes: Arc::new(Routes::new(engine, options, door)) }
     }
 
     /// Serves the clients of one listener until `shutdown`, then ends what is under way. Several listeners: several calls.

@@ -3,6 +3,10 @@
 //! `routes/swarm.rs` and its neighbours ask a [`Door`] how this machine stands, and [`Control`] for everything that
 //! only a manager knows. Never: certificates, connections, or what a machine does.
 
+mod events;
+
+pub use events::tell;
+
 use minke_cluster::control::Control;
 use minke_model::{
     ClusterNodeId, Kind, Labels, Subnet, TaskId, Timestamp, cluster::ClusterSpec, node::Availability,

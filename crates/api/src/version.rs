@@ -203,7 +203,77 @@ pub(crate) fn raise_body(
             body.as_object_mut().map(|o| o.remove("EnableIPv4"));
             Ok(())
         }
+        Endpoint::ServiceCreate | Endpoint::ServiceUpdate => {
+            raise_service(version, body);
+            Ok(())
+        }
+        Endpoint::SecretCreate | Endpoint::ConfigCreate if version.before(37) => {
+            let what = if endpoint == Endpoint::SecretCreate { "secret" } else { "config" };
+            match body.get("Templating").is_some_and(|t| !t.is_null()) {
+                true => Err(ApiError::invalid(format!(
+                    "{what} templating is not supported on the specified API version: {version}"
+                ))),
+                false => Ok(()),
+            }
+        }
+        Endpoint::SwarmInit => {
+            let dropped: &[(u32, &[&str])] =
+                &[(39, &["DefaultAddrPool", "SubnetSize"]), (40, &["DataPathPort"])];
+            for (_, names) in dropped.iter().filter(|(minor, _)| version.before(*minor)) {
+                names.iter().for_each(|name| drop_member(body, name));
+            }
+            Ok(())
+        }
         _ => Ok(()),
+    }
+}
+
+fn drop_member(value: &mut Value, name: &str) {
+    value.as_object_mut().map(|o| o.remove(name));
+}
+
+/// Takes away what services could not say then (moby, `adjustForAPIVersion`).
+fn raise_service(version: &Version, body: &mut Value) {
+    if version.before(41)
+        && let Some(mode) = object(body, "Mode")
+    {
+        mode.remove("ReplicatedJob");
+        mode.remove("GlobalJob");
+    }
+    let Some(task) = body.get_mut("TaskTemplate") else { return };
+    if version.before(40)
+        && let Some(placement) = object(task, "Placement")
+    {
+        placement.remove("MaxReplicas");
+    }
+    if version.before(41)
+        && let Some(limits) = task.get_mut("Resources").and_then(|r| object(r, "Limits"))
+    {
+        limits.remove("Pids");
+    }
+    let Some(container) = task.get_mut("ContainerSpec").filter(|c| c.is_object()) else { return };
+    if version.before(46) {
+        drop_member(container, "OomScoreAdj");
+        for mount in members(container, "Mounts") {
+            object(mount, "TmpfsOptions").map(|o| o.remove("Options"));
+        }
+    }
+    if version.before(44) {
+        if let Some(privileges) = object(container, "Privileges") {
+            ["Seccomp", "AppArmor", "NoNewPrivileges"].iter().for_each(|name| {
+                privileges.remove(*name);
+            });
+        }
+        object(container, "Healthcheck").map(|o| o.remove("StartInterval"));
+    }
+    if version.before(41) {
+        ["CapabilityAdd", "CapabilityDrop", "Ulimits"].iter().for_each(|name| drop_member(container, name));
+    }
+    if version.before(40) {
+        drop_member(container, "Sysctls");
+        for config in members(container, "Configs") {
+            drop_member(config, "Runtime");
+        }
     }
 }
 

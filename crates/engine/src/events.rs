@@ -1,7 +1,10 @@
 //! What happened on this machine: a bounded memory of it, and followers.
 
 use crate::filter::Filters;
-use minke_model::{Event, Labels, Timestamp, event::Noun};
+use minke_model::{
+    Event, Labels, Timestamp,
+    event::{Noun, Scope},
+};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
@@ -76,7 +79,13 @@ impl Events {
         id: impl Into<String>,
         attributes: BTreeMap<String, String>,
     ) {
-        let event = Arc::new(Event { at, noun, action: action.into(), id: id.into(), attributes });
+        let (action, id) = (action.into(), id.into());
+        self.tell_event(Event { at, scope: Scope::Local, noun, action, id, attributes });
+    }
+
+    /// Tells of something that happened here or elsewhere.
+    pub fn tell_event(&self, event: Event) {
+        let event = Arc::new(event);
         let mut past = self.past();
         if past.len() == REMEMBERED {
             past.pop_front();
@@ -177,7 +186,7 @@ fn matches(filters: &Filters, event: &Event) -> bool {
             "event" => values
                 .iter()
                 .any(|v| event.action == *v || event.action.split(':').next() == Some(v.as_str())),
-            "scope" => values.contains("local"),
+            "scope" => values.contains(event.scope.as_str()),
             "label" => values.iter().all(|wanted| crate::filter::label_matches(&labels, wanted)),
             "container" => {
                 event.noun == Noun::Container && names(values, event)
@@ -188,6 +197,10 @@ fn matches(filters: &Filters, event: &Event) -> bool {
             "network" => event.noun == Noun::Network && names(values, event),
             "volume" => event.noun == Noun::Volume && names(values, event),
             "daemon" => event.noun == Noun::Daemon && names(values, event),
+            "service" => event.noun == Noun::Service && names(values, event),
+            "node" => event.noun == Noun::Node && names(values, event),
+            "secret" => event.noun == Noun::Secret && names(values, event),
+            "config" => event.noun == Noun::Config && names(values, event),
             "image" => image_matches(values, event),
             _ => true,
         }

@@ -19,6 +19,14 @@ pub enum Noun {
     Daemon,
     /// The builder.
     Builder,
+    /// A service of the cluster.
+    Service,
+    /// A machine of the cluster.
+    Node,
+    /// A secret of the cluster.
+    Secret,
+    /// A config of the cluster.
+    Config,
 }
 
 impl Noun {
@@ -31,6 +39,10 @@ impl Noun {
             Noun::Network => "network",
             Noun::Daemon => "daemon",
             Noun::Builder => "builder",
+            Noun::Service => "service",
+            Noun::Node => "node",
+            Noun::Secret => "secret",
+            Noun::Config => "config",
         }
     }
 }
@@ -38,11 +50,34 @@ impl Noun {
 /// What was done, in Docker's words: `create`, `start`, `die`, `exec_create: sh -c x`, `health_status: healthy`.
 pub type Action = String;
 
-/// One thing that happened on this machine.
+/// Where something happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// On this machine.
+    #[default]
+    Local,
+    /// In the cluster.
+    Swarm,
+}
+
+impl Scope {
+    /// Docker's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scope::Local => "local",
+            Scope::Swarm => "swarm",
+        }
+    }
+}
+
+/// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// When.
     pub at: Timestamp,
+    /// Where.
+    #[serde(default)]
+    pub scope: Scope,
     /// To what.
     pub noun: Noun,
     /// What.

@@ -132,7 +132,7 @@ impl Follow {
 }
 
 /// Go's `url.QueryEscape`.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

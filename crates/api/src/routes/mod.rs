@@ -12,9 +12,16 @@ mod image;
 mod image_transfer;
 mod logs;
 mod network;
+mod node;
+mod overlay;
 mod search;
+mod secret;
+mod service;
 mod stats;
+mod swarm;
 mod system;
+mod task;
+mod task_logs;
 mod volume;
 
 use crate::{
@@ -27,6 +34,7 @@ use crate::{
     router::{self, Endpoint, Route},
     server::{Handler, identify},
     socket::Takeover,
+    swarm::Door,
     version::{self, Dialect, Version},
     wire::system::DOCKER,
 };
@@ -39,6 +47,8 @@ use std::{future::Future, sync::Arc};
 /// All handlers, and what they need.
 pub(crate) struct Routes {
     engine: Arc<Engine>,
+    /// How this machine stands to a cluster.
+    door: Arc<dyn Door>,
     options: ServerOptions,
     /// `Server` in every answer.
     name: HeaderValue,
@@ -48,10 +58,17 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    pub(crate) fn new(engine: Arc<Engine>, options: ServerOptions) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, options: ServerOptions, door: Arc<dyn Door>) -> Self {
         let name = HeaderValue::from_str(&format!("Docker/{DOCKER} (linux)"));
         let name = name.unwrap_or(HeaderValue::from_static("Docker (linux)"));
-        Self { buildkit: Buildkit::new(engine.clone()), builds: Default::default(), engine, options, name }
+        Self {
+            buildkit: Buildkit::new(engine.clone()),
+            builds: Default::default(),
+            engine,
+            door,
+            options,
+            name,
+        }
     }
 
     async fn dispatch(&self, ask: Ask) -> Result<Answer> {
@@ -120,14 +137,30 @@ impl Routes {
             }
             E::Build | E::BuildPrune | E::BuildCancel => build::handle(self, ask).await,
             E::ImageSearch => search::handle(self, ask).await,
-            E::ContainerCheckpoint
-            | E::PluginList
-            | E::Plugin
-            | E::PluginChange
-            | E::SwarmLeave
+            E::ContainerCheckpoint | E::PluginList | E::Plugin | E::PluginChange => elsewhere::handle(ask),
+            E::SwarmInit
             | E::SwarmJoin
-            | E::Swarm
-            | E::SwarmLogs => elsewhere::handle(ask),
+            | E::SwarmLeave
+            | E::SwarmInspect
+            | E::SwarmUpdate
+            | E::SwarmUnlock
+            | E::SwarmUnlockKey => swarm::handle(self, ask).await,
+            E::ServiceList | E::ServiceInspect | E::ServiceCreate | E::ServiceUpdate | E::ServiceRemove => {
+                service::handle(self, ask).await
+            }
+            E::NodeList | E::NodeInspect | E::NodeUpdate | E::NodeRemove => node::handle(self, ask).await,
+            E::TaskList | E::TaskInspect => task::handle(self, ask).await,
+            E::ServiceLogs | E::TaskLogs => task_logs::handle(self, ask).await,
+            E::SecretList
+            | E::SecretInspect
+            | E::SecretCreate
+            | E::SecretUpdate
+            | E::SecretRemove
+            | E::ConfigList
+            | E::ConfigInspect
+            | E::ConfigCreate
+            | E::ConfigUpdate
+            | E::ConfigRemove => secret::handle(self, ask).await,
         }
     }
 

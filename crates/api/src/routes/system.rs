@@ -21,14 +21,15 @@ use minke_model::{Timestamp, event::Noun};
 
 pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
     match ask.endpoint {
-        E::Ping => Ok(ping(&ask, routes.engine.machine.buildkit())),
+        E::Ping => Ok(ping(&ask, routes.engine.machine.buildkit(), &routes.swarm_word())),
         E::Version => ok(&system::version(&routes.options.version, &routes.engine.machine.info().kernel)),
         E::Info => {
             let machine = routes.engine.machine.clone();
             // It reads many small files.
             let facts = tokio::task::spawn_blocking(move || machine.info()).await;
             let facts = facts.map_err(|e| ApiError::internal(format!("cannot look at the machine: {e}")))?;
-            lowered(&ask.version, ask.endpoint, StatusCode::OK, &Info::new(&facts, &routes.options.version))
+            let info = Info::new(&facts, &routes.options.version, routes.swarm_info().await);
+            lowered(&ask.version, ask.endpoint, StatusCode::OK, &info)
         }
         E::Events => events(routes, &ask),
         E::DiskUsage => disk_usage(routes, &ask).await,
@@ -40,7 +41,7 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
     }
 }
 
-fn ping(ask: &Ask, buildkit: bool) -> Answer {
+fn ping(ask: &Ask, buildkit: bool, swarm: &str) -> Answer {
     // As dockerd: HEAD says that there is nothing, not what GET would bring.
     let body = if ask.head { "" } else { "OK" };
     let mut answer = response::whole(StatusCode::OK, "text/plain; charset=utf-8", body);
@@ -52,7 +53,7 @@ fn ping(ask: &Ask, buildkit: bool) -> Answer {
     headers.insert("Pragma", HeaderValue::from_static("no-cache"));
     // 2 makes clients send builds as BuildKit's.
     headers.insert("Builder-Version", HeaderValue::from_static(if buildkit { "2" } else { "1" }));
-    headers.insert("Swarm", HeaderValue::from_static("inactive"));
+    headers.insert("Swarm", HeaderValue::from_str(swarm).unwrap_or(HeaderValue::from_static("error")));
     answer
 }
 

@@ -33,7 +33,8 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
         E::VolumeCreate => {
             let body: CreateBody = ask.json().await?;
             if body.cluster_volume_spec.is_some() {
-                return Err(super::elsewhere::no_swarm());
+                routes.control()?;
+                return Err(ApiError::unsupported("cluster volumes are not supported by this daemon"));
             }
             let anonymous = body.name.is_empty();
             let (options, labels) = (body.driver_opts.0, body.labels.0);

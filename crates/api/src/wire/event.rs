@@ -44,7 +44,7 @@ impl From<&Event> for Message {
             kind: event.noun.as_str(),
             action: event.action.clone(),
             actor: Actor { id: event.id.clone(), attributes: Map(event.attributes.clone()) },
-            scope: "local",
+            scope: event.scope.as_str(),
             time: event.at.as_second(),
             time_nano: event.at.as_nanos(),
         }

@@ -181,6 +181,67 @@ impl Mount {
         }
     }
 
+    /// As our model has it, for a service: only what no node could read is refused here, the rest by the node that
+    /// makes the container.
+    pub(crate) fn parse_for_service(&self) -> Result<MountSpec, ApiError> {
+        let kind = match self.kind.to_ascii_lowercase().as_str() {
+            "" => MountKind::Bind,
+            "cluster" => {
+                return Err(ApiError::unsupported("cluster volumes are not supported by this daemon"));
+            }
+            word => kind(word)
+                .ok_or_else(|| ApiError::invalid(format!("invalid MountType: {}", quote(&self.kind))))?,
+        };
+        let bind = match &self.bind_options {
+            None => None,
+            Some(options) => {
+                let word = options.propagation.to_ascii_lowercase();
+                let propagation = match word.as_str() {
+                    "" => None,
+                    word => Some(Propagation::parse(word).ok_or_else(|| {
+                        ApiError::invalid(format!(
+                            "invalid MountPropagation: {}",
+                            quote(&options.propagation)
+                        ))
+                    })?),
+                };
+                Some(Bind {
+                    propagation,
+                    non_recursive: options.non_recursive,
+                    create_mountpoint: options.create_mountpoint,
+                    read_only_non_recursive: options.read_only_non_recursive,
+                    read_only_force_recursive: options.read_only_force_recursive,
+                })
+            }
+        };
+        let volume = self.volume_options.as_ref().map(|options| {
+            let driver = options.driver_config.clone().unwrap_or_default();
+            Volume {
+                no_copy: options.no_copy,
+                labels: options.labels.0.clone(),
+                driver: driver.name,
+                driver_options: driver.options.0,
+                subpath: options.subpath.clone(),
+            }
+        });
+        let tmpfs = self.tmpfs_options.as_ref().map(|options| Tmpfs {
+            size: options.size_bytes,
+            mode: options.mode,
+            options: options.options.clone(),
+        });
+        Ok(MountSpec {
+            kind,
+            source: self.source.clone(),
+            target: self.target.clone(),
+            read_only: self.read_only,
+            consistency: self.consistency.clone(),
+            bind,
+            volume,
+            tmpfs,
+            image_subpath: self.image_options.as_ref().map(|o| o.subpath.clone()),
+        })
+    }
+
     /// As our model has it, or why not.
     pub(crate) fn parse(&self) -> Result<MountSpec, ApiError> {
         self.parse_inner().map_err(|reason| {

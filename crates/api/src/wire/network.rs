@@ -152,7 +152,7 @@ impl Inspect {
             name: spec.name.clone(),
             id: network.id.as_str().to_owned(),
             created: network.created.to_string(),
-            scope: "local",
+            scope: if spec.driver == NetworkDriver::Overlay { "swarm" } else { "local" },
             driver: if spec.config_only { "null" } else { spec.driver.as_str() },
             enable_ipv4: spec.ipv4,
             enable_ipv6: spec.ipv6,
@@ -188,9 +188,6 @@ fn boolean(text: &str) -> Option<bool> {
         _ => None,
     }
 }
-
-/// What swarm networks are answered here.
-const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 
 impl CreateBody {
     /// Its driver's name.
@@ -235,7 +232,7 @@ impl CreateBody {
             "null" => NetworkDriver::None,
             "macvlan" => NetworkDriver::Macvlan,
             "ipvlan" => NetworkDriver::Ipvlan,
-            "overlay" => return forbidden(NO_SWARM),
+            "overlay" => return forbidden(crate::swarm::NOT_MANAGER),
             name => {
                 return Err(ApiError::new(
                     StatusCode::NOT_FOUND,
@@ -278,7 +275,7 @@ impl CreateBody {
 }
 
 /// All ranges, or every reason against them.
-fn parse_pools(configs: &[Pool], ipv6: bool) -> Result<Vec<IpamPool>, ApiError> {
+pub(super) fn parse_pools(configs: &[Pool], ipv6: bool) -> Result<Vec<IpamPool>, ApiError> {
     let mut pools = Vec::new();
     let mut reasons = Vec::new();
     for config in configs {

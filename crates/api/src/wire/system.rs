@@ -99,7 +99,7 @@ pub struct VersionInfo {
 }
 
 /// The Docker whose behaviour this daemon follows.
-pub(crate) const DOCKER: &str = "28.5.2";
+pub const DOCKER: &str = "28.5.2";
 
 /// Go's word for this machine's processor.
 fn arch() -> &'static str {
@@ -259,7 +259,7 @@ fn runtimes(facts: &Facts) -> BTreeMap<String, Runtime> {
 
 impl Info {
     /// As dockerd shows it.
-    pub(crate) fn new(facts: &Facts, version: &VersionInfo) -> Self {
+    pub(crate) fn new(facts: &Facts, version: &VersionInfo, swarm: Value) -> Self {
         let config = &facts.config;
         let registries = config.registries.options();
         let v1 = facts.cgroups.version == 1;
@@ -284,7 +284,7 @@ impl Info {
             driver_status: status.map(|(name, value)| [name.to_owned(), value.to_owned()]).to_vec(),
             plugins: json!({
                 "Volume": ["local"],
-                "Network": ["bridge", "host", "null"],
+                "Network": ["bridge", "host", "null", "overlay"],
                 "Authorization": null,
                 "Log": ["json-file", "local", "none"],
             }),
@@ -330,10 +330,7 @@ impl Info {
             } else {
                 config.default_runtime.clone()
             },
-            swarm: json!({
-                "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "",
-                "RemoteManagers": null,
-            }),
+            swarm,
             live_restore_enabled: config.live_restore,
             isolation: "",
             init_binary: "docker-init",

@@ -55,9 +55,11 @@ impl Control {
             next.spec = spec.clone();
             next.meta = next.meta.changed(now);
             rotate(&mut next)?;
-            let txn = Txn::on(snapshot)
-                .guard_at(CLUSTER.key(CLUSTER_NAME), found.revision)
-                .put(&CLUSTER, CLUSTER_NAME, next);
+            let txn = Txn::on(snapshot).guard_at(CLUSTER.key(CLUSTER_NAME), found.revision).put(
+                &CLUSTER,
+                CLUSTER_NAME,
+                next,
+            );
             Ok(Look::Write(txn, ()))
         })
         .await

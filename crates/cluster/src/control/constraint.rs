@@ -32,7 +32,9 @@ mod tests {
     #[test]
     fn a_constraint_is_a_key_an_operator_and_a_value() {
         let said = |text: &str| check(&[text.to_owned()]).map_err(|e| e.to_string());
-        for good in ["node.role==manager", "node.labels.a != b c", "node.ip==10.0.0.0/8", "engine.labels.x==^a*$"] {
+        for good in
+            ["node.role==manager", "node.labels.a != b c", "node.ip==10.0.0.0/8", "engine.labels.x==^a*$"]
+        {
             assert_eq!(said(good), Ok(()), "{good}");
         }
         let unknown = |text: &str| Err(format!("rpc error: code = Unknown desc = {text}"));

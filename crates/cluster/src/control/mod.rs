@@ -16,10 +16,11 @@ pub mod task;
 
 pub use error::{Code, ControlError, Result};
 pub use filter::Filters;
+pub use minke_store::{Difference, Record, StoreError, Stored, Table};
 
 use crate::tables;
 use minke_model::{Timestamp, secret::Sealed};
-use minke_store::{AnyStore, Clock, Revision, Snapshot, Store, StoreError, Txn, Watch};
+use minke_store::{AnyStore, Clock, Revision, Snapshot, Store, Txn, Watch};
 use std::{fmt, sync::Arc};
 
 /// Seals what must not be read in any store, and opens it again. Its keys are the membership's.

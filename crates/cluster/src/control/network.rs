@@ -114,10 +114,9 @@ fn check_unused(snapshot: &Snapshot, network: &ClusterNetwork) -> Result<()> {
     let mut live = services.iter().filter(|(_, s)| !s.removing);
     if network.spec.ingress {
         return match live.find(|(_, s)| publishes(s)) {
-            Some((_, s)) => refuse(format!(
-                "ingress network cannot be removed because service {} depends on it",
-                s.id
-            )),
+            Some((_, s)) => {
+                refuse(format!("ingress network cannot be removed because service {} depends on it", s.id))
+            }
             None => Ok(()),
         };
     }

@@ -31,9 +31,13 @@ impl Control {
     pub async fn nodes(&self, filters: &Filters) -> Result<Vec<Arc<Node>>> {
         filters.check(&["name", "id", "label", "role", "membership", "node.label"])?;
         let known = |name: &str, words: &[&str]| {
-            let unknown = filters.get(name).find(|w| !w.is_empty() && !words.contains(&w.to_ascii_lowercase().as_str()));
+            let unknown = filters
+                .get(name)
+                .find(|w| !w.is_empty() && !words.contains(&w.to_ascii_lowercase().as_str()));
             match unknown {
-                Some(word) => Err(ControlError::plain(Kind::Internal, format!("Invalid {name} filter: '{word}'"))),
+                Some(word) => {
+                    Err(ControlError::plain(Kind::Internal, format!("Invalid {name} filter: '{word}'")))
+                }
                 None => Ok(()),
             }
         };
@@ -47,7 +51,8 @@ impl Control {
             let spoke = node.description.as_ref();
             (!filters.has("name") || spoke.is_some_and(|d| filters.begins("name", &d.hostname)))
                 && filters.begins("id", node.id.as_str())
-                && (!filters.has("label") || spoke.is_some_and(|d| filters.labelled("label", &d.engine_labels)))
+                && (!filters.has("label")
+                    || spoke.is_some_and(|d| filters.labelled("label", &d.engine_labels)))
                 && filters.labelled("node.label", &node.spec.labels)
                 && (!filters.has("role") || filters.get("role").any(|r| r.eq_ignore_ascii_case(role)))
                 && (!filters.has("membership")

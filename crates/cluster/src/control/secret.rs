@@ -142,9 +142,11 @@ impl Control {
             let mut next = Secret::clone(&found);
             next.labels = wish.labels.clone();
             next.meta = next.meta.changed(self.now());
-            let txn = Txn::on(snapshot)
-                .guard_at(SECRETS.key(id.as_str()), found.revision)
-                .put(&SECRETS, id.as_str(), next);
+            let txn = Txn::on(snapshot).guard_at(SECRETS.key(id.as_str()), found.revision).put(
+                &SECRETS,
+                id.as_str(),
+                next,
+            );
             Ok(Look::Write(txn, ()))
         })
         .await
@@ -246,9 +248,11 @@ impl Control {
             let mut next = Config::clone(&found);
             next.labels = wish.labels.clone();
             next.meta = next.meta.changed(self.now());
-            let txn = Txn::on(snapshot)
-                .guard_at(CONFIGS.key(id.as_str()), found.revision)
-                .put(&CONFIGS, id.as_str(), next);
+            let txn = Txn::on(snapshot).guard_at(CONFIGS.key(id.as_str()), found.revision).put(
+                &CONFIGS,
+                id.as_str(),
+                next,
+            );
             Ok(Look::Write(txn, ()))
         })
         .await

@@ -12,8 +12,8 @@ use minke_model::{
     object::Meta,
     port::Protocol,
     service::{
-        EndpointModeSpec, Mode, PortSpec, PublishMode, Resolution, Service, ServiceSpec, TaskSpec, UpdateState,
-        UpdateStatus,
+        EndpointModeSpec, Mode, PortSpec, PublishMode, Resolution, Service, ServiceSpec, TaskSpec,
+        UpdateState, UpdateStatus,
     },
     task::TaskState,
 };
@@ -268,9 +268,11 @@ impl Control {
             };
             let mut next = Service::clone(&found);
             next.removing = true;
-            let txn = Txn::on(snapshot)
-                .remove(&NAMES, &name_of(Named::Service, &found.spec.name))
-                .put(&SERVICES, id.as_str(), next);
+            let txn = Txn::on(snapshot).remove(&NAMES, &name_of(Named::Service, &found.spec.name)).put(
+                &SERVICES,
+                id.as_str(),
+                next,
+            );
             Ok(Look::Write(txn, ()))
         })
         .await
@@ -311,8 +313,8 @@ fn tally(service: &Service, tasks: &[&TaskView]) -> Tally {
         }
         tally.completed += u64::from(is_job && state == TaskState::Complete);
         tally.running += u64::from(state == TaskState::Running);
-        let wanted = desired == TaskState::Running
-            || (desired == TaskState::Complete && state != TaskState::Complete);
+        let wanted =
+            desired == TaskState::Running || (desired == TaskState::Complete && state != TaskState::Complete);
         tally.desired += u64::from(service.spec.mode.is_global() && wanted);
     }
     tally
@@ -361,21 +363,24 @@ fn check_task(task: &TaskSpec) -> Result<()> {
             )));
         }
         if memory != 0 && memory < 4 << 20 {
-            return Err(ControlError::invalid(format!("invalid memory value {memory}: Must be at least 4MiB")));
+            return Err(ControlError::invalid(format!(
+                "invalid memory value {memory}: Must be at least 4MiB"
+            )));
         }
     }
     constraint::check(&task.placement.constraints)?;
     let container = &task.container;
-    let secrets = container.secrets.iter().map(|s| (s.name.as_str(), s.file.as_ref().map(|f| f.path.as_str())));
+    let secrets =
+        container.secrets.iter().map(|s| (s.name.as_str(), s.file.as_ref().map(|f| f.path.as_str())));
     check_targets("secret", secrets)?;
-    let configs = container.configs.iter().map(|s| (s.name.as_str(), s.file.as_ref().map(|f| f.path.as_str())));
+    let configs =
+        container.configs.iter().map(|s| (s.name.as_str(), s.file.as_ref().map(|f| f.path.as_str())));
     check_targets("config", configs)?;
     let mut targets = BTreeSet::new();
     match container.mounts.iter().find(|mount| !targets.insert(&mount.target)) {
-        Some(mount) => Err(ControlError::invalid(format!(
-            "ContainerSpec: duplicate mount point: {}",
-            mount.target
-        ))),
+        Some(mount) => {
+            Err(ControlError::invalid(format!("ContainerSpec: duplicate mount point: {}", mount.target)))
+        }
         None => Ok(()),
     }
 }

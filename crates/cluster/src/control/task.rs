@@ -71,8 +71,8 @@ impl TaskView {
 fn state_of(word: &str) -> Option<TaskState> {
     use TaskState::*;
     let all = [
-        New, Pending, Assigned, Accepted, Preparing, Ready, Starting, Running, Complete, Shutdown, Failed, Rejected,
-        Remove, Orphaned,
+        New, Pending, Assigned, Accepted, Preparing, Ready, Starting, Running, Complete, Shutdown, Failed,
+        Rejected, Remove, Orphaned,
     ];
     all.into_iter().find(|state| state.as_str() == word)
 }
@@ -85,7 +85,8 @@ impl Control {
             return TaskView::new(&snapshot, task.value);
         }
         let views = every_task(&snapshot)?;
-        let names: Vec<(TaskView, String)> = views.into_iter().map(|view| (view.clone(), view.name())).collect();
+        let names: Vec<(TaskView, String)> =
+            views.into_iter().map(|view| (view.clone(), view.name())).collect();
         resolve("task", input, &names, |(view, name)| (view.task.id.as_str(), name)).map(|(view, _)| view)
     }
 
@@ -100,7 +101,16 @@ impl Control {
 
     /// Tasks that are wanted. Services and nodes may be named in any way.
     pub async fn tasks(&self, filters: &Filters) -> Result<Vec<TaskView>> {
-        filters.check(&["name", "id", "label", "service", "node", "desired-state", "_up-to-date", "runtime"])?;
+        filters.check(&[
+            "name",
+            "id",
+            "label",
+            "service",
+            "node",
+            "desired-state",
+            "_up-to-date",
+            "runtime",
+        ])?;
         let snapshot = self.look().await?;
         let mut services = Vec::new();
         for input in filters.get("service") {
@@ -120,7 +130,8 @@ impl Control {
             })?;
             states.push(state);
         }
-        let runtime = filters.get("runtime").all(|r| r.is_empty() || r == "container") || filters.is("runtime", "container");
+        let runtime = filters.get("runtime").all(|r| r.is_empty() || r == "container")
+            || filters.is("runtime", "container");
         let up_to_date = filters.has("_up-to-date");
         let labels = minke_model::Labels::default();
         let wanted = |view: &TaskView| {

@@ -14,8 +14,8 @@ use minke_model::{
     port::Protocol,
     secret::Sealed,
     service::{
-        EndpointModeSpec, FileRef, FileTarget, Mode, NetworkAttachmentSpec, PortSpec, PublishMode, ServiceSpec,
-        TaskContainer, TaskSpec, UpdateState,
+        EndpointModeSpec, FileRef, FileTarget, Mode, NetworkAttachmentSpec, PortSpec, PublishMode,
+        ServiceSpec, TaskContainer, TaskSpec, UpdateState,
     },
     task::{Slot, Task, TaskState},
 };
@@ -52,7 +52,8 @@ fn spec(name: &str) -> ServiceSpec {
 }
 
 fn publishing(name: &str, port: u16, publish: PublishMode) -> ServiceSpec {
-    let port = PortSpec { name: String::new(), protocol: Protocol::Tcp, target: 80, published: port, publish };
+    let port =
+        PortSpec { name: String::new(), protocol: Protocol::Tcp, target: 80, published: port, publish };
     let endpoint = EndpointModeSpec { ports: vec![port], ..EndpointModeSpec::default() };
     ServiceSpec { endpoint: Some(endpoint), ..spec(name) }
 }
@@ -213,13 +214,20 @@ async fn published_ports_are_unique_in_the_cluster() {
     for mode in [PublishMode::Ingress, PublishMode::Host] {
         assert_eq!(
             said(control.create_service(publishing("b", 80, mode), None).await),
-            format!("rpc error: code = InvalidArgument desc = port '80' is already in use by service 'a' ({a}) as an ingress port")
+            format!(
+                "rpc error: code = InvalidArgument desc = port '80' is already in use by service 'a' ({a}) as an ingress port"
+            )
         );
     }
     let c = control.create_service(publishing("c", 81, PublishMode::Host), None).await.unwrap();
     control.create_service(publishing("d", 81, PublishMode::Host), None).await.unwrap();
-    let text = said(control.update_service(&a, 1, publishing("a", 81, PublishMode::Ingress), Credentials::Keep).await);
-    assert!(text.contains("port '81' is already in use by service") && text.ends_with("as a host-published port"), "{text} {c}");
+    let text = said(
+        control.update_service(&a, 1, publishing("a", 81, PublishMode::Ingress), Credentials::Keep).await,
+    );
+    assert!(
+        text.contains("port '81' is already in use by service") && text.ends_with("as a host-published port"),
+        "{text} {c}"
+    );
 }
 
 #[tokio::test]
@@ -279,8 +287,7 @@ async fn only_labels_of_a_secret_change() {
     assert_eq!(said(control.secrets(&Filters::default().with("x", "y")).await), "invalid filter 'x'");
 }
 
-const LABELS_ONLY: &str =
-    "rpc error: code = InvalidArgument desc = only updates to Labels are allowed";
+const LABELS_ONLY: &str = "rpc error: code = InvalidArgument desc = only updates to Labels are allowed";
 
 #[tokio::test]
 async fn a_network_that_a_service_names_stays() {
@@ -300,8 +307,10 @@ async fn a_network_that_a_service_names_stays() {
     assert!(said(control.create_service(web, None).await).ends_with("not found"));
     let ingress = control.create_network(overlay("ingress")).await.unwrap();
     let mut inside = spec("inside");
-    inside.task.networks =
-        vec![NetworkAttachmentSpec { target: ingress.as_str().to_owned(), ..NetworkAttachmentSpec::default() }];
+    inside.task.networks = vec![NetworkAttachmentSpec {
+        target: ingress.as_str().to_owned(),
+        ..NetworkAttachmentSpec::default()
+    }];
     assert!(said(control.create_service(inside, None).await).contains("cannot be explicitly attached"));
 }
 
