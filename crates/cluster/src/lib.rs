@@ -9,21 +9,23 @@
 //! Start at [`tables`], then [`view`].
 
 pub mod agent;
+pub mod allocator;
 pub mod assign;
 pub mod assigner;
 pub mod control;
 pub mod endpoints;
 pub mod error;
-pub mod scheduler;
-pub mod plan;
-pub mod orchestrator;
-pub mod allocator;
+pub mod loops;
 pub mod membership;
 pub mod nature;
+pub mod orchestrator;
+pub mod plan;
+pub mod scheduler;
 pub mod tables;
-pub mod transport;
 pub mod template;
+pub mod transport;
 pub mod view;
 
 pub use error::{ClusterError, Result};
+pub use loops::Loops;
 pub use view::View;

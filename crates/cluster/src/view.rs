@@ -82,6 +82,8 @@ pub struct Changed {
     pub networks: BTreeSet<NetworkId>,
     /// A network's own record changed, or the cluster's.
     pub network_records: bool,
+    /// A node's own record changed.
+    pub node_records: bool,
     /// Something is left over that is of no service.
     pub stray: bool,
 }
@@ -93,6 +95,7 @@ impl Changed {
         self.nodes.extend(other.nodes.iter().cloned());
         self.networks.extend(other.networks.iter().cloned());
         self.network_records |= other.network_records;
+        self.node_records |= other.node_records;
         self.stray |= other.stray;
     }
 
@@ -448,6 +451,7 @@ impl View {
         for task in self.by_node.get(&id).into_iter().flatten() {
             changed.services.extend(self.tasks.get(task).map(|now| now.task.service.clone()));
         }
+        changed.node_records = true;
         let everywhere = self.services.values().filter(|service| service.spec.mode.is_global());
         changed.services.extend(everywhere.map(|service| service.id.clone()));
         match new {

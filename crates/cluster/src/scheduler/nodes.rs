@@ -206,12 +206,20 @@ impl Nodes {
         self.order.iter()
     }
 
-    /// Replaces what is on one of them.
-    pub fn put(&mut self, id: &ClusterNodeId, room: Room) {
+    /// Replaces what is on one of them; says what was.
+    pub fn put(&mut self, id: &ClusterNodeId, room: Room) -> Option<Room> {
         let total = room.total;
-        if let Some(old) = self.rooms.insert(id.clone(), room) {
-            self.order.remove(&(old.total, id.clone()));
+        let old = self.rooms.insert(id.clone(), room);
+        match &old {
+            Some(old) if old.total == total => {}
+            Some(old) => {
+                self.order.remove(&(old.total, id.clone()));
+                self.order.insert((total, id.clone()));
+            }
+            None => {
+                self.order.insert((total, id.clone()));
+            }
         }
-        self.order.insert((total, id.clone()));
+        old
     }
 }

@@ -27,8 +27,8 @@ use std::{
     sync::Arc,
 };
 
-/// The placement of all that waits. `nodes`: of the same view.
-pub fn plan(view: &View, nodes: &Nodes, now: Timestamp) -> Planned {
+/// The placement of all that waits. `nodes`: of the same view; booked on while the plan is made, and then as before.
+pub fn plan(view: &View, nodes: &mut Nodes, now: Timestamp) -> Planned {
     let mut planned = Planned::default();
     let mut groups: BTreeMap<(ServiceId, u64), Vec<&TaskNow>> = BTreeMap::new();
     for task in view.waiting() {
@@ -37,7 +37,7 @@ pub fn plan(view: &View, nodes: &Nodes, now: Timestamp) -> Planned {
     if groups.is_empty() {
         return planned;
     }
-    let mut work = Work { view, nodes: nodes.clone(), now };
+    let mut work = Work { view, nodes, before: HashMap::new(), now };
     for ((service, template), mut tasks) in groups {
         let (Some(service), Some(spec)) = (view.service(&service), view.template(&service, template)) else {
             continue;
@@ -53,17 +53,29 @@ pub fn plan(view: &View, nodes: &Nodes, now: Timestamp) -> Planned {
             work.many(service, spec, &alike, &mut planned);
         }
     }
+    for (id, room) in work.before {
+        work.nodes.put(&id, room);
+    }
     planned
 }
 
 /// What is booked while the plan is made.
 struct Work<'a> {
     view: &'a View,
-    nodes: Nodes,
+    nodes: &'a mut Nodes,
+    /// What was on those that this plan books on.
+    before: HashMap<ClusterNodeId, Room>,
     now: Timestamp,
 }
 
 impl<'a> Work<'a> {
+    /// What is on a node now.
+    fn put(&mut self, id: &ClusterNodeId, room: Room) {
+        if let Some(old) = self.nodes.put(id, room) {
+            self.before.entry(id.clone()).or_insert(old);
+        }
+    }
+
     /// A task that is for one node, or whose volumes may be on one.
     fn one(&mut self, service: &'a Service, spec: &'a Arc<TaskSpec>, task: &TaskNow, planned: &mut Planned) {
         let mut ask = Ask::new(self.view, service, spec);
@@ -142,7 +154,7 @@ impl<'a> Work<'a> {
             }
         }
         // As it was before this group: who gets a task of it stands in the heap from then on.
-        let mut stream = Stream::new(&self.nodes, &apart, &service.id, self.now);
+        let mut stream = Stream::new(self.nodes, &apart, &service.id, self.now);
         let mut rooms: HashMap<ClusterNodeId, Room> = HashMap::new();
         while queue.len() > 0 {
             let from_heap = match (heap.peek(), stream.peek()) {
@@ -172,7 +184,7 @@ impl<'a> Work<'a> {
         }
         drop(stream);
         for (id, room) in rooms {
-            self.nodes.put(&id, room);
+            self.put(&id, room);
         }
     }
 
@@ -256,7 +268,7 @@ impl<'a> Work<'a> {
         let mut room = self.nodes.room(&node.id).cloned().unwrap_or_default();
         let placed = assign(task, spec, node, &room, self.now, message);
         room.book(&placed, Some(spec), Some(service), true);
-        self.nodes.put(&node.id, room);
+        self.put(&node.id, room);
         deed(placed, node)
     }
 
