@@ -5,8 +5,10 @@
 
 mod cli;
 mod client;
+mod cluster;
 mod commands;
 mod daemon;
+mod executor;
 mod format;
 mod human;
 mod options;

@@ -340,21 +340,21 @@ impl<S: Store + Clone> Loops<S> {
         while !stop.is_requested() {
             if watch.is_none() {
                 let Ok(snapshot) = self.store.read(tables::everything()).await else {
-                    self.pause(&mut misses).await;
+                    pause(&*self.clock, &mut misses).await;
                     continue;
                 };
                 watch = Some(self.store.watch(tables::everything(), snapshot.revision()));
             }
             // What this turn sees needs no other.
             let (Some(changes), Ok(seen)) = (&mut watch, self.store.read(tables::everything()).await) else {
-                self.pause(&mut misses).await;
+                pause(&*self.clock, &mut misses).await;
                 continue;
             };
             changes.skip(seen.revision());
             drop(seen);
             let turned = self.turn().await;
             if turned.missed {
-                self.pause(&mut misses).await;
+                pause(&*self.clock, &mut misses).await;
                 continue;
             }
             misses = 0;
@@ -379,15 +379,16 @@ impl<S: Store + Clone> Loops<S> {
                 watch = None;
                 if !matches!(error, StoreError::Compacted { .. }) {
                     tracing::debug!(%error, "the loops' watch broke");
-                    self.pause(&mut misses).await;
+                    pause(&*self.clock, &mut misses).await;
                 }
             }
         }
     }
+}
 
-    async fn pause(&self, misses: &mut u32) {
-        let pause = FIRST_PAUSE * (1 << (*misses).min(10));
-        *misses = misses.saturating_add(1);
-        self.clock.sleep_until(self.clock.now() + pause.min(LONGEST_PAUSE)).await;
-    }
+/// Waits after a turn that came to nothing.
+async fn pause(clock: &dyn Clock, misses: &mut u32) {
+    let pause = FIRST_PAUSE * (1 << (*misses).min(10));
+    *misses = misses.saturating_add(1);
+    clock.sleep_until(clock.now() + pause.min(LONGEST_PAUSE)).await;
 }

@@ -90,7 +90,7 @@ flags! {
         stop_containers_on_exit: bool ["stop-containers-on-exit"], "SIGTERM stops containers too";
         storage_driver: String ["storage-driver" 's'], "Only overlay2";
         storage_opt: Vec<String> ["storage-opt"], "Storage options";
-        swarm_default_advertise_addr: String ["swarm-default-advertise-addr"], "Accepted; without effect";
+        swarm_default_advertise_addr: String ["swarm-default-advertise-addr"], "Address or interface that a cluster's other machines find this one at, when nothing else is said";
         tls: bool ["tls"], "Speak TLS on tcp sockets";
         tlscacert: Option<String> ["tlscacert"], "Trust clients' certificates signed by this CA";
         tlscert: Option<String> ["tlscert"], "Certificate of the daemon";

@@ -10,7 +10,11 @@ mod systemd;
 
 pub(crate) use settings::Persona;
 
-use crate::cli::{flag::Flags, help, parse};
+use crate::{
+    cli::{flag::Flags, help, parse},
+    cluster::{Membership, Setup},
+    executor::{About, Hands},
+};
 use flags::Given;
 use listen::Listening;
 use minke_api::{Listener, Server, ServerOptions, VersionInfo};
@@ -175,8 +179,18 @@ async fn serve(settings: Settings, words: Vec<String>, persona: Persona) -> Resu
         }
         None => None,
     };
+    let directory = settings.engine.data_root.join("cluster");
+    let about = About { hostname: settings.node_name, generic: Vec::new() };
     let engine = Engine::open(settings.engine).await.map_err(|e| e.to_string())?;
-    let server = Server::new(Arc::new(engine.clone()), ServerOptions { version: version() });
+    let membership = Membership::open(Setup {
+        directory,
+        machine: engine.clone(),
+        executor: Arc::new(Hands::new(engine.clone(), exec_root.clone(), about)),
+        default_advertise: settings.default_advertise,
+    })
+    .await;
+    let options = ServerOptions { version: version() };
+    let server = Server::new(Arc::new(engine.clone()), options, Arc::new(membership.clone()));
     let (stop, stopped) = watch::channel(false);
     let mut serving = tokio::task::JoinSet::new();
     for socket in listening {
@@ -216,6 +230,7 @@ async fn serve(settings: Settings, words: Vec<String>, persona: Persona) -> Resu
         "the daemon goes down{}",
         if settings.stop_containers { " and its containers with it" } else { "; containers run on" }
     );
+    membership.close().await;
     engine.close(settings.stop_containers, settings.shutdown_timeout).await;
     // Nobody waits for this any more when all servers have ended.
     let _ = stop.send(true);

@@ -74,6 +74,10 @@ pub(super) struct Settings {
     pub(super) shutdown_timeout: i64,
     pub(super) tls: Option<TlsFiles>,
     pub(super) oom_score_adjust: i64,
+    /// What this machine is called in a cluster; empty is its host name.
+    pub(super) node_name: String,
+    /// Where other machines of a cluster find this one, when nothing else is said; empty is found.
+    pub(super) default_advertise: String,
     /// Accepted, but without effect here: told once.
     pub(super) warnings: Vec<String>,
 }
@@ -202,6 +206,8 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         shutdown_timeout: f.shutdown_timeout,
         tls: tls(given)?,
         oom_score_adjust: f.oom_score_adjust,
+        node_name: f.node_name.clone().unwrap_or_default(),
+        default_advertise: f.swarm_default_advertise_addr.clone(),
         warnings: without_effect(given).into_iter().chain(overridden_proxies(given)).collect(),
     })
 }
@@ -256,7 +262,6 @@ fn without_effect(given: &Given) -> Vec<String> {
         "network-control-plane-mtu",
         "node-generic-resource",
         "raw-logs",
-        "swarm-default-advertise-addr",
         "userland-proxy",
         "userland-proxy-path",
         "base-domain",

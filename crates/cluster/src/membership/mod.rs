@@ -21,3 +21,6 @@ pub use error::MembershipError;
 
 /// What every verb here returns.
 pub type Result<T, E = MembershipError> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@
 use super::{
     MembershipError, Result,
     join::{self, Admission, Answer},
-    observe,
+    observe, rotate,
     seal::Seal,
     session::{self, Boxed, Down, Hello, Io, Told, Up},
     silence::{LOOK, Silence, Verdict, beat},
@@ -375,6 +375,11 @@ impl Reception {
                         self.write_down(verdict.into_iter().collect()).await;
                         n
                     }
+                    Up::Leave(n) => {
+                        let verdict = self.silence().left(&peer.node);
+                        self.write_down(verdict.into_iter().collect()).await;
+                        n
+                    }
                 };
                 if answer.send(Down::Heard(heard)).await.is_err() {
                     return Ok(());
@@ -497,6 +502,11 @@ impl Reception {
             };
             if let Err(e) = self.look(&snapshot) {
                 tracing::error!("cannot read the cluster's members: {e}");
+            }
+            match rotate::finish(&self.0.store).await {
+                Ok(true) => tracing::info!("every node has a certificate of the new CA: the old one is gone"),
+                Ok(false) => {}
+                Err(e) => tracing::warn!("the rotation of the CA cannot end: {e}"),
             }
             // An end of the watch only means to read again.
             if self.0.store.watch(prefixes.clone(), snapshot.revision()).next().await.is_err() {

@@ -59,6 +59,8 @@ pub enum Up {
     Describe(NodeDescription),
     /// It goes, and comes back.
     Goodbye(u64),
+    /// It goes for good.
+    Leave(u64),
 }
 
 /// What a manager says.
@@ -142,8 +144,11 @@ pub struct Connected {
     pub told: Told,
 }
 
-/// Ends the node's session well: it says that it goes and comes back. Answered when the manager has heard it.
-pub type Goodbye = tokio::sync::oneshot::Sender<()>;
+/// A last word of the node. Answered when the manager has heard it.
+struct Goodbye {
+    for_good: bool,
+    heard: tokio::sync::oneshot::Sender<()>,
+}
 
 /// A node's session, over as many connections as it takes.
 pub struct Session {
@@ -169,8 +174,17 @@ pub struct Handle {
 impl Handle {
     /// Says that the node goes and comes back, and waits until a manager has heard it, for a moment.
     pub async fn goodbye(&self) {
+        self.say(false).await;
+    }
+
+    /// Says that the node goes for good.
+    pub async fn leave(&self) {
+        self.say(true).await;
+    }
+
+    async fn say(&self, for_good: bool) {
         let (told, heard) = tokio::sync::oneshot::channel();
-        if self.goodbyes.send(told).await.is_ok() {
+        if self.goodbyes.send(Goodbye { for_good, heard: told }).await.is_ok() {
             // Without a manager there is nobody to tell.
             let _ = timeout(Duration::from_secs(1), heard).await;
         }
@@ -305,7 +319,7 @@ impl Session {
                             if goodbye.as_ref().is_some_and(|(said, _)| *said == n)
                                 && let Some((_, asked)) = goodbye.take()
                             {
-                                let _ = asked.send(());
+                                let _ = asked.heard.send(());
                             }
                         }
                         Down::Told(told) => {
@@ -334,7 +348,8 @@ impl Session {
                 }
                 Some(asked) = self.goodbyes.recv() => {
                     number += 1;
-                    message::write(&mut writer, &Up::Goodbye(number)).await?;
+                    let last = if asked.for_good { Up::Leave(number) } else { Up::Goodbye(number) };
+                    message::write(&mut writer, &last).await?;
                     goodbye = Some((number, asked));
                 }
                 changed = self.hello.changed() => {

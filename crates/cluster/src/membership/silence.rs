@@ -104,6 +104,13 @@ impl Silence {
         Some(Verdict { node: node.clone(), state: NodeState::Away, because: "its daemon restarts".into() })
     }
 
+    /// It said that it goes for good.
+    pub fn left(&mut self, node: &ClusterNodeId) -> Option<Verdict> {
+        let one = self.nodes.get_mut(node)?;
+        one.state = NodeState::Down;
+        Some(Verdict { node: node.clone(), state: NodeState::Down, because: "it left the cluster".into() })
+    }
+
     /// Somebody says that it is gone for good: no brake holds that up.
     pub fn condemn(&mut self, node: ClusterNodeId) {
         self.condemned.push(node);
