@@ -1,13 +1,15 @@
 //! Measures placements a second: a task's record is written again, and its node's guard record touched.
 //!
-//! usage: commits memory | embedded DIRECTORY
+//! usage: commits memory | embedded DIRECTORY | etcd URL…
 //!
 //! Started by `script/bench store`. Many committers, one placement a commit; then one committer, 31 placements a
 //! commit, as a scheduler's plan does it.
 
-use minke_store::{AnyStore, Embedded, Key, Memory, Prefix, Remember, Store, Table, Txn};
+use minke_store::{
+    AnyStore, Embedded, Endpoints, Etcd, Key, Memory, Prefix, Remember, Store, Table, Txn, WallClock,
+};
 use serde::{Deserialize, Serialize};
-use std::{path::Path, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 /// About 300 bytes as JSON.
 #[derive(Clone, Serialize, Deserialize)]
@@ -100,12 +102,17 @@ async fn main() {
         ["embedded", directory] => {
             ("embedded", AnyStore::new(Embedded::open_cluster(Path::new(directory)).expect("a store")))
         }
+        ["etcd", ref urls @ ..] if !urls.is_empty() => {
+            let endpoints = Endpoints { urls: urls.iter().map(|url| url.to_string()).collect(), tls: None };
+            let etcd = Etcd::open(endpoints, Arc::new(WallClock::new())).await;
+            ("etcd", AnyStore::new(etcd.expect("a store")))
+        }
         _ => {
-            eprintln!("usage: commits memory | embedded DIRECTORY");
+            eprintln!("usage: commits memory | embedded DIRECTORY | etcd URL…");
             std::process::exit(2);
         }
     };
-    let count = 40_000;
+    let count = if name == "etcd" { 10_000 } else { 40_000 };
     fill(&store, 2 * count).await;
     let one = one_each(&store, count).await;
     let many = in_batches(&store, count, count).await;

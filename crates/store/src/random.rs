@@ -8,15 +8,6 @@ impl Random {
         Random(seed.max(1))
     }
 
-    /// From `SEED` in the environment, or from the clock; printed, so that a failure can be run again.
-    #[cfg(test)]
-    pub(crate) fn seeded() -> Self {
-        let clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(1, |d| d.as_nanos() as u64);
-        let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(clock);
-        println!("SEED={seed}");
-        Random::new(seed)
-    }
-
     /// A seed for a twin that goes on alike.
     #[cfg(test)]
     pub(crate) fn state(&self) -> u64 {

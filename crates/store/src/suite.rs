@@ -6,6 +6,16 @@ pub(crate) use crate::random::Random;
 use crate::*;
 use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, task::Poll};
 
+impl Random {
+    /// From `SEED` in the environment, or from the clock; printed, so that a failure can be run again.
+    pub(crate) fn seeded() -> Self {
+        let clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(1, |d| d.as_nanos() as u64);
+        let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(clock);
+        println!("SEED={seed}");
+        Random::new(seed)
+    }
+}
+
 const PETS: Table<String> = Table::new("pet", 2);
 
 fn put(name: &str, value: &str) -> Txn {

@@ -1,4 +1,4 @@
-//! Real etcds for tests. `script/test` installs one; MINKE_ETCD names another.
+//! Real etcds for tests. `script/test` fetches one; the first in PATH is used.
 
 use super::{Admin, Endpoints};
 use crate::{Clock, WallClock};
@@ -46,16 +46,26 @@ impl Server {
         server
     }
 
+    /// Lets clients in only by certificates.
+    pub(crate) fn use_tls(&mut self, flags: &[(&str, &str)]) {
+        let secure = self.client_url.replace("http:", "https:");
+        self.flags
+            .iter_mut()
+            .filter(|flag| **flag == self.client_url)
+            .for_each(|flag| flag.clone_from(&secure));
+        self.flags.extend(flags.iter().flat_map(|(flag, value)| [flag.to_string(), value.to_string()]));
+        self.client_url = secure;
+    }
+
     pub(crate) fn start(&mut self, more: &[&str]) {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("minke-etcd-{}-{number}", std::process::id()));
         let script = r#"d=$1; shift; "$@" --data-dir "$d" & cat >/dev/null; kill -9 $!; wait; rm -rf "$d""#;
-        let etcd = std::env::var("MINKE_ETCD").unwrap_or_else(|_| "etcd".to_owned());
         self.shell = Command::new("sh")
             .args(["-c", script, "sh"])
             .arg(&directory)
-            .arg(etcd)
+            .arg("etcd")
             .args(&self.flags)
             .args(more)
             .stdin(Stdio::piped())

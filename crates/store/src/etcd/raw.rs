@@ -50,7 +50,15 @@ const WATCH: &str = "/etcdserverpb.Watch/Watch";
 pub(super) struct Raw {
     pub(super) client: Client,
     pub(super) root: Arc<str>,
-    epoch: Arc<AtomicU64>,
+    life: Arc<Life>,
+}
+
+/// Which life of the store is known here.
+#[derive(Default)]
+struct Life {
+    epoch: AtomicU64,
+    /// When it began: in another life every commit is refused.
+    began: AtomicU64,
 }
 
 impl Raw {
@@ -69,21 +77,23 @@ impl Raw {
 
     /// What may or may not be a store.
     pub(super) fn unopened(client: Client, root: &str) -> Self {
-        Raw { client, root: root.into(), epoch: Arc::new(AtomicU64::new(0)) }
+        Raw { client, root: root.into(), life: Arc::default() }
     }
 
     /// Reads which life the store is in.
     pub(super) async fn learn_epoch(&self) -> Result<u64> {
         let found: RangeResponse = self.call(RANGE, range(self.named("epoch"))).await?;
-        let text = found.kvs.first().and_then(|kv| std::str::from_utf8(&kv.value).ok());
-        let text = text.ok_or_else(|| damaged(&self.root, "epoch"))?;
-        if text.starts_with(FILLING) {
+        let kv = found.kvs.first().ok_or_else(|| damaged(&self.root, "epoch"))?;
+        if kv.value.starts_with(FILLING.as_bytes()) {
             let (tried, detail) =
                 (format!("open the store in etcd:{}", self.root), "it is being filled".to_owned());
             return Err(StoreError::Unavailable { tried, detail });
         }
-        let epoch: u64 = text.parse().map_err(|_| damaged(&self.root, "epoch"))?;
-        self.epoch.store(epoch, Ordering::SeqCst);
+        let text = std::str::from_utf8(&kv.value).ok();
+        let epoch: u64 =
+            text.and_then(|text| text.parse().ok()).ok_or_else(|| damaged(&self.root, "epoch"))?;
+        self.life.began.store(kv.mod_revision.max(0) as u64, Ordering::SeqCst);
+        self.life.epoch.store(epoch, Ordering::SeqCst);
         Ok(epoch)
     }
 
@@ -112,7 +122,7 @@ impl Raw {
     }
 
     fn at(&self, number: i64) -> Revision {
-        Revision { epoch: self.epoch.load(Ordering::SeqCst), number: number.max(0) as u64 }
+        Revision { epoch: self.life.epoch.load(Ordering::SeqCst), number: number.max(0) as u64 }
     }
 
     fn record(&self, kv: KeyValue) -> Result<(Key, Arc<Record>)> {
@@ -180,7 +190,7 @@ impl Store for Raw {
 
     async fn commit(&self, txn: Txn) -> Result<Revision> {
         txn.check()?;
-        let epoch = self.epoch.load(Ordering::SeqCst);
+        let epoch = self.life.epoch.load(Ordering::SeqCst);
         let elsewhen = |guard: &&Guard| matches!(guard, Guard::At(_, revision) if revision.epoch != epoch);
         if let Some(guard) = txn.guards.iter().find(elsewhen) {
             return Err(StoreError::Refused(guard.clone()));
@@ -203,8 +213,10 @@ impl Store for Raw {
         let look = |guard: &Guard| {
             op(Op::Range(RangeRequest { keys_only: true, ..range(self.key(guard.key().as_str())) }))
         };
-        let failure = txn.guards.iter().map(look).collect();
-        let request = TxnRequest { compare: compare.collect(), success, failure };
+        let same_life = at(self.named("epoch"), self.life.began.load(Ordering::SeqCst));
+        let look_at_epoch = op(Op::Range(RangeRequest { keys_only: true, ..range(self.named("epoch")) }));
+        let failure = txn.guards.iter().map(look).chain([look_at_epoch]).collect();
+        let request = TxnRequest { compare: compare.chain([same_life]).collect(), success, failure };
         let answer: TxnResponse = self.client.call(TXN, request, PATIENCE).await.map_err(|failed| {
             if failed.maybe_done {
                 return StoreError::OutcomeUnknown { cause: Arc::new(failed.error) };
@@ -218,7 +230,7 @@ impl Store for Raw {
                 _ => failed.error,
             }
         })?;
-        let ranges = answer.responses.into_iter().map(|response| match response.op {
+        let mut ranges = answer.responses.into_iter().map(|response| match response.op {
             Some(OpResponse::Range(range)) => range.kvs.first().map_or(0, |kv| kv.mod_revision),
             _ => 0,
         });
@@ -228,15 +240,16 @@ impl Store for Raw {
                 Guard::At(_, revision) => *found == revision.number as i64,
             };
             let refused = txn.guards.iter().zip(ranges).find(|pair| !holds(pair));
-            let first = txn.guards.first();
-            return match refused.map(|(guard, _)| guard).or(first) {
-                Some(guard) => Err(StoreError::Refused(guard.clone())),
-                None => Err(damaged(&self.root, "last")),
-            };
+            if let Some((guard, _)) = refused {
+                return Err(StoreError::Refused(guard.clone()));
+            }
+            // All that it relies on may still be so, but in a life that is over.
+            self.learn_epoch().await?;
+            return Err(StoreError::Moving);
         }
         let number = match answer.header {
             Some(header) if !txn.writes.is_empty() => header.revision,
-            _ => ranges.last().unwrap_or(0),
+            _ => ranges.next_back().unwrap_or(0),
         };
         Ok(self.at(number))
     }
@@ -245,7 +258,7 @@ impl Store for Raw {
         let (sender, receiver) = mpsc::channel(WAITING);
         let follower =
             Follower { raw: self.clone(), prefixes: prefixes.into(), next: after.number + 1, sender };
-        if after.epoch == self.epoch.load(Ordering::SeqCst) {
+        if after.epoch == self.life.epoch.load(Ordering::SeqCst) {
             tokio::spawn(follower.run());
         } else {
             // There is room for one.

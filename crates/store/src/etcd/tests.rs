@@ -1,6 +1,6 @@
 //! A real etcd, alone and as three members.
 
-use super::{lab::*, *};
+use super::{lab::*, proto::TxnRequest, *};
 use crate::{Key, StoreError};
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -106,4 +106,83 @@ async fn the_death_of_any_member_loses_nothing() {
         told += watch.next().await.unwrap().changes.len();
     }
     assert_eq!(told, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_ends_show_certificates() {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    let directory = std::env::temp_dir().join(format!("minke-etcd-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let authority = |name: &str| {
+        let mut parameters = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = parameters.self_signed(&key).unwrap();
+        (Issuer::new(parameters, key), certificate)
+    };
+    let ((ours, certificate), (theirs, other)) = (authority("ours"), authority("theirs"));
+    let signed = |by: &Issuer<'static, KeyPair>| {
+        let key = KeyPair::generate().unwrap();
+        (CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, by).unwrap(), key)
+    };
+    let (server_certificate, server_key) = signed(&ours);
+    let file = |name: &str, text: String| {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let mut server = Server::prepare("only");
+    server.use_tls(&[
+        ("--cert-file", &file("cert.pem", server_certificate.pem())),
+        ("--key-file", &file("key.pem", server_key.serialize_pem())),
+        ("--trusted-ca-file", &file("ca.pem", certificate.pem())),
+        ("--client-cert-auth=true", "--log-level=panic"),
+    ]);
+    server.start(&["--initial-cluster", &format!("only={}", server.peer_url)]);
+    let config = |by: &Issuer<'static, KeyPair>, trusted: &rcgen::Certificate| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(trusted.der().clone()).unwrap();
+        let (certificate, key) = signed(by);
+        let key = rustls_pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+        Arc::new(config.with_client_auth_cert(vec![certificate.der().clone()], key).unwrap())
+    };
+    let with = |tls| Endpoints { urls: vec![server.client_url.clone()], tls };
+    let good = with(Some(config(&ours, &certificate)));
+    up(&good).await;
+    let store = open(&good, "minke/").await;
+    let written = store.commit(Txn::new().put_bytes("a/1", 1, *b"x")).await.unwrap();
+    assert_eq!(store.read("a/").await.unwrap().revision(), written);
+    // Neither a stranger's certificate nor a stranger's server is taken.
+    for bad in [config(&theirs, &certificate), config(&ours, &other)] {
+        let error = Admin::new(with(Some(bad))).members().await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+    }
+    assert!(Admin::new(with(None)).members().await.is_err());
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_another_life_no_commit_of_the_last_one_is_taken() {
+    let (endpoints, root) = (shared().await, fresh_root());
+    let store = open(&endpoints, &root).await;
+    let old = store.commit(Txn::new().put_bytes("a/1", 1, *b"x")).await.unwrap();
+    let mut watch = store.watch("a/", old);
+    // As a restore does it.
+    let again = TxnRequest {
+        compare: Vec::new(),
+        success: vec![
+            raw::put(store.raw.named("epoch"), b"2".to_vec()),
+            raw::put(store.raw.named("last"), Vec::new()),
+        ],
+        failure: Vec::new(),
+    };
+    let _: proto::TxnResponse = store.raw.call(raw::TXN, again).await.unwrap();
+    assert!(matches!(watch.next().await, Err(StoreError::Compacted { .. })));
+    let late = store.commit(Txn::new().guard_at("a/1", old).put_bytes("a/1", 1, *b"y")).await;
+    assert!(matches!(late, Err(StoreError::Refused(_) | StoreError::Moving)), "{late:?}");
+    let seen = store.read("a/").await.unwrap();
+    assert_eq!(seen.revision().epoch, 2);
+    let guard = seen.revision_of(&Key::new("a/1"));
+    store.commit(Txn::new().guard_at("a/1", guard).put_bytes("a/1", 1, *b"y")).await.unwrap();
 }
