@@ -31,7 +31,7 @@ use rustix::{
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
 };
 use tokio::runtime::Handle;
 
@@ -131,6 +131,8 @@ pub(crate) struct Inner {
     pub(crate) firewall: Mutex<Firewall>,
     ports: Mutex<Ports>,
     pub(crate) overlays: Mutex<Overlays>,
+    /// By which the overlays' own changes of the host's rules are known; 0 before there are any.
+    pub(crate) overlays_port: AtomicU32,
 }
 
 /// A poisoned lock guards data that is still whole: every change of it is one assignment.
@@ -149,8 +151,8 @@ impl Networks {
         let pools = Pools::new(&config.pools, &config.daemon_id);
         let (route, firewall, ports) = (Mutex::new(route), Mutex::new(firewall), Mutex::new(ports));
         let watched = config.firewall;
-        let overlays = Mutex::default();
-        let inner = Arc::new(Inner { config, pools, route, firewall, ports, overlays });
+        let (overlays, overlays_port) = (Mutex::default(), AtomicU32::new(0));
+        let inner = Arc::new(Inner { config, pools, route, firewall, ports, overlays, overlays_port });
         if let (true, Ok(runtime)) = (watched, Handle::try_current()) {
             runtime.spawn(watch::run(watch::open()?, Arc::downgrade(&inner)));
         }

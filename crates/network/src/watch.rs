@@ -12,7 +12,7 @@ use minke_linux::{
     nftables::{self, Family},
 };
 use rustix::io::Errno;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Weak, atomic::Ordering};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// Room for events while a repair is under way, in bytes.
@@ -25,6 +25,8 @@ struct Changes {
     own: bool,
     /// The host's rules.
     host: bool,
+    /// The tables of the cluster's published ports and members.
+    overlays: bool,
 }
 
 /// Opens the event socket: from then on nothing is missed.
@@ -78,6 +80,8 @@ fn read(socket: &mut Socket, inner: &Inner) -> Changes {
             }
             if change.table == own_table && change.family == Some(Family::Inet) {
                 changes.own = true;
+            } else if change.table.starts_with(&own_table) {
+                changes.overlays |= change.port != inner.overlays_port.load(Ordering::Relaxed);
             } else if !change.table.starts_with("minke-") {
                 changes.host = true;
             }
@@ -86,7 +90,9 @@ fn read(socket: &mut Socket, inner: &Inner) -> Changes {
             Ok(Some(_)) => {}
             Ok(None) => return changes,
             // Events were lost: anything may have changed.
-            Err(refused) if refused.is(Errno::NOBUFS) => changes = Changes { own: true, host: true },
+            Err(refused) if refused.is(Errno::NOBUFS) => {
+                changes = Changes { own: true, host: true, overlays: true }
+            }
             Err(refused) => {
                 tracing::warn!(%refused, "events of the firewall cannot be read");
                 return changes;
@@ -96,6 +102,9 @@ fn read(socket: &mut Socket, inner: &Inner) -> Changes {
 }
 
 fn repair(inner: &Arc<Inner>, changes: Changes) -> Result<(), NetworkError> {
+    if changes.overlays {
+        lock(&inner.overlays).repair(inner)?;
+    }
     let mut firewall = lock(&inner.firewall);
     if !firewall.is_built() {
         return Ok(());
@@ -103,6 +112,9 @@ fn repair(inner: &Arc<Inner>, changes: Changes) -> Result<(), NetworkError> {
     if changes.own {
         tracing::warn!(table = firewall.table(), "somebody changed the firewall table: building it anew");
         return firewall.rebuild();
+    }
+    if !changes.host {
+        return Ok(());
     }
     firewall.check_host()
 }

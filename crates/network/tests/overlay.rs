@@ -522,6 +522,16 @@ fn a_published_port_answers_on_every_node_and_tasks_see_the_client() {
                     }
                 }
             }
+            // Who takes the table away has it back at once.
+            within(cluster.node(2), || nft(&["delete", "table", "inet", "minke-0badcaf2-mesh"])).unwrap();
+            let begin = Instant::now();
+            let again = loop {
+                match ask_from(cluster.client.as_fd(), "10.77.0.12", 8080) {
+                    Err(_) if begin.elapsed() < PATIENCE => std::thread::yield_now(),
+                    said => break said,
+                }
+            };
+            assert!(again.unwrap().ends_with(" 10.77.0.2"));
             let taken = within(cluster.node(2), || std::net::TcpListener::bind("0.0.0.0:8080")).unwrap();
             assert!(taken.is_err(), "a process can take a published port");
             // Tasks answer by this way, and begin nothing.

@@ -80,6 +80,11 @@ impl Members {
         Ok(())
     }
 
+    /// The kernel's is not as it was left.
+    pub(crate) fn forget(&mut self) {
+        self.built = None;
+    }
+
     /// Takes the table away.
     pub(crate) fn remove(&mut self, socket: &mut Socket, daemon_id: &str) -> Result<(), NetworkError> {
         self.built = None;

@@ -44,6 +44,11 @@ impl Mesh {
         Ok(())
     }
 
+    /// The kernel's table is not as it was left.
+    pub(crate) fn forget(&mut self) {
+        self.balancer = None;
+    }
+
     /// Answers none any more.
     pub(crate) fn remove(&mut self, socket: &mut Socket, daemon_id: &str) -> Result<(), NetworkError> {
         self.held.clear();

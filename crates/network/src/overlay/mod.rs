@@ -38,6 +38,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::atomic::Ordering,
 };
 use tokio::runtime::Handle;
 
@@ -134,11 +135,12 @@ impl Overlays {
         if self.namespace.is_none() {
             self.namespace = Some(Namespace::open(pin, elsewhere)?);
         }
-        let old = self.state.take();
+        // Told the same again: nothing is taken for granted.
+        let old = self.state.take().filter(|old| old != state);
         let mut failed = Failed(None);
         // Strangers are kept out before there is anything for them.
         let id = inner.config.daemon_id.as_str();
-        failed.note(host_socket(&mut self.host).and_then(|host| self.members.set(host, id, state)));
+        failed.note(host_socket(&mut self.host, inner).and_then(|host| self.members.set(host, id, state)));
         self.set_devices(inner, old.as_ref(), state, &mut failed);
         failed.note(self.set_entries(state));
         failed.note(self.set_routes(state));
@@ -146,6 +148,19 @@ impl Overlays {
         failed.note(self.set_mesh(inner, old.as_ref(), state));
         self.state = Some(state.clone());
         failed.0.map_or(Ok(()), Err)
+    }
+
+    /// Somebody changed our tables on the host: they are made anew.
+    pub(crate) fn repair(&mut self, inner: &Inner) -> Result<(), NetworkError> {
+        let Some(state) = self.state.take() else { return Ok(()) };
+        tracing::warn!("somebody changed the tables of the cluster's networks: building them anew");
+        self.members.forget();
+        self.mesh.forget();
+        let id = inner.config.daemon_id.as_str();
+        let members = host_socket(&mut self.host, inner).and_then(|host| self.members.set(host, id, &state));
+        let mesh = self.set_mesh(inner, Some(&state), &state);
+        self.state = Some(state);
+        members.and(mesh)
     }
 
     /// Takes everything away: this node has no part in any overlay network.
@@ -163,7 +178,7 @@ impl Overlays {
         }
         drop(route);
         let id = inner.config.daemon_id.as_str();
-        let host = host_socket(&mut self.host);
+        let host = host_socket(&mut self.host, inner);
         failed.note(host.and_then(|host| self.mesh.remove(host, id).and(self.members.remove(host, id))));
         failed.note(lock(&inner.firewall).remove_zone(&ingress_zone()));
         // Devices first: containers that are still there keep the namespace.
@@ -337,7 +352,7 @@ impl Overlays {
         if !same {
             lock(&inner.firewall).set_zone(&ingress_zone(), mesh::zone(&interface, state))?;
         }
-        let host = host_socket(&mut self.host)?;
+        let host = host_socket(&mut self.host, inner)?;
         let runtime = Handle::try_current().ok();
         self.mesh.set(host, &inner.config.daemon_id, &interface, state, runtime.as_ref())?;
         let Some(old) = old else { return Ok(()) };
@@ -474,9 +489,11 @@ fn shown(entry: &Neighbour) -> String {
     }
 }
 
-fn host_socket(socket: &mut Option<Socket>) -> Result<&mut Socket, NetworkError> {
+fn host_socket<'a>(socket: &'a mut Option<Socket>, inner: &Inner) -> Result<&'a mut Socket, NetworkError> {
     if socket.is_none() {
-        *socket = Some(Socket::open(Family::Netfilter).tried(|| "open a netfilter socket".into())?);
+        let opened = Socket::open(Family::Netfilter).tried(|| "open a netfilter socket".into())?;
+        inner.overlays_port.store(opened.port(), Ordering::Relaxed);
+        *socket = Some(opened);
     }
     socket.as_mut().ok_or_else(|| NetworkError::io("open a netfilter socket", Errno::BADF))
 }

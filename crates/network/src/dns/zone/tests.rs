@@ -133,6 +133,30 @@ fn links_are_names_for_one_alone_and_hide_others() {
 }
 
 #[test]
+fn names_that_are_told_for_a_network_come_before_containers_own_and_go_with_the_next_telling() {
+    let town = Town::new();
+    let client = town.live(&town.front, &["web", "client"], &["172.18.0.4"]);
+    let named = |names: &[&str], addresses: &[&str]| Named {
+        names: names.iter().map(|n| n.to_string()).collect(),
+        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+    };
+    let service = named(&["Web", "www"], &["172.18.0.100"]);
+    let tasks = named(&["tasks.web"], &["172.18.0.9", "172.18.0.8"]);
+    let task = named(&["web.1.x"], &["172.18.0.9"]);
+    town.zones.tell(&town.front, "front", &[task, service, tasks]);
+    assert_eq!(town.ask(&client, "web", kind::A), some(&["172.18.0.100"]));
+    assert_eq!(town.ask(&client, "www.front", kind::A), some(&["172.18.0.100"]));
+    assert_eq!(town.ask(&client, "tasks.web", kind::A), some(&["172.18.0.8", "172.18.0.9"]));
+    assert_eq!(town.ask(&client, "9.0.18.172.in-addr.arpa", kind::PTR), some(&["web.1.x.front"]));
+    assert_eq!(town.ask(&client, "web", kind::AAAA), some(&[]));
+    let stranger = town.live(&town.back, &["db"], &["172.19.0.2"]);
+    assert_eq!(town.ask(&stranger, "www", kind::A), None);
+    town.zones.tell(&town.front, "front", &[]);
+    assert_eq!(town.ask(&client, "web", kind::A), some(&["172.18.0.4"]));
+    assert_eq!(town.ask(&client, "tasks.web", kind::A), None);
+}
+
+#[test]
 fn addresses_lead_back_to_name_and_network() {
     let town = Town::new();
     let web = town.live(&town.front, &["Web", "www"], &["172.18.0.2", "fd00::2"]);
