@@ -27,7 +27,11 @@ use minke_model::{
     task::{TaskState, TaskStatus},
 };
 use plan::{Action, Mine};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::watch,
     task::{AbortHandle, JoinSet},
@@ -49,6 +53,8 @@ pub struct Agent {
     fence: Fence,
     reports: report::Reporter,
     mine: BTreeMap<TaskId, Mine>,
+    /// Found on this machine at the start, and not compared yet with what was said of them.
+    found: BTreeSet<TaskId>,
     steps: JoinSet<(TaskId, Action, Outcome)>,
     waiting: BTreeMap<TaskId, AbortHandle>,
     configured: Arc<NodeState>,
@@ -84,6 +90,7 @@ impl Agent {
             fence: parts.fence,
             reports: report::Reporter::new(parts.report),
             mine: BTreeMap::new(),
+            found: BTreeSet::new(),
             steps: JoinSet::new(),
             waiting: BTreeMap::new(),
             configured,
@@ -102,6 +109,7 @@ impl Agent {
             let mut mine = Mine::new(known.status);
             mine.present = true;
             mine.live = state >= TaskState::Starting;
+            self.found.insert(known.task.clone());
             self.mine.insert(known.task, mine);
         }
     }
@@ -139,8 +147,13 @@ impl Agent {
             let said = told.reported.get(id);
             if let Some(mine) = self.mine.get_mut(id) {
                 // Told of as ended, before the daemon's restart: it stays so.
-                if let Some(said) = said.filter(|said| said.state > mine.status.state && said.state.is_terminal()) {
+                if let Some(said) =
+                    said.filter(|said| said.state > mine.status.state && said.state.is_terminal())
+                {
                     mine.status = said.clone();
+                } else if self.found.remove(id) && said.is_none_or(|said| said.state < mine.status.state) {
+                    // It came further while no daemon was there to tell.
+                    self.reports.tell(id.clone(), mine.status.clone());
                 }
                 continue;
             }
@@ -175,7 +188,10 @@ impl Agent {
         });
     }
 
-    fn is_configured(&mut self, done: Result<(Arc<NodeState>, Result<(), StepError>), tokio::task::JoinError>) {
+    fn is_configured(
+        &mut self,
+        done: Result<(Arc<NodeState>, Result<(), StepError>), tokio::task::JoinError>,
+    ) {
         let Ok((state, done)) = done else { return };
         if let Err(error) = done {
             tracing::error!("the cluster's networks could not all be made here: {error}");
@@ -256,7 +272,11 @@ impl Agent {
             return;
         }
         if let Err(error) = self.executor.run_until(&live, deadline).await {
-            tracing::warn!("node {}: {} fenced tasks could not be let run on: {error}", self.node, live.len());
+            tracing::warn!(
+                "node {}: {} fenced tasks could not be let run on: {error}",
+                self.node,
+                live.len()
+            );
         }
     }
 }
