@@ -56,6 +56,8 @@ pub(super) struct Parts {
     pub(super) credentials: watch::Receiver<Credentials>,
     /// It runs the loops, and sessions are its own.
     pub(super) leads: bool,
+    /// Where what happens in the cluster is told.
+    pub(super) events: minke_engine::Events,
 }
 
 impl Manager {
@@ -67,7 +69,7 @@ impl Manager {
         let listener = TcpListener::bind(parts.listen)
             .await
             .map_err(|e| format!("cannot listen for nodes on {}: {e}", parts.listen))?;
-        let Parts { me, store, clock, seal, credentials, leads, .. } = parts;
+        let Parts { me, store, clock, seal, credentials, leads, events, .. } = parts;
         let sealer = Arc::new(Sealing(seal.clone()));
         let control = Control::new(store.clone(), clock.clone(), sealer);
         let assigned: Arc<dyn Assigned> = Arc::new(glue::assigned(store.clone(), &seal));
@@ -82,6 +84,7 @@ impl Manager {
         // Set once, right here.
         let _ = answers.reception.set(reception.clone());
         let mut tasks = JoinSet::new();
+        tasks.spawn(minke_api::swarm::tell(events, control.clone()));
         tasks.spawn(reception.clone().listen(listener, credentials));
         if leads {
             let tending = reception.clone();

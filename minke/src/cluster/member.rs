@@ -63,6 +63,8 @@ pub(super) struct Member {
     session: session::Handle,
     hello: watch::Sender<Hello>,
     own: watch::Receiver<Option<IpAddr>>,
+    /// Where what happens in the cluster is told.
+    events: minke_engine::Events,
     manager: watch::Sender<Option<Arc<Manager>>>,
     /// Why it cannot do what it should; empty when it can.
     trouble: Mutex<String>,
@@ -93,6 +95,7 @@ impl Member {
             let executor = executor.clone();
             Arc::new(move || executor.boot_time())
         };
+        let events = machine.events.clone();
         let backwards = Arc::new(node::Backwards::new(machine));
         let (session, handle) = Session::new(dialler, backwards, hello.subscribe(), boot_time);
         let member = Arc::new(Member {
@@ -108,6 +111,7 @@ impl Member {
             session: handle,
             hello,
             own,
+            events,
             manager: watch::Sender::new(None),
             trouble: Mutex::default(),
             tasks: Mutex::default(),
@@ -273,6 +277,7 @@ impl Member {
             listen,
             credentials: self.credentials.subscribe(),
             leads,
+            events: self.events.clone(),
         })
         .await?;
         Ok((manager, leads))

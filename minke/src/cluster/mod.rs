@@ -273,13 +273,14 @@ impl Membership {
             .map_err(of_membership)?;
         let store = Embedded::open_cluster(&self.0.disk.store()).map_err(|e| failed(&e))?;
         let snapshot = store
-            .read(Prefixes::from([CLUSTER.prefix(), NODES.prefix(), Prefix::new("guard/")]))
+            .read(minke_cluster::tables::everything())
             .await
             .map_err(|e| failed(&e))?;
         let txn = Txn::on(&snapshot)
             .guard_absent(CLUSTER.key(CLUSTER_NAME))
             .put(&CLUSTER, CLUSTER_NAME, cluster)
             .put(&NODES, id.as_str(), node);
+        let txn = minke_cluster::control::network::found_ingress(txn, now);
         store.commit(txn).await.map_err(|e| failed(&e))?;
         self.0.disk.save_secrets(&key, Some(&seal), unlock.as_ref()).map_err(of_text)?;
         self.0.disk.save_state(&state).map_err(of_text)?;

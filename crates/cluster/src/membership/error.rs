@@ -25,7 +25,7 @@ pub enum MembershipError {
         expected: String,
     },
     /// The token is of this cluster, but was replaced.
-    #[error("A valid join token is necessary to join this cluster")]
+    #[error("rpc error: code = InvalidArgument desc = A valid join token is necessary to join this cluster")]
     TokenUnknown,
     /// The node was removed, or never was one.
     #[error("node {0} is no member of this cluster, join it again")]
