@@ -18,7 +18,7 @@ pub(crate) const PICTURE: &[(&str, &[&str])] = &[
     ("cluster", &["model", "store"]),
     ("build", &["model", "image", "runtime"]),
     ("engine", &["model", "linux", "store", "image", "runtime", "network", "build"]),
-    ("api", &["model", "engine"]),
+    ("api", &["model", "engine", "cluster"]),
     (
         "minke",
         &[
@@ -26,6 +26,7 @@ pub(crate) const PICTURE: &[(&str, &[&str])] = &[
             "api",
         ],
     ),
+    ("sim", &["model", "store", "cluster"]),
     ("xtask", &[]),
 ];
 

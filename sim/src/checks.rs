@@ -1,0 +1,178 @@
+//! What must never be, and what must be once all is quiet. Asked of the world, not only of the store.
+
+use crate::{machine::Life, world::World};
+use minke_cluster::{
+    nature,
+    tables::{NODES, SERVICES, STATUSES, TASKS, TEMPLATES, everything, status_name, template_name},
+};
+use minke_model::{
+    ClusterNodeId, TaskId,
+    node::{Availability, NodeState},
+    service::Mode,
+    task::{Slot, TaskState},
+};
+use minke_store::{Revision, Snapshot, Store};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is remembered between two looks at a run.
+#[derive(Default)]
+pub(crate) struct Watcher {
+    states: BTreeMap<TaskId, (TaskState, TaskState)>,
+    said: BTreeMap<String, TaskState>,
+}
+
+impl Watcher {
+    /// What is wrong now, and could not be right a moment later.
+    pub(crate) async fn look(&mut self, world: &World) -> Vec<String> {
+        let Ok(snapshot) = world.store.read(everything()).await else {
+            return vec!["the store is gone".into()];
+        };
+        let mut wrong = self.never_back(&snapshot);
+        wrong.extend(fenced_once(&world.lives.all()));
+        wrong
+    }
+
+    /// A task never goes back, in no record of it.
+    fn never_back(&mut self, snapshot: &Snapshot) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (name, task) in TASKS.list(snapshot).unwrap_or_default() {
+            let now = (task.state, task.desired);
+            let before = self.states.insert(task.id.clone(), now);
+            if let Some(before) = before.filter(|before| now.0 < before.0 || now.1 < before.1) {
+                wrong.push(format!("task {name} went back: {before:?} → {now:?}"));
+            }
+        }
+        for (name, status) in STATUSES.list(snapshot).unwrap_or_default() {
+            let before = self.said.insert(name.clone(), status.state);
+            if let Some(before) = before.filter(|before| status.state < *before) {
+                wrong.push(format!("status {name} went back: {before:?} → {:?}", status.state));
+            }
+        }
+        wrong
+    }
+}
+
+/// What must be single runs once at a time, in true time, over all machines.
+fn fenced_once(lives: &[Life]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let fenced: Vec<&Life> = lives.iter().filter(|life| life.task.fenced).collect();
+    for (n, one) in fenced.iter().enumerate() {
+        for other in &fenced[n + 1..] {
+            let same = one.task.task.service == other.task.task.service
+                && one.task.task.slot == other.task.task.slot;
+            let overlap =
+                one.to.is_none_or(|end| other.from < end) && other.to.is_none_or(|end| one.from < end);
+            if same && overlap {
+                wrong.push(format!(
+                    "{} ran twice: task {} on node-{} and task {} on node-{}",
+                    one.task.name(),
+                    one.task.task.id.short(),
+                    one.machine,
+                    other.task.task.id.short(),
+                    other.machine
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+/// What is wrong although everything is whole and nobody wants anything new. With the revision that it was true at.
+pub(crate) async fn quiet(world: &World) -> (Revision, Vec<String>) {
+    let Ok(snapshot) = world.store.read(everything()).await else {
+        return (Revision::default(), vec!["the store is gone".into()]);
+    };
+    let mut wrong = nodes_are_ready(&snapshot);
+    wrong.extend(services_run(world, &snapshot));
+    (snapshot.revision(), wrong)
+}
+
+fn nodes_are_ready(snapshot: &Snapshot) -> Vec<String> {
+    let nodes = NODES.list(snapshot).unwrap_or_default();
+    let bad = nodes.iter().filter(|(_, node)| node.state != NodeState::Ready);
+    bad.map(|(_, node)| format!("{} is {:?}: {}", node.hostname(), node.state, node.message)).collect()
+}
+
+fn services_run(world: &World, snapshot: &Snapshot) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let really: BTreeMap<TaskId, &ClusterNodeId> = world
+        .nodes
+        .iter()
+        .flat_map(|node| node.machine.running().into_iter().map(move |task| (task, &node.id)))
+        .collect();
+    let count: usize = world.nodes.iter().map(|node| node.machine.running().len()).sum();
+    if count != really.len() {
+        wrong.push("one task runs on two machines".into());
+    }
+    let mut wanted = BTreeSet::new();
+    let tasks = TASKS.list(snapshot).unwrap_or_default();
+    let active = NODES
+        .list(snapshot)
+        .unwrap_or_default()
+        .iter()
+        .filter(|(_, node)| node.spec.availability == Availability::Active)
+        .count() as u64;
+    for (_, service) in SERVICES.list(snapshot).unwrap_or_default() {
+        if service.removing {
+            wrong.push(format!("{} is not gone", service.spec.name));
+            continue;
+        }
+        let template = TEMPLATES.get(snapshot, &template_name(&service.id, service.template));
+        let Ok(Some(template)) = template else {
+            wrong.push(format!("{} has no template {}", service.spec.name, service.template));
+            continue;
+        };
+        let mut slots: BTreeMap<&Slot, u64> = BTreeMap::new();
+        for (_, task) in tasks.iter().filter(|(_, task)| task.service == service.id) {
+            let status = task.node.as_ref().and_then(|node| {
+                STATUSES.get(snapshot, &status_name(node, &task.id)).ok().flatten().map(|status| status.state)
+            });
+            let live =
+                task.desired <= TaskState::Running && status.is_none_or(|state| state <= TaskState::Running);
+            if !live {
+                continue;
+            }
+            if status != Some(TaskState::Running) {
+                if task.message.is_empty() {
+                    wrong.push(format!(
+                        "{} slot {:?}: task {} is {:?}/{status:?} and does not say why",
+                        service.spec.name,
+                        task.slot,
+                        task.id.short(),
+                        task.state
+                    ));
+                }
+                continue;
+            }
+            *slots.entry(&task.slot).or_default() += 1;
+            wanted.insert(task.id.clone());
+            if really.get(&task.id).copied() != task.node.as_ref() {
+                wrong.push(format!(
+                    "{}: task {} is said to run, and does not",
+                    service.spec.name,
+                    task.id.short()
+                ));
+            }
+        }
+        let expected = match service.spec.mode {
+            Mode::Replicated { replicas } => replicas,
+            Mode::Global => active,
+            Mode::ReplicatedJob { .. } | Mode::GlobalJob => continue,
+        };
+        let running = slots.len() as u64;
+        if running != expected || slots.values().any(|count| *count != 1) {
+            wrong.push(format!(
+                "{}: {running} slots run, {expected} should{}: {slots:?}; update {:?}",
+                service.spec.name,
+                if nature::is_fenced(&service, &template) { " (single)" } else { "" },
+                service.update
+            ));
+        }
+    }
+    for (task, node) in &really {
+        if !wanted.contains(task) {
+            wrong.push(format!("task {} runs on {} and nobody wants it", task.short(), node.short()));
+        }
+    }
+    wrong
+}
