@@ -371,6 +371,7 @@ impl<S: Store + Clone> Loops<S> {
             };
             let Some(changes) = &mut watch else { continue };
             let changed = tokio::select! {
+                biased;
                 () = stop.requested() => return,
                 () = timer => continue,
                 changed = changes.next() => changed,

@@ -159,6 +159,7 @@ impl<R: Reconcile, S: Store> Driver<R, S> {
             let turn = self.turn().await;
             let pause_until = self.pause_after(&turn);
             tokio::select! {
+                biased;
                 () = stop.requested() => return,
                 () = self.until_something_changed(pause_until, turn.look_again) => {}
             }
@@ -203,6 +204,7 @@ impl<R: Reconcile, S: Store> Driver<R, S> {
             }
         };
         let broken = tokio::select! {
+            biased;
             () = timer => false,
             () = self.wake.0.notified() => false,
             changed = changed => match changed {

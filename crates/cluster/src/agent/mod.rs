@@ -124,6 +124,7 @@ impl Agent {
         }
         let again = self.configure_again;
         tokio::select! {
+            biased;
             changed = self.told.changed() => return changed.is_ok(),
             Some(done) = self.steps.join_next() => {
                 // One that was dropped has said what it had to.

@@ -19,7 +19,7 @@ pub use filter::Filters;
 pub use minke_store::{Difference, Record, StoreError, Stored, Table};
 
 use crate::tables;
-use minke_model::{Timestamp, secret::Sealed};
+use minke_model::{ServiceId, Timestamp, secret::Sealed};
 use minke_store::{AnyStore, Clock, Revision, Snapshot, Store, Txn, Watch};
 use std::{fmt, sync::Arc};
 
@@ -44,6 +44,8 @@ pub struct Control {
     store: AnyStore,
     clock: Arc<dyn Clock>,
     sealer: Arc<dyn Sealer>,
+    /// Where new identities come from; `None`: chance.
+    identities: Option<Arc<dyn Fn() -> u128 + Send + Sync>>,
 }
 
 impl fmt::Debug for Control {
@@ -66,7 +68,16 @@ enum Look<T> {
 impl Control {
     /// Over a store.
     pub fn new(store: AnyStore, clock: Arc<dyn Clock>, sealer: Arc<dyn Sealer>) -> Self {
-        Control { store, clock, sealer }
+        Control { store, clock, sealer, identities: None }
+    }
+
+    /// The same, whose new services get their identities from `identities`: a simulation's seed repeats them.
+    pub fn with_identities(self, identities: Arc<dyn Fn() -> u128 + Send + Sync>) -> Self {
+        Control { identities: Some(identities), ..self }
+    }
+
+    fn new_service(&self) -> ServiceId {
+        self.identities.as_ref().map_or_else(ServiceId::random, |next| ServiceId::from_bits(next()))
     }
 
     /// Everything, as of now.

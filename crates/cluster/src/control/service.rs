@@ -95,7 +95,7 @@ impl Control {
 
     /// Makes a service.
     pub async fn create_service(&self, spec: ServiceSpec, credentials: Option<String>) -> Result<ServiceId> {
-        let id = ServiceId::random();
+        let id = self.new_service();
         let mut spec = spec;
         if spec.name.is_empty() {
             spec.name = id.short().to_owned();

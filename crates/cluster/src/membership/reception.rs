@@ -390,6 +390,7 @@ impl Reception {
         let writing = async {
             loop {
                 let next = tokio::select! {
+                    biased;
                     Some(down) = answers.recv() => down,
                     changed = told.changed() => {
                         if changed.is_err() {
@@ -418,6 +419,7 @@ impl Reception {
             }
         };
         tokio::select! {
+            biased;
             end = reading => end,
             end = writing => end,
         }

@@ -244,6 +244,7 @@ impl Session {
                 }
             }
             tokio::select! {
+                biased;
                 () = sleep(wait) => {}
                 // Nobody hears it: who asked need not wait.
                 Some(asked) = self.goodbyes.recv() => drop(asked),
@@ -304,6 +305,7 @@ impl Session {
         let mut goodbye: Option<(u64, Goodbye)> = None;
         loop {
             tokio::select! {
+                biased;
                 () = &mut reading, if !read_over => read_over = true,
                 message = coming.recv() => {
                     let Some(message) = message else {

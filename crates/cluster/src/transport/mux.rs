@@ -456,6 +456,7 @@ async fn read_all(shared: Arc<Shared>, mut reader: impl AsyncRead + Unpin) {
         }
     };
     tokio::select! {
+        biased;
         _ = shared.ended() => {}
         end = frames => {
             let end: Result<(), TransportError> = end;
@@ -485,6 +486,7 @@ async fn write_all(shared: Arc<Shared>, mut writer: impl AsyncWrite + Unpin) {
             writer.flush().await
         };
         let written = tokio::select! {
+            biased;
             written = write => written,
             // Nobody may be there to take it.
             _ = shared.ended() => break,

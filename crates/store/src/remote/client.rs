@@ -221,6 +221,7 @@ impl Shared {
         let mut pause = PAUSES[0];
         while !stop.is_requested() {
             let connected = tokio::select! {
+                biased;
                 link = dial.dial() => link,
                 () = stop.requested() => break,
             };
@@ -228,6 +229,7 @@ impl Shared {
                 Ok(link) => {
                     pause = PAUSES[0];
                     tokio::select! {
+                        biased;
                         () = self.use_link(link) => {}
                         () = stop.requested() => {}
                     }
@@ -238,6 +240,7 @@ impl Shared {
             let again = self.clock.sleep_until(self.clock.now() + pause);
             pause = (pause * 2).min(PAUSES[1]);
             tokio::select! {
+                biased;
                 () = again => {}
                 () = stop.requested() => break,
             }
@@ -283,6 +286,7 @@ impl Shared {
         let link = self.link().await?;
         // Room first: what was not handed over was not done.
         let permit = tokio::select! {
+            biased;
             permit = link.reserve() => permit.map_err(|_| unreachable("the connection broke"))?,
             () = self.clock.sleep_until(self.clock.now() + CONNECTING) => return Err(unreachable("it takes no requests")),
         };
@@ -299,6 +303,7 @@ impl Shared {
         permit.send(encode_request(id, &request));
         let _forget = Forget { shared: self, id };
         let why = tokio::select! {
+            biased;
             answer = answer => match answer {
                 Ok(answer) => return Ok(answer),
                 Err(_) => "the connection broke before the answer came",
@@ -325,6 +330,7 @@ impl Shared {
             }
         };
         tokio::select! {
+            biased;
             link = wait => link,
             () = deadline => Err(unreachable("there is no connection")),
         }

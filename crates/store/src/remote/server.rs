@@ -59,6 +59,7 @@ impl Server {
         };
         loop {
             tokio::select! {
+                biased;
                 frame = receiver.recv() => {
                     let Some(frame) = frame else { return };
                     let Some((id, request)) = decode_request(&frame) else {
@@ -182,6 +183,7 @@ async fn watch(
     let mut told = after;
     loop {
         let next: Option<Result<_>> = tokio::select! {
+            biased;
             next = watch.next() => Some(next),
             () = clock.sleep_until(clock.now() + PROGRESS) => None,
         };
