@@ -62,6 +62,24 @@ debian_release() {
   (. /etc/os-release && printf '%s' "${VERSION_CODENAME:-bookworm}")
 }
 
+# etcd from PATH, or Debian's, into our tools: its package would start a server of its own.
+etcd_server() {
+  if have etcd; then return; fi
+  have apt-get || die "please install: etcd"
+  say "fetching Debian's etcd-server into $TOOLS"
+  local dir
+  dir=$(mktemp -d)
+  chmod 755 "$dir"
+  if ! (cd "$dir" && apt-get -qq download etcd-server >/dev/null 2>&1); then
+    apt_get update || say "warning: the package lists could not be brought up to date"
+    (cd "$dir" && apt-get -qq download etcd-server >/dev/null 2>&1) || die "could not fetch etcd-server"
+  fi
+  dpkg-deb -x "$dir"/etcd-server_*.deb "$dir/root"
+  mkdir -p "$TOOLS"
+  install -m 755 "$dir/root/usr/bin/etcd" "$TOOLS/etcd"
+  rm -rf "$dir"
+}
+
 # The Rust toolchain that rust-toolchain.toml names; by rustup's own installer where there is none.
 rust() {
   packages gcc libc6-dev ca-certificates curl

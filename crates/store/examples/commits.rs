@@ -9,7 +9,7 @@ use minke_store::{
     AnyStore, Embedded, Endpoints, Etcd, Key, Memory, Prefix, Remember, Store, Table, Txn, WallClock,
 };
 use serde::{Deserialize, Serialize};
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::{Duration, Instant}};
 
 /// About 300 bytes as JSON.
 #[derive(Clone, Serialize, Deserialize)]
@@ -104,8 +104,16 @@ async fn main() {
         }
         ["etcd", ref urls @ ..] if !urls.is_empty() => {
             let endpoints = Endpoints { urls: urls.iter().map(|url| url.to_string()).collect(), tls: None };
-            let etcd = Etcd::open(endpoints, Arc::new(WallClock::new())).await;
-            ("etcd", AnyStore::new(etcd.expect("a store")))
+            // Its members may have been started just now.
+            let mut attempts = 0;
+            let etcd = loop {
+                match Etcd::open(endpoints.clone(), Arc::new(WallClock::new())).await {
+                    Err(_) if attempts < 100 => attempts += 1,
+                    opened => break opened.expect("a store"),
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            };
+            ("etcd", AnyStore::new(etcd))
         }
         _ => {
             eprintln!("usage: commits memory | embedded DIRECTORY | etcd URL…");
