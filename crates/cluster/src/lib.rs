@@ -25,6 +25,7 @@ pub mod tables;
 pub mod template;
 pub mod transport;
 pub mod view;
+pub mod why;
 
 pub use error::{ClusterError, Result};
 pub use loops::Loops;

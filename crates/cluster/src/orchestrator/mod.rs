@@ -19,6 +19,7 @@ pub mod update;
 use crate::{
     View, nature,
     plan::{Deed, Planned, Step},
+    tables::guard_of_service,
     view::TaskNow,
 };
 use minke_model::{
@@ -148,9 +149,12 @@ impl<'a> Desk<'a> {
 
     /// A new task for `slot`, not yet part of any deed.
     pub(crate) fn draft(&mut self, slot: &Slot, desired: TaskState, cause: Cause) -> Task {
+        // Made of what is decided on, so that the same decision is the same plan: of the state of the service's tasks,
+        // too, since two may be made at one time.
+        let seen = self.view.snapshot().revision_of(&guard_of_service(&self.service.id));
         let mut hasher = [DefaultHasher::new(), DefaultHasher::new()];
         for (which, hasher) in hasher.iter_mut().enumerate() {
-            (which, &self.service.id, slot, self.now.as_nanos(), self.made).hash(hasher);
+            (which, &self.service.id, slot, self.now.as_nanos(), seen, self.made).hash(hasher);
         }
         self.made += 1;
         self.made_in.insert(slot.clone());
