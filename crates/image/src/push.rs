@@ -13,6 +13,7 @@ use crate::{
     gzip::Gzip,
     layer::LayerLease,
     manifest::{Descriptor, Manifest},
+    platform,
     registry::{
         RegistryAuth, RegistryConfig,
         client::{Body, Repository},
@@ -26,7 +27,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use minke_model::id::Digest;
+use minke_model::{ImageId, id::Digest, image::Platform};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -41,6 +42,8 @@ use std::{
 use tokio::sync::{Semaphore, mpsc};
 
 const SCHEMA2: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
@@ -97,24 +100,49 @@ impl Images {
         // Before anything can be wrong with the names, as dockerd.
         transfer::say(&*progress, None, format!("The push refers to repository [{}]", repository.full()));
         let names = self.names_to_push(&request.reference)?;
-        let mut route = Route::new(registries, &repository, request.auth.as_ref(), Purpose::Push).await;
+        let push = self.push_to(&repository, request.auth.as_ref(), registries, &*progress).await?;
+        let mut pushed = Vec::new();
+        for name in &names {
+            pushed.push(push.one(name).await?);
+        }
+        Ok(pushed)
+    }
+
+    /// Pushes images of several platforms as one: what the name means is a list of them. Drop the future to stop.
+    ///
+    /// Errors: as [`Images::push`]; `NoSuchImage` when one of them is not here.
+    pub async fn push_list(
+        &self,
+        request: PushRequest,
+        list: &[ImageId],
+        registries: &RegistryConfig,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Pushed> {
+        let repository = request.reference.repository();
+        let push = self.push_to(&repository, request.auth.as_ref(), registries, &*progress).await?;
+        push.list(&request.reference.or_latest(), list).await
+    }
+
+    /// The first endpoint of a repository that answers.
+    async fn push_to<'a>(
+        &'a self,
+        repository: &Reference,
+        auth: Option<&RegistryAuth>,
+        registries: &RegistryConfig,
+        progress: &'a dyn Progress,
+    ) -> Result<Push<'a>> {
+        let mut route = Route::new(registries, repository, auth, Purpose::Push).await;
         let mut last: ImageError = route.nowhere().into();
         while let Some(opened) = route.next().await {
-            let there = match opened {
-                Ok(there) => there,
-                Err(e) => {
-                    last = e.into();
-                    continue;
+            match opened {
+                Ok(there) => {
+                    let at_once = registries.options().max_uploads;
+                    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+                    let compressing = Semaphore::new(processors);
+                    return Ok(Push { images: self, there, at_once, compressing, progress });
                 }
-            };
-            let at_once = registries.options().max_uploads;
-            let compressing = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
-            let push = Push { images: self, there, at_once, compressing, progress: &*progress };
-            let mut pushed = Vec::new();
-            for name in &names {
-                pushed.push(push.one(name).await?);
+                Err(e) => last = e.into(),
             }
-            return Ok(pushed);
         }
         Err(last)
     }
@@ -150,7 +178,43 @@ impl Push<'_> {
     /// Pushes one tag.
     async fn one(&self, name: &Reference) -> Result<Pushed> {
         let id = self.images.resolve(&name.full())?;
-        let image = self.images.get(&id)?;
+        let whole = self.image(&id).await?;
+        self.put(name, whole, &id).await
+    }
+
+    /// Pushes images of several platforms under one tag.
+    async fn list(&self, name: &Reference, list: &[ImageId]) -> Result<Pushed> {
+        let mut parts = Vec::new();
+        for id in list {
+            let platform = self.images.get(id)?.config.platform();
+            let whole = self.image(id).await?;
+            self.there
+                .put_manifest(config::digest(&whole.raw).as_str(), &whole.media_type, &whole.raw)
+                .await?;
+            parts.push((whole, platform));
+        }
+        let whole = list_of(&parts)?;
+        let id = self.images.resolve(&name.full()).ok().or(list.first().cloned());
+        let id = id.ok_or_else(|| ImageError::NothingToPush { repository: name.familiar_name() })?;
+        self.put(name, whole, &id).await
+    }
+
+    /// Puts a manifest under a tag; `id` is known by its digest from now on, as after a pull.
+    async fn put(&self, name: &Reference, whole: Whole, id: &ImageId) -> Result<Pushed> {
+        let Whole { media_type, raw } = whole;
+        let tag = name.tag().unwrap_or_default().to_owned();
+        self.there.put_manifest(&tag, &media_type, &raw).await?;
+        let (digest, size) = (config::digest(&raw), raw.len() as u64);
+        transfer::say(self.progress, None, format!("{tag}: digest: {digest} size: {size}"));
+        let (images, named) = (self.images.clone(), name.repository().with_digest(digest.clone()));
+        let (kept, of) = (digest.clone(), id.clone());
+        blocking(move || images.keep_blob(&kept, &raw).and_then(|()| images.tag(&of, &named))).await?;
+        Ok(Pushed { tag, digest, size })
+    }
+
+    /// Sees to it that the registry has all that an image's manifest names; the manifest.
+    async fn image(&self, id: &ImageId) -> Result<Whole> {
+        let image = self.images.get(id)?;
         let layers = self.images.0.state().layers_of(&image)?;
         let (images, of) = (self.images.clone(), image.clone());
         let original = blocking(move || original(&images, &of)).await?;
@@ -169,15 +233,7 @@ impl Push<'_> {
                 (SCHEMA2.to_owned(), schema2(&image, layers.iter().filter_map(|l| sent.get(l.diff_id())))?)
             }
         };
-        let tag = name.tag().unwrap_or_default().to_owned();
-        self.there.put_manifest(&tag, &media_type, &raw).await?;
-        let (digest, size) = (config::digest(&raw), raw.len() as u64);
-        transfer::say(self.progress, None, format!("{tag}: digest: {digest} size: {size}"));
-        let (images, named) = (self.images.clone(), name.repository().with_digest(digest.clone()));
-        let (kept, of) = (digest.clone(), id.clone());
-        // The image is known by this digest from now on, as after a pull.
-        blocking(move || images.keep_blob(&kept, &raw).and_then(|()| images.tag(&of, &named))).await?;
-        Ok(Pushed { tag, digest, size })
+        Ok(Whole { media_type, raw })
     }
 
     /// Sees to it that the registry has all layers, as the blobs of `original` where it is given. Each one's blob, by
@@ -327,6 +383,12 @@ impl Push<'_> {
     }
 }
 
+/// A manifest or a list, ready to be put.
+struct Whole {
+    media_type: String,
+    raw: Vec<u8>,
+}
+
 /// The manifest that an image came by.
 struct Original {
     /// From the bottom.
@@ -394,6 +456,31 @@ fn schema2<'a>(image: &Image, layers: impl Iterator<Item = &'a Descriptor>) -> R
     let written = whole.serialize(&mut serializer);
     written.map_err(|e| ImageError::Archive { detail: e.to_string() })?;
     Ok(out)
+}
+
+/// A list of manifests, each for its platform: Docker's, or OCI's where one of them is OCI's.
+fn list_of(parts: &[(Whole, Platform)]) -> Result<Whole> {
+    let is_oci = parts.iter().any(|(part, _)| part.media_type != SCHEMA2);
+    let media_type = if is_oci { INDEX } else { LIST };
+    let manifests: Vec<serde_json::Value> = parts
+        .iter()
+        .map(|(part, of)| {
+            let of = platform::normalize(of);
+            let mut platform = serde_json::json!({ "architecture": of.architecture, "os": of.os });
+            if !of.variant.is_empty() {
+                platform["variant"] = of.variant.into();
+            }
+            serde_json::json!({
+                "mediaType": part.media_type,
+                "digest": config::digest(&part.raw),
+                "size": part.raw.len(),
+                "platform": platform,
+            })
+        })
+        .collect();
+    let list = serde_json::json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
+    let raw = serde_json::to_vec_pretty(&list).map_err(|e| ImageError::Archive { detail: e.to_string() })?;
+    Ok(Whole { media_type: media_type.into(), raw })
 }
 
 /// A layer's tar, gzipped, in a file that has no name: digest and length with it. The same bytes every time.

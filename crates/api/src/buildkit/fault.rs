@@ -31,9 +31,9 @@ pub(crate) fn rpc(error: &BuildError) -> RpcStatus {
     RpcStatus { code: code as i32, message: error.to_string(), details }
 }
 
-/// Nothing in the file is wrong where something is missing.
+/// Nothing in the file is wrong where something is missing; of some mistakes BuildKit does not know where they are.
 fn is_of_whole_file(error: &BuildError) -> bool {
-    matches!(error, BuildError::Dockerfile(e) if matches!(e.fault, Fault::Target(_) | Fault::Empty))
+    matches!(error, BuildError::Dockerfile(e) if matches!(e.fault, Fault::Target(_) | Fault::Empty | Fault::NetworkHost | Fault::StageIndex(_)))
 }
 
 /// A status with its details.

@@ -1,6 +1,6 @@
 //! Builds of the past, as `docker buildx history` shows them: the last ones, and those that a user pinned.
 //!
-//! Kept in memory: a restart of the daemon forgets them.
+//! Records are in memory, and with what was said in their builds on disk, where the next start of the daemon finds them.
 
 use super::{
     journal::Journal,
@@ -8,6 +8,7 @@ use super::{
     provenance,
 };
 use bytes::Bytes;
+use minke_engine::build::PastBuilds;
 use minke_model::id::Digest;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -22,18 +23,29 @@ use tonic::Status;
 const MOST: usize = 50;
 /// Builds that may be pinned.
 const MOST_PINNED: usize = 200;
-/// Bytes of output of all of them together; the oldest's go first.
+/// Bytes of output of all that are in memory together; the oldest's go first.
 const MOST_SAID: usize = 64 << 20;
 /// Events that a slow listener may be behind.
 const BEHIND: usize = 256;
 /// What a whole error is (BuildKit `solver/llbsolver/history.go`).
 const ERROR_TYPE: &str = "application/vnd.googeapis.google.rpc.status+proto";
 
+/// A build's record as it is kept on disk.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Kept {
+    #[prost(message, optional, tag = "1")]
+    record: Option<control::BuildHistoryRecord>,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    blobs: Vec<Bytes>,
+}
+
 /// One build that ended.
 pub(crate) struct Past {
     record: Mutex<control::BuildHistoryRecord>,
-    /// What happened in it.
-    pub(crate) journal: Arc<Journal>,
+    /// What happened in it, until that is on disk.
+    journal: Mutex<Option<Arc<Journal>>>,
+    /// Whether it was forgotten; held while its files are written or removed.
+    forgotten: Mutex<bool>,
     /// What the record names by digest: the error with its details, or what the build was made from.
     blobs: Vec<(Digest, Bytes)>,
 }
@@ -64,7 +76,52 @@ impl Past {
             let attestations = vec![keep(statement, provenance::MEDIA_TYPE, about)];
             control::BuildResultInfo { attestations }
         });
-        Self { record: Mutex::new(record), journal, blobs }
+        Self {
+            record: Mutex::new(record),
+            journal: Mutex::new(Some(journal)),
+            forgotten: Mutex::default(),
+            blobs,
+        }
+    }
+
+    /// From disk; `None` where the bytes are none.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let Kept { record, blobs } = Kept::decode(bytes).ok()?;
+        let blobs =
+            blobs.into_iter().map(|blob| (Digest::from_sha256(&Sha256::digest(&blob)), blob)).collect();
+        let (journal, forgotten) = (Mutex::default(), Mutex::default());
+        Some(Self { record: Mutex::new(record?), journal, forgotten, blobs })
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let blobs = self.blobs.iter().map(|(_, blob)| blob.clone()).collect();
+        Kept { record: Some(self.record().clone()), blobs }.encode_to_vec()
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Option<Arc<Journal>>> {
+        self.journal.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Writes it down. What happened in it need not be in memory after that.
+    fn keep(&self, files: &PastBuilds) {
+        let forgotten = self.forgotten.lock().unwrap_or_else(|e| e.into_inner());
+        if *forgotten {
+            return;
+        }
+        let journal = self.journal().clone();
+        let log = journal.map(|journal| journal.encode());
+        let name = self.record().reference.clone();
+        match files.keep(&name, &self.encode(), log.as_deref()) {
+            Ok(()) => *self.journal() = None,
+            Err(error) => tracing::warn!(%error, build = name, "a build's record is kept in memory only"),
+        }
+    }
+
+    /// Removes what was written down.
+    fn forget(&self, files: &PastBuilds) {
+        let mut forgotten = self.forgotten.lock().unwrap_or_else(|e| e.into_inner());
+        *forgotten = true;
+        files.forget(&self.record().reference);
     }
 
     fn record(&self) -> MutexGuard<'_, control::BuildHistoryRecord> {
@@ -77,15 +134,34 @@ pub(crate) struct History {
     /// The oldest first.
     past: Mutex<VecDeque<Arc<Past>>>,
     news: broadcast::Sender<control::BuildHistoryEvent>,
+    /// Where they are written down; in tests nowhere.
+    files: Option<PastBuilds>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { past: Mutex::default(), news: broadcast::Sender::new(BEHIND) }
+        Self { past: Mutex::default(), news: broadcast::Sender::new(BEHIND), files: None }
+    }
+}
+
+/// Does what waits for the disk, off the threads that serve sockets.
+fn aside(work: impl FnOnce() + Send + 'static) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(work)),
+        Err(_) => work(),
     }
 }
 
 impl History {
+    /// With what was kept by daemons before. Blocks.
+    pub(crate) fn open(files: PastBuilds) -> Self {
+        let mut past: Vec<Past> = files.records().iter().filter_map(|bytes| Past::decode(bytes)).collect();
+        let created = |past: &Past| past.record().created_at.map(|time| (time.seconds, time.nanos));
+        past.sort_by_key(created);
+        let past = past.into_iter().map(Arc::new).collect();
+        Self { past: Mutex::new(past), files: Some(files), ..Self::default() }
+    }
+
     fn past(&self) -> MutexGuard<'_, VecDeque<Arc<Past>>> {
         self.past.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -105,22 +181,48 @@ impl History {
         while all.iter().filter(|past| !past.record().pinned).count() > MOST {
             let oldest = all.iter().position(|past| !past.record().pinned);
             let Some(gone) = oldest.and_then(|oldest| all.remove(oldest)) else { break };
-            self.tell(control::DELETED, gone.record().clone());
+            self.forget(&gone);
         }
         let mut said = 0;
         for past in all.iter().rev() {
-            said += past.journal.said();
+            let Some(journal) = past.journal().clone() else { continue };
+            said += journal.said();
             if said > MOST_SAID {
-                past.journal.forget_logs();
+                journal.forget_logs();
             }
         }
+        let newest = all.back().cloned();
         drop(all);
+        if let (Some(files), Some(newest)) = (self.files.clone(), newest) {
+            aside(move || newest.keep(&files));
+        }
         self.tell(control::COMPLETE, record);
+    }
+
+    fn forget(&self, gone: &Arc<Past>) {
+        if let Some(files) = self.files.clone() {
+            let gone = gone.clone();
+            aside(move || gone.forget(&files));
+        }
+        self.tell(control::DELETED, gone.record().clone());
     }
 
     /// A build by its name.
     pub(crate) fn find(&self, reference: &str) -> Option<Arc<Past>> {
         self.past().iter().find(|past| past.record().reference == reference).cloned()
+    }
+
+    /// What happened in a build of the past.
+    pub(crate) async fn journal(&self, reference: &str) -> Option<Arc<Journal>> {
+        let past = self.find(reference)?;
+        if let Some(journal) = past.journal().clone() {
+            return Some(journal);
+        }
+        let (files, name) = (self.files.clone()?, reference.to_owned());
+        let read = tokio::task::spawn_blocking(move || files.log(&name)).await;
+        // A log that is gone says nothing; the record stands.
+        let bytes = read.ok().flatten().unwrap_or_default();
+        Some(Arc::new(Journal::decode(&bytes)))
     }
 
     /// Records of all, or of one; and what comes from now on.
@@ -143,7 +245,7 @@ impl History {
         if request.delete {
             let gone = all.remove(at).ok_or_else(missing)?;
             drop(all);
-            self.tell(control::DELETED, gone.record().clone());
+            self.forget(&gone);
             return Ok(());
         }
         // There is nothing left to do for a record here.
@@ -153,7 +255,12 @@ impl History {
         if request.pinned && all.iter().filter(|past| past.record().pinned).count() >= MOST_PINNED {
             return Err(Status::resource_exhausted(format!("{MOST_PINNED} builds are pinned already")));
         }
-        all[at].record().pinned = request.pinned;
+        let past = all[at].clone();
+        drop(all);
+        past.record().pinned = request.pinned;
+        if let Some(files) = self.files.clone() {
+            aside(move || past.keep(&files));
+        }
         Ok(())
     }
 

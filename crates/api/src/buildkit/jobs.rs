@@ -168,6 +168,11 @@ pub(crate) struct Running<'a> {
 }
 
 impl Jobs {
+    /// With the builds of the past that `history` has.
+    pub(crate) fn new(history: History) -> Self {
+        Self { history, ..Self::default() }
+    }
+
     /// Begins a build.
     pub(crate) fn begin(
         &self,
@@ -223,8 +228,8 @@ impl Jobs {
 
     /// What happened in a build of now or of the past.
     pub(crate) async fn journal(&self, reference: &str) -> Result<Arc<Journal>, Status> {
-        if let Some(past) = self.history.find(reference) {
-            return Ok(past.journal.clone());
+        if let Some(past) = self.history.journal(reference).await {
+            return Ok(past);
         }
         let mut known = self.known.subscribe();
         let found =

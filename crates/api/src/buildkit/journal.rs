@@ -6,8 +6,9 @@ use minke_engine::build::{
     request::{BuildEvent, Vertex, VertexLog, VertexStatus, VertexWarning},
 };
 use minke_model::{Timestamp, id::Digest};
+use prost::Message as _;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -28,6 +29,13 @@ const MOST_MESSAGE_LOGS: usize = 1 << 20;
 /// Events in one message.
 const MOST_MESSAGE_EVENTS: usize = 4096;
 
+/// What happened in a build, as it is kept on disk.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Kept {
+    #[prost(message, repeated, tag = "1")]
+    messages: Vec<control::StatusResponse>,
+}
+
 /// All that happened in one build.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -39,6 +47,8 @@ pub(crate) struct Journal {
 #[derive(Debug, Default)]
 struct State {
     events: Vec<BuildEvent>,
+    /// Of one that was read again: all that it tells.
+    kept: VecDeque<control::StatusResponse>,
     /// Bytes that each step said.
     said: HashMap<Digest, usize>,
     said_by_all: usize,
@@ -163,6 +173,25 @@ impl Journal {
         state.said_by_all = 0;
     }
 
+    /// All of it, to be read again by [`Journal::decode`].
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let state = self.state();
+        let mut messages = Vec::new();
+        let mut at = 0;
+        while let Some((message, next)) = state.message(at) {
+            messages.push(message);
+            at = next;
+        }
+        Kept { messages }.encode_to_vec()
+    }
+
+    /// One of a build that ended; nothing where the bytes are none.
+    pub(crate) fn decode(bytes: &[u8]) -> Self {
+        let kept = Kept::decode(bytes).unwrap_or_default().messages.into();
+        let state = State { kept, ..State::default() };
+        Self { state: Mutex::new(state), news: watch::Sender::new((0, true)) }
+    }
+
     /// Names of all steps.
     pub(crate) fn steps(&self) -> Vec<String> {
         self.state().steps.values().map(|step| step.name.clone()).collect()
@@ -188,11 +217,23 @@ impl Reader {
         let at = self.at;
         // An error is impossible: the journal is held.
         let _ = self.news.wait_for(|(length, closed)| *length > at || *closed).await;
-        let state = self.journal.state();
+        let mut state = self.journal.state();
+        if let Some(kept) = state.kept.pop_front() {
+            return Some(kept);
+        }
+        let (message, next) = state.message(at)?;
+        self.at = next;
+        Some(message)
+    }
+}
+
+impl State {
+    /// What is told after so many events, and how many were told then; `None` where there is nothing new.
+    fn message(&self, at: usize) -> Option<(control::StatusResponse, usize)> {
         let mut message = control::StatusResponse::default();
-        let mut logs = 0;
-        for event in state.events.iter().skip(at).take(MOST_MESSAGE_EVENTS) {
-            self.at += 1;
+        let (mut logs, mut next) = (0, at);
+        for event in self.events.iter().skip(at).take(MOST_MESSAGE_EVENTS) {
+            next += 1;
             match event {
                 BuildEvent::Vertex(vertex) => message.vertexes.push(vertex.into()),
                 BuildEvent::Status(status) => message.statuses.push(status.into()),
@@ -206,7 +247,7 @@ impl Reader {
                 break;
             }
         }
-        (self.at > at).then_some(message)
+        (next > at).then_some((message, next))
     }
 }
 
@@ -320,6 +361,20 @@ mod tests {
         let late = journal.clone().read().next().await;
         assert_eq!(late.map(|m| m.vertexes.len()), Some(2));
         assert_eq!(journal.sums(), Sums { total: 1, completed: 1, ..Sums::default() });
+    }
+
+    #[tokio::test]
+    async fn one_that_was_kept_tells_the_same_again() {
+        let journal = Arc::new(Journal::default());
+        journal.report(vertex(1, false));
+        journal.report(log(3));
+        journal.report(vertex(1, true));
+        journal.close();
+        let again = Arc::new(Journal::decode(&journal.encode()));
+        let (mut first, mut second) = (journal.read(), again.read());
+        assert_eq!(first.next().await, second.next().await);
+        assert_eq!((first.next().await, second.next().await), (None, None));
+        assert_eq!(Arc::new(Journal::decode(b"no journal")).read().next().await, None);
     }
 
     #[tokio::test]

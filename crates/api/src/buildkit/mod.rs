@@ -34,6 +34,7 @@ use crate::{
 };
 use futures_util::FutureExt as _;
 use grpc::Reply;
+use history::History;
 use http::{HeaderMap, Request, header};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -57,7 +58,8 @@ pub(crate) struct Buildkit {
 
 impl Buildkit {
     pub(crate) fn new(engine: Arc<Engine>) -> Arc<Self> {
-        Arc::new(Self { engine, sessions: Arc::default(), jobs: Jobs::default() })
+        let jobs = Jobs::new(History::open(engine.builds.past().clone()));
+        Arc::new(Self { engine, sessions: Arc::default(), jobs })
     }
 
     /// `POST /grpc`: the connection becomes one on which we are called.

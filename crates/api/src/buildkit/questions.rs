@@ -113,16 +113,15 @@ fn location(lines: Lines) -> Value {
 }
 
 fn findings(planned: Result<&Built, &BuildError>) -> Result<Value, Status> {
-    let built = match planned {
-        Ok(built) => built,
+    let (found, source, error) = match planned {
+        Ok(built) => (&built.findings[..], &built.source, None),
         Err(e) => {
             let (source, lines) = e.place().ok_or_else(|| fault::status(e))?;
             let error = json!({ "message": e.to_string(), "location": location(lines) });
-            return Ok(json!({ "warnings": [], "sources": [fault::info(source)], "buildError": error }));
+            (e.findings(), source, Some(error))
         }
     };
-    let warnings: Vec<Value> = built
-        .findings
+    let warnings: Vec<Value> = found
         .iter()
         .map(|finding| {
             let mut warning = json!({
@@ -140,20 +139,30 @@ fn findings(planned: Result<&Built, &BuildError>) -> Result<Value, Status> {
             warning
         })
         .collect();
-    Ok(json!({ "warnings": warnings, "sources": [fault::info(&built.source)] }))
+    let mut answer = json!({ "warnings": warnings, "sources": [fault::info(source)] });
+    if let Some(error) = error {
+        answer["buildError"] = error;
+    }
+    Ok(answer)
 }
 
 /// Findings as people read them.
 fn warnings(planned: Result<&Built, &BuildError>) -> String {
-    let Ok(built) = planned else { return String::new() };
+    let (found, source) = match planned {
+        Ok(built) => (&built.findings[..], &built.source),
+        Err(e) => match e.place() {
+            Some((source, _)) => (e.findings(), source),
+            None => return String::new(),
+        },
+    };
     let mut text = String::new();
-    for finding in &built.findings {
+    for finding in found {
         text.push_str(&format!("\nWARNING: {}", finding.rule));
         if !finding.url.is_empty() {
             text.push_str(&format!(" - {}", finding.url));
         }
         text.push_str(&format!("\n{}\n", finding.message));
-        text.push_str(&excerpt(&built.source, finding.lines));
+        text.push_str(&excerpt(source, finding.lines));
     }
     text
 }

@@ -178,6 +178,36 @@ async fn a_refusal_says_which_registry_which_step_and_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn images_of_several_platforms_go_as_a_list_under_one_name() {
+    let lab = Lab::new().await;
+    let mut ids = Vec::new();
+    for (name, content) in [("amd:1", "a"), ("arm:1", "b")] {
+        lab.image(name, content);
+        ids.push(lab.images.resolve(&lab.name(name).full()).unwrap());
+    }
+    lab.images.tag(&ids[1], &lab.name("app:1")).unwrap();
+    let request = PushRequest { reference: lab.name("app:1"), auth: None };
+    let pushed = lab.images.push_list(request, &ids, &RegistryConfig::default(), Arc::new(crate::Quiet));
+    let pushed = pushed.await.unwrap();
+    let (kind, raw) = lab.fake.manifest_of("app:1").unwrap();
+    assert_eq!((kind.as_str(), sha(&raw)), (LIST, pushed.digest.clone()));
+    let list: serde_json::Value = serde_json::from_slice(&raw).unwrap();
+    let parts = list["manifests"].as_array().unwrap();
+    assert_eq!(parts.len(), 2);
+    for (part, id) in parts.iter().zip(&ids) {
+        assert_eq!(part["platform"]["os"], "linux");
+        let named = format!("app@{}", part["digest"].as_str().unwrap());
+        let (kind, raw) = lab.fake.manifest_of(&named).unwrap();
+        assert_eq!(kind, SCHEMA2);
+        let manifest: serde_json::Value = serde_json::from_slice(&raw).unwrap();
+        assert_eq!(manifest["config"]["digest"], id.as_str());
+    }
+    // Here its name with the list's digest is the image's that has the name.
+    let known = lab.images.resolve(&lab.name("app").with_digest(pushed.digest).full()).unwrap();
+    assert_eq!(known, ids[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_manifest_goes_on_as_it_came() {
     let lab = Lab::new().await;
     let tar = Tar::new().file("f", "x").end();

@@ -16,7 +16,7 @@ use minke_build::{
     request::{BuiltImage, CacheRef, ExportRequest},
 };
 use minke_image::{BlobForm, Chain, ImageConfig, Quiet, Reference, platform};
-use minke_model::{ContainerId, Timestamp};
+use minke_model::{ContainerId, ImageId, Timestamp, id::Digest};
 use std::{collections::BTreeMap, io::Write, sync::Arc};
 use tokio::io::AsyncWriteExt;
 
@@ -151,12 +151,10 @@ impl Export {
     async fn image(&self, wish: &ExportRequest) -> Result<Response> {
         let known = ["name", "push", "push-by-digest"];
         check(wish, &known)?;
-        let image = self.only(&wish.kind)?;
         let names = names(wish)?;
-        let chain = self.chain(&image.root)?;
-        let (store, config, wanted) = (self.inner.store.clone(), self.config(image)?, names.clone());
         self.reporter.status("exporting layers", 0, 0, Timestamp::now(), false);
-        let id = super::blocking(move || Ok(store.register_built(&config.raw, &chain, &wanted)?)).await?;
+        let registered = self.register(&names).await?;
+        let id = registered.named.clone();
         self.done("exporting layers");
         self.done(&format!("writing image {id}"));
         self.inner.images.tell_made(&id);
@@ -176,18 +174,54 @@ impl Export {
             for name in &names {
                 let name = name.clone().or_latest();
                 self.reporter.status(&format!("pushing {}", name.full()), 0, 0, Timestamp::now(), false);
-                let auth = self.client.auth(name.domain()).await?;
-                let pushed = self.inner.images.push(name.clone(), auth, Arc::new(Quiet)).await;
-                let pushed = pushed.map_err(|e| {
-                    BuildError::other(e.kind(), format!("failed to push {}: {e}", name.full()))
-                })?;
+                let digest = self.push(&name, &registered).await?;
                 self.done(&format!("pushing {}", name.full()));
-                if let Some(last) = pushed.last() {
-                    response.insert("containerimage.digest".into(), last.digest.to_string());
-                }
+                response.extend(digest.map(|digest| ("containerimage.digest".into(), digest.to_string())));
             }
         }
+        if !registered.others.is_empty() {
+            let store = self.inner.store.clone();
+            super::blocking(move || Ok(registered.forget_others(&store)?)).await?;
+        }
         Ok(response)
+    }
+
+    /// Makes images here of what was built. The names are those of the image for this machine, or of the first.
+    async fn register(&self, names: &[Reference]) -> Result<Registered> {
+        let images = &self.built.images;
+        let own = platform::host();
+        let named = images.iter().position(|image| platform::suits(&own, &image.platform)).unwrap_or(0);
+        let mut all = Vec::new();
+        let mut others = Vec::new();
+        for (number, image) in images.iter().enumerate() {
+            let (store, config, chain) =
+                (self.inner.store.clone(), self.config(image)?, self.chain(&image.root)?);
+            let names = if number == named { names.to_vec() } else { Vec::new() };
+            let known = store.get(&config.id()).is_ok();
+            let id = super::blocking(move || Ok(store.register_built(&config.raw, &chain, &names)?)).await?;
+            if number != named && !known {
+                others.push(id.clone());
+            }
+            all.push(id);
+        }
+        let named = all.get(named).cloned().ok_or_else(|| BuildError::invalid("nothing was built"))?;
+        Ok(Registered { named, all, others })
+    }
+
+    /// Pushes what was built under one name; the digest that it has there.
+    async fn push(&self, name: &Reference, registered: &Registered) -> Result<Option<Digest>> {
+        let auth = self.client.auth(name.domain()).await?;
+        let failed =
+            |kind, why: String| BuildError::other(kind, format!("failed to push {}: {why}", name.full()));
+        if registered.all.len() == 1 && !self.built.multi_platform {
+            let pushed = self.inner.images.push(name.clone(), auth, Arc::new(Quiet)).await;
+            let pushed = pushed.map_err(|e| failed(e.kind(), e.to_string()))?;
+            return Ok(pushed.last().map(|last| last.digest.clone()));
+        }
+        let request = minke_image::push::PushRequest { reference: name.clone(), auth };
+        let registries = self.inner.images.registries();
+        let pushed = self.inner.store.push_list(request, &registered.all, &registries, Arc::new(Quiet)).await;
+        pushed.map(|pushed| Some(pushed.digest)).map_err(|e| failed(e.kind(), e.to_string()))
     }
 
     async fn local(&self, wish: &ExportRequest) -> Result<Response> {
@@ -296,6 +330,28 @@ impl Export {
         written?;
         out.shutdown().await.map_err(failed)?;
         self.reporter.status(what, size, size, started, true);
+        Ok(())
+    }
+}
+
+/// Images that a build left here.
+struct Registered {
+    /// The one that has the names.
+    named: ImageId,
+    /// In the order of the platforms.
+    all: Vec<ImageId>,
+    /// Those for other platforms that were not here before: only a list in a registry can name them.
+    others: Vec<ImageId>,
+}
+
+impl Registered {
+    /// Removes the images that nothing names here. Their layers stay in the cache.
+    fn forget_others(&self, store: &minke_image::Images) -> minke_image::Result<()> {
+        for id in &self.others {
+            if store.get(id).is_ok_and(|image| image.tags.is_empty()) {
+                store.remove(id)?;
+            }
+        }
         Ok(())
     }
 }
