@@ -9,7 +9,11 @@ use minke_store::{
     AnyStore, Embedded, Endpoints, Etcd, Key, Memory, Prefix, Remember, Store, Table, Txn, WallClock,
 };
 use serde::{Deserialize, Serialize};
-use std::{path::Path, sync::Arc, time::{Duration, Instant}};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// About 300 bytes as JSON.
 #[derive(Clone, Serialize, Deserialize)]

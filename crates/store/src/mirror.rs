@@ -134,9 +134,7 @@ impl Inner {
                     let after = snapshot.revision();
                     self.lock().replace(snapshot);
                     self.reached.send_replace(after);
-                    if self.take_changes(after).await {
-                        continue;
-                    }
+                    self.take_changes(after).await;
                 }
                 Err(error) => tracing::debug!(%error, "cannot read what is to be copied"),
             }
@@ -145,8 +143,8 @@ impl Inner {
         }
     }
 
-    /// Until the watch ends; says whether another read will help at once.
-    async fn take_changes(&self, after: Revision) -> bool {
+    /// Until the watch ends: whatever the reason, another read follows.
+    async fn take_changes(&self, after: Revision) {
         let mut watch = self.store.watch(&self.prefixes, after);
         loop {
             match watch.next().await {
@@ -155,10 +153,9 @@ impl Inner {
                     self.lock().take(changes);
                     self.reached.send_replace(revision);
                 }
-                Err(StoreError::Compacted { .. }) => return true,
                 Err(error) => {
-                    tracing::debug!(%error, "the watch of what is copied broke");
-                    return false;
+                    tracing::debug!(%error, "the watch of what is copied ended");
+                    return;
                 }
             }
         }

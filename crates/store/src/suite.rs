@@ -86,6 +86,14 @@ pub(crate) async fn guards_refuse_what_has_changed<S: Store>(store: &S) {
     assert!(PETS.get(&snapshot, "cat").unwrap().is_none());
 }
 
+pub(crate) async fn deleting_what_is_not_there_is_a_commit_like_any_other<S: Store>(store: &S) {
+    let first = store.commit(put("cat", "Tom")).await.unwrap();
+    let second = store.commit(Txn::new().delete(PETS.key("cow"))).await.unwrap();
+    assert!(second > first);
+    let snapshot = all(store).await;
+    assert_eq!((snapshot.revision(), snapshot.iter().count()), (second, 1));
+}
+
 pub(crate) async fn guards_alone_write_nothing<S: Store>(store: &S) {
     let first = store.commit(put("cat", "Tom")).await.unwrap();
     let again = store.commit(Txn::new().guard_at(PETS.key("cat"), first)).await.unwrap();
@@ -392,7 +400,7 @@ macro_rules! suite {
             use super::*;
             $crate::suite::suite!(@each $fresh;
                 what_is_committed_is_read a_read_sees_only_its_prefix guards_refuse_what_has_changed
-                guards_alone_write_nothing too_large_is_said a_value_that_cannot_be_encoded_fails_the_commit
+                deleting_what_is_not_there_is_a_commit_like_any_other guards_alone_write_nothing too_large_is_said a_value_that_cannot_be_encoded_fails_the_commit
                 schema_versions_rise_and_newer_ones_are_an_error a_watch_follows_every_change_in_order
                 several_prefixes_are_read_and_watched_as_one a_watch_goes_on_from_where_its_reader_is
                 a_set_that_changed_refuses_who_relied_on_it

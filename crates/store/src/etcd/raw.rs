@@ -384,7 +384,8 @@ impl Follower {
         }
         for commit in commits {
             self.next = commit.revision.number + 1;
-            if !commit.changes.is_empty() && self.sender.send(Ok(commit)).await.is_err() {
+            // Also one that changed nothing here: the copy must come as far as the store.
+            if self.sender.send(Ok(commit)).await.is_err() {
                 return Some(StoreError::Closed);
             }
         }

@@ -19,7 +19,7 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,6 +31,8 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)
 const MOST_WAITING: usize = 4096;
 /// And their bytes.
 const MOST_WAITING_BYTES: usize = 16 << 20;
+/// Requests of watches that wait to be sent.
+const MOST_OUT: usize = 4096;
 
 /// Makes connections to a manager, whichever answers.
 pub trait Dial: Send + Sync {
@@ -49,6 +51,8 @@ pub struct Remote {
 struct Shared {
     state: Mutex<State>,
     connected: watch::Sender<bool>,
+    /// Something is to be sent.
+    out: Notify,
     clock: Arc<dyn Clock>,
 }
 
@@ -56,6 +60,8 @@ struct Shared {
 struct State {
     next_id: u64,
     link: Option<mpsc::Sender<Vec<u8>>>,
+    /// What watches ask for, and nobody waits to be sent.
+    out: VecDeque<Vec<u8>>,
     calls: HashMap<u64, Call>,
     watches: HashMap<u64, Arc<Place>>,
 }
@@ -90,8 +96,8 @@ impl Remote {
     /// tokio runtime around it.
     pub fn new(dial: Arc<dyn Dial>, clock: Arc<dyn Clock>) -> Self {
         let (stopper, stop) = Stopper::new();
-        let shared =
-            Arc::new(Shared { state: Mutex::default(), connected: watch::Sender::new(false), clock });
+        let (connected, out) = (watch::Sender::new(false), Notify::new());
+        let shared = Arc::new(Shared { state: Mutex::default(), connected, out, clock });
         tokio::spawn(shared.clone().keep_connected(dial, stop));
         Remote { shared, _stopper: Arc::new(stopper) }
     }
@@ -139,9 +145,8 @@ impl Store for Remote {
                 waker: None,
             }),
         });
-        let mut state = self.shared.lock();
-        state.follow(place.clone());
-        drop(state);
+        self.shared.lock().follow(place.clone());
+        self.shared.out.notify_one();
         Watch::new(RemoteWatch { shared: self.shared.clone(), place, after })
     }
 }
@@ -162,14 +167,16 @@ impl State {
         };
         let request = encode_request(id, &Request::Watch(place.prefixes.clone(), after));
         self.watches.insert(id, place);
-        self.send_or_break(request);
+        self.send_later(request);
     }
 
     /// For requests that nobody waits for. Where so many wait already, the connection is as good as broken.
-    fn send_or_break(&mut self, frame: Vec<u8>) {
-        if let Some(link) = &self.link
-            && link.try_send(frame).is_err()
-        {
+    fn send_later(&mut self, frame: Vec<u8>) {
+        if self.link.is_none() {
+            return;
+        }
+        self.out.push_back(frame);
+        if self.out.len() > MOST_OUT {
             self.link = None;
         }
     }
@@ -185,7 +192,7 @@ impl State {
                 Taken::CutOff => {
                     self.watches.remove(&id);
                     let stop = self.id();
-                    self.send_or_break(encode_request(stop, &Request::Stop(id)));
+                    self.send_later(encode_request(stop, &Request::Stop(id)));
                 }
                 Taken::Gap => return None,
             }
@@ -249,7 +256,7 @@ impl Shared {
         watches.into_iter().for_each(|place| place.end(StoreError::Closed));
     }
 
-    async fn use_link(&self, mut link: Link) {
+    async fn use_link(&self, link: Link) {
         {
             let mut state = self.lock();
             state.link = Some(link.sender);
@@ -257,7 +264,30 @@ impl Shared {
             watches.into_iter().for_each(|place| state.follow(place));
         }
         self.connected.send_replace(true);
-        while let Some(frame) = link.receiver.recv().await {
+        tokio::select! {
+            () = self.send_out() => {}
+            () = self.take_answers(link.receiver) => {}
+        }
+    }
+
+    /// Sends what watches ask for, as there is room.
+    async fn send_out(&self) {
+        loop {
+            let Some(link) = self.lock().link.clone() else { return };
+            let Ok(room) = link.reserve().await else { return };
+            let next = self.lock().out.pop_front();
+            match next {
+                Some(frame) => room.send(frame),
+                None => {
+                    drop(room);
+                    self.out.notified().await;
+                }
+            }
+        }
+    }
+
+    async fn take_answers(&self, mut receiver: mpsc::Receiver<Vec<u8>>) {
+        while let Some(frame) = receiver.recv().await {
             let Some((id, place, answer)) = decode_answer(&frame) else {
                 tracing::warn!("a manager says what this version does not understand");
                 return;
@@ -267,6 +297,9 @@ impl Shared {
                 tracing::debug!("answers are missing or requests stuck: connecting again");
                 return;
             }
+            if !state.out.is_empty() {
+                self.out.notify_one();
+            }
         }
     }
 
@@ -274,6 +307,7 @@ impl Shared {
     fn disconnect(&self) {
         let mut state = self.lock();
         state.link = None;
+        state.out.clear();
         state.calls.clear();
         drop(state);
         self.connected.send_replace(false);
@@ -475,7 +509,9 @@ impl Drop for RemoteWatch {
         for id in mine {
             state.watches.remove(&id);
             let stop = state.id();
-            state.send_or_break(encode_request(stop, &Request::Stop(id)));
+            state.send_later(encode_request(stop, &Request::Stop(id)));
         }
+        drop(state);
+        self.shared.out.notify_one();
     }
 }

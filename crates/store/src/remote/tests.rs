@@ -228,6 +228,17 @@ async fn a_watch_survives_a_broken_connection_and_a_commit_says_that_nobody_know
         assert_eq!(watch.next().await.unwrap().revision, written);
     }
     assert!(manager.dialled.load(Ordering::Relaxed) > 1);
+    // Many of them at once, too.
+    let start = store.snapshot().revision();
+    let mut many: Vec<_> = (0..100).map(|_| remote.watch("a/", start)).collect();
+    for n in 0..3 {
+        manager.cut();
+        let written = store.commit(Txn::new().put_bytes("a/1", 1, vec![n])).await.unwrap();
+        for watch in &mut many {
+            assert_eq!(watch.next().await.unwrap().revision, written);
+        }
+    }
+    drop(many);
     // A server that takes a request and dies.
     let silent: Between = Arc::new(|_, _| {
         let (ours, mut theirs) = Link::pair();
