@@ -17,8 +17,8 @@ use minke_model::{
     task::{Task, TaskState},
 };
 use minke_store::{
-    AnyStore, Assigned, Key, Memory, Prefix, Prefixes, Remember, Result, Revision, Snapshot, Store, StoreError, Txn,
-    Watch,
+    AnyStore, Assigned, Key, Memory, Prefix, Prefixes, Remember, Result, Revision, Snapshot, Store,
+    StoreError, Txn, Watch,
 };
 use serde::Serialize;
 use std::{
@@ -120,7 +120,8 @@ impl Assigner {
         let seen = known.unwrap_or_else(|| {
             let revision = state.view.snapshot().revision();
             let start = Revision { number: revision.number.saturating_sub(1), ..revision };
-            let seen = Arc::new(Seen { memory: Memory::starting_at(start, REMEMBER), have: Mutex::default() });
+            let seen =
+                Arc::new(Seen { memory: Memory::starting_at(start, REMEMBER), have: Mutex::default() });
             state.nodes.insert(node.clone(), Arc::downgrade(&seen));
             state.sync(node, &seen, &*self.inner.seal);
             seen
@@ -376,7 +377,8 @@ impl State {
             for id in secrets {
                 let Ok(Some(secret)) = tables::SECRETS.get(files, id.as_str()) else { continue };
                 let Some(data) = seal.open(&secret.sealed) else { continue };
-                let data = FileData { name: secret.name.clone(), templating: secret.templating.clone(), data };
+                let data =
+                    FileData { name: secret.name.clone(), templating: secret.templating.clone(), data };
                 encode(&mut records, OPEN_SECRETS.key(id.as_str()), &data);
             }
             for id in configs {
@@ -422,7 +424,8 @@ impl State {
             Arc::make_mut(&mut spec).container.registry = None;
         }
         let name_of = |id: &NetworkId| Some((id.clone(), self.view.network(id)?.spec.name.clone()));
-        let fenced = self.view.service(&task.service).is_some_and(|service| nature::is_fenced(service, &spec));
+        let fenced =
+            self.view.service(&task.service).is_some_and(|service| nature::is_fenced(service, &spec));
         let assigned = AssignedTask {
             task: (**task).clone(),
             service_name: service.name.clone(),

@@ -5,16 +5,13 @@
 //! of the tasks of one service that is large; so a change costs a slice, not a network. Nothing of it is stored: each
 //! manager computes it from its view, and it is true the moment the view is.
 
-use crate::{
-    View,
-    view::TaskNow,
-};
+use crate::{View, view::TaskNow};
 use minke_model::{
     ClusterNodeId, NetworkId, ServiceId, TaskId,
     node::{Node, NodeState},
     overlay::{
-        MeshPort, MeshTarget, OverlayNode, OverlayPeer, OverlayPlace, OverlayService, OverlaySpec, OverlayState,
-        mac_of, node_mac,
+        MeshPort, MeshTarget, OverlayNode, OverlayPeer, OverlayPlace, OverlayService, OverlaySpec,
+        OverlayState, mac_of, node_mac,
     },
     service::{PublishMode, Resolution, Service},
     task::TaskState,
@@ -88,9 +85,7 @@ pub struct Endpoints {
 impl Endpoints {
     /// Shared records under `prefix`.
     pub fn under<'a>(&'a self, prefix: &'a Prefix) -> impl Iterator<Item = (&'a Key, &'a Arc<[u8]>)> {
-        self.records
-            .range(Key::new(prefix.as_str())..)
-            .take_while(|(key, _)| prefix.covers(key))
+        self.records.range(Key::new(prefix.as_str())..).take_while(|(key, _)| prefix.covers(key))
     }
 
     /// Takes what changed; says which shared records are others now.
@@ -102,7 +97,9 @@ impl Endpoints {
         let mut out = Shared::new();
         for key in dirty {
             let mut slice = Slice::default();
-            for part in self.in_slice.get(&key).into_iter().flatten().filter_map(|s| self.parts.get(s)?.get(&key)) {
+            for part in
+                self.in_slice.get(&key).into_iter().flatten().filter_map(|s| self.parts.get(s)?.get(&key))
+            {
                 slice.services.extend_from_slice(&part.services);
                 slice.peers.extend_from_slice(&part.peers);
                 slice.ports.extend_from_slice(&part.ports);
@@ -189,9 +186,8 @@ fn spec_key(network: &NetworkId) -> Key {
 
 /// FNV-1a.
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// What takes traffic, and how.
@@ -228,9 +224,9 @@ fn parts(view: &View, service: &Service) -> BTreeMap<Key, Slice> {
     let ingress = view.ingress().map(|network| network.id.clone());
     let named = |network: &NetworkId| {
         let asked = service.spec.task.networks.iter().find(|asked| asked.target == network.as_str());
-        let vip = endpoint.filter(|e| e.mode == Resolution::Vip).and_then(|e| {
-            e.vips.iter().find(|(of, ..)| of == network).map(|(_, address, _)| *address)
-        });
+        let vip = endpoint
+            .filter(|e| e.mode == Resolution::Vip)
+            .and_then(|e| e.vips.iter().find(|(of, ..)| of == network).map(|(_, address, _)| *address));
         OverlayService {
             network: network.clone(),
             name: service.spec.name.clone(),
@@ -267,9 +263,17 @@ fn parts(view: &View, service: &Service) -> BTreeMap<Key, Slice> {
             let first4 = attachment.addresses.iter().map(|(a, _)| *a).find(IpAddr::is_ipv4);
             for (address, _) in &attachment.addresses {
                 if let Some(underlay) = node.address {
-                    let mac =
-                        if is_ingress { node_mac(node.id.as_str()) } else { mac_of(first4.unwrap_or(*address)) };
-                    part.peers.push(OverlayPeer { network: network.clone(), address: *address, mac, node: underlay });
+                    let mac = if is_ingress {
+                        node_mac(node.id.as_str())
+                    } else {
+                        mac_of(first4.unwrap_or(*address))
+                    };
+                    part.peers.push(OverlayPeer {
+                        network: network.clone(),
+                        address: *address,
+                        mac,
+                        node: underlay,
+                    });
                 }
                 if !is_ingress {
                     let named = service_in(part, || named(network));

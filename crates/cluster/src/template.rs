@@ -124,7 +124,9 @@ impl<'a> Context<'a> {
                 let parts = of.iter().map(|word| self.value(word)).collect::<Result<Vec<_>, _>>()?;
                 Ok(parts.join(&self.value(separator)?))
             }
-            [Word::Name(name), of] if name == "env" => Ok(self.env.get(&self.value(of)?).cloned().unwrap_or_default()),
+            [Word::Name(name), of] if name == "env" => {
+                Ok(self.env.get(&self.value(of)?).cloned().unwrap_or_default())
+            }
             [Word::Name(name), of] if name == "secret" => known(&self.secrets, "secret", of),
             [Word::Name(name), of] if name == "config" => known(&self.configs, "config", of),
             _ => Err(TemplateError(format!("cannot understand {{{{{action}}}}} in template"))),
@@ -141,7 +143,10 @@ impl<'a> Context<'a> {
             Word::Field(field) => match self.fields.get(field.as_str()) {
                 Some(value) => Ok(value.clone()),
                 None => self.label(field).ok_or_else(|| {
-                    TemplateError(format!("can't evaluate field {} in template", field.trim_start_matches('.')))
+                    TemplateError(format!(
+                        "can't evaluate field {} in template",
+                        field.trim_start_matches('.')
+                    ))
                 }),
             },
             Word::Name(name) => Err(TemplateError(format!("function {name:?} not defined"))),
@@ -169,7 +174,9 @@ fn words(action: &str) -> Result<Vec<Word>, TemplateError> {
         let (word, after) = match first {
             '"' => quoted(rest)?,
             '`' => {
-                let end = rest[1..].find('`').ok_or_else(|| TemplateError("unterminated raw quoted string".into()))?;
+                let end = rest[1..]
+                    .find('`')
+                    .ok_or_else(|| TemplateError("unterminated raw quoted string".into()))?;
                 (Word::Text(rest[1..=end].to_owned()), &rest[end + 2..])
             }
             _ => {

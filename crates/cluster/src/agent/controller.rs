@@ -49,7 +49,9 @@ pub async fn step(
         let why = match &outcome {
             Outcome::Failed(StepError::Temporary(why)) => why,
             // A stop is never given up.
-            Outcome::Failed(StepError::Final(why)) if matches!(action, Action::Shutdown | Action::Remove) => why,
+            Outcome::Failed(StepError::Final(why)) if matches!(action, Action::Shutdown | Action::Remove) => {
+                why
+            }
             _ => return outcome,
         };
         tracing::warn!("task {}: {action:?} failed and is tried again in {wait:?}: {why}", task.short());

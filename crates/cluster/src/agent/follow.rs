@@ -7,10 +7,7 @@ use crate::{
     endpoints::overlay_of,
     tables::{STATUSES, status_name},
 };
-use minke_model::{
-    ClusterNodeId, ConfigId, SecretId, TaskId,
-    task::TaskStatus,
-};
+use minke_model::{ClusterNodeId, ConfigId, SecretId, TaskId, task::TaskStatus};
 use minke_store::{AnyStore, Key, Prefix, Revision, Snapshot, Store, StoreError, Txn};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -44,6 +41,7 @@ pub async fn follow(store: AnyStore, node: ClusterNodeId, to: watch::Sender<Opti
             }
         };
         let ended: Result<(), StoreError> = tokio::select! {
+            biased;
             ended = watched => ended,
             () = to.closed() => return,
         };
@@ -51,6 +49,7 @@ pub async fn follow(store: AnyStore, node: ClusterNodeId, to: watch::Sender<Opti
             tracing::debug!("node {node} goes on with what it was told last: {error}");
         }
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSES[1]),
             () = to.closed() => return,
         }
@@ -66,8 +65,11 @@ pub fn assignment_of(
     snapshot: &Snapshot,
     before: Option<&Assignment>,
 ) -> Result<Assignment, StoreError> {
-    let mut assignment =
-        Assignment { tasks: BTreeMap::new(), reported: BTreeMap::new(), state: Arc::new(NodeState::of(node.clone())) };
+    let mut assignment = Assignment {
+        tasks: BTreeMap::new(),
+        reported: BTreeMap::new(),
+        state: Arc::new(NodeState::of(node.clone())),
+    };
     let own = Prefix::new(&format!("assigned/{node}/"));
     for (key, record) in snapshot.under(&own) {
         let name = &key.as_str()[own.as_str().len()..];

@@ -152,9 +152,7 @@ enum Stop {
 fn stop_of(m: &Mine, told: Option<&Arc<AssignedTask>>) -> Stop {
     let (unwanted, gone) = match told {
         None => (true, true),
-        Some(task) => {
-            (task.task.desired >= TaskState::Shutdown, task.task.desired >= TaskState::Remove)
-        }
+        Some(task) => (task.task.desired >= TaskState::Shutdown, task.task.desired >= TaskState::Remove),
     };
     // A stop or a removal under way is not begun again; what only waits gives way to it, and so does a pull.
     let ended = m.live && m.status.state.is_terminal();

@@ -254,7 +254,10 @@ async fn a_task_runs_ends_and_is_told_of_at_each_step() {
     let story = begin(Machine::new());
     story.tell(told(vec![assigned(1, TaskState::Running)]));
     let running = story.machine.reported(1, TaskState::Running).await;
-    assert_eq!((running.message.as_str(), running.container.as_deref(), running.pid), ("started", Some("c1"), 7));
+    assert_eq!(
+        (running.message.as_str(), running.container.as_deref(), running.pid),
+        ("started", Some("c1"), 7)
+    );
     story.machine.change(|w| w.exits.insert(task(1), Exit { code: 1, cause: String::new() }));
     let failed = story.machine.reported(1, TaskState::Failed).await;
     assert_eq!((failed.error.as_str(), failed.exit_code), ("task: non-zero exit (1)", Some(1)));
@@ -288,7 +291,10 @@ async fn what_cannot_be_made_is_rejected_with_the_machines_words() {
     let story = begin(machine);
     story.tell(told(vec![assigned(1, TaskState::Running)]));
     let rejected = story.machine.reported(1, TaskState::Rejected).await;
-    assert_eq!((rejected.error.as_str(), rejected.message.as_str()), ("No such image: web:none", "preparing"));
+    assert_eq!(
+        (rejected.error.as_str(), rejected.message.as_str()),
+        ("No such image: web:none", "preparing")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -376,12 +382,15 @@ fn a_task_is_made_only_once_its_networks_and_secrets_are_here() {
     wish.spec = Arc::new(spec);
     wish.task.attachments.push(Attachment { network, addresses: Vec::new(), aliases: Vec::new() });
     let assignment = told(vec![wish]);
-    let mine =
-        BTreeMap::from([(task(1), Mine::new(TaskStatus::accepted(Timestamp::from_nanos(0))))]);
+    let mine = BTreeMap::from([(task(1), Mine::new(TaskStatus::accepted(Timestamp::from_nanos(0))))]);
     assert_eq!(plan::plan(&assignment, &mine, &assignment.state, true), plan::Plan::default());
 
     let mut state = NodeState::of(ClusterNodeId::from_bits(8));
-    let data = crate::assign::FileData { name: "s".into(), templating: String::new(), data: vec![0; LARGEST_SECRET] };
+    let data = crate::assign::FileData {
+        name: "s".into(),
+        templating: String::new(),
+        data: vec![0; LARGEST_SECRET],
+    };
     state.secrets.insert(secret, Arc::new(data));
     assert!(plan::plan(&assignment, &mine, &state, true).steps.is_empty(), "its network is missing");
 }
@@ -389,6 +398,7 @@ fn a_task_is_made_only_once_its_networks_and_secrets_are_here() {
 #[test]
 fn no_more_tasks_are_started_at_a_time_than_the_bound() {
     let assignment = told((1..40).map(|n| assigned(n, TaskState::Running)).collect());
-    let mine = (1..40).map(|n| (task(n), Mine::new(TaskStatus::accepted(Timestamp::from_nanos(0))))).collect();
+    let mine =
+        (1..40).map(|n| (task(n), Mine::new(TaskStatus::accepted(Timestamp::from_nanos(0))))).collect();
     assert_eq!(plan::plan(&assignment, &mine, &assignment.state, true).steps.len(), plan::MOST_STARTS);
 }
