@@ -61,7 +61,8 @@ pub fn of_service(view: &View, id: &ServiceId, now: Timestamp) -> Vec<Because> {
     {
         say(1, update.message.clone());
     }
-    let mut waiting: Vec<_> = wanted.iter().filter(|task| task.state() != TaskState::Running).collect();
+    let odd = |task: &&&TaskNow| task.state() != TaskState::Running || trouble(view, task).is_some();
+    let mut waiting: Vec<_> = wanted.iter().filter(odd).collect();
     waiting.sort_by_key(|task| (task.task.slot.clone(), task.task.meta.created));
     let more = waiting.len().saturating_sub(MOST);
     for task in waiting.into_iter().take(MOST) {

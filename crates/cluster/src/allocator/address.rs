@@ -60,23 +60,26 @@ impl<'a> Addresses<'a> {
 
     fn in_subnet(&mut self, network: &NetworkId, at: usize, of: &OverlaySubnet) -> Option<(IpAddr, u8)> {
         let place = (network.clone(), at);
-        let start = self.cursors.get(&place).copied().or_else(|| next(of.subnet.network()))?;
-        let (mut address, mut resting): (IpAddr, Option<(Timestamp, IpAddr)>) = (start, None);
-        while of.subnet.contains(address) && !is_last(&of.subnet, address) {
-            match self.standing(network, of, address) {
-                Standing::Free => {
-                    self.cursors.insert(place, address);
-                    self.given.insert((network.clone(), address));
-                    return Some((address, of.subnet.prefix));
-                }
-                Standing::Resting(until) => {
-                    resting = Some(resting.map_or((until, address), |known| known.min((until, address))));
-                }
-                Standing::Held => {}
+        let first = next(of.subnet.network())?;
+        let mut address = self.cursors.get(&place).copied().unwrap_or(first);
+        while is_a_hosts(&of.subnet, address) {
+            if self.standing(network, of, address) == Standing::Free {
+                self.cursors.insert(place, address);
+                self.given.insert((network.clone(), address));
+                return Some((address, of.subnet.prefix));
             }
             address = next(address)?;
         }
-        let (_, address) = resting?;
+        self.cursors.insert(place, address);
+        // None is free: the one that has rested for longest is better than none.
+        let (mut address, mut rested) = (first, None);
+        while is_a_hosts(&of.subnet, address) {
+            if let Standing::Resting(until) = self.standing(network, of, address) {
+                rested = Some(rested.map_or((until, address), |known: (Timestamp, IpAddr)| known.min((until, address))));
+            }
+            address = next(address)?;
+        }
+        let (_, address) = rested?;
         self.given.insert((network.clone(), address));
         Some((address, of.subnet.prefix))
     }
@@ -106,7 +109,7 @@ impl<'a> Addresses<'a> {
     }
 }
 
-/// The highest address of an IPv4 subnet is everybody's.
-fn is_last(subnet: &Subnet, address: IpAddr) -> bool {
-    address.is_ipv4() && next(address).is_none_or(|next| !subnet.contains(next))
+/// Whether an address of a subnet may be somebody's: the highest of IPv4 is everybody's.
+fn is_a_hosts(subnet: &Subnet, address: IpAddr) -> bool {
+    subnet.contains(address) && (address.is_ipv6() || next(address).is_some_and(|next| subnet.contains(next)))
 }

@@ -66,7 +66,9 @@ pub fn plan(view: &View, scope: &Scope, now: Timestamp) -> Planned {
             planned.push(Deed { steps: vec![Step::Service(Box::new(service))], because, of: None });
         }
     }
-    for task in view.fresh() {
+    let mut fresh: Vec<_> = view.fresh().collect();
+    fresh.sort_by(|a, b| (&a.task.service, &a.task.slot).cmp(&(&b.task.service, &b.task.slot)));
+    for task in fresh {
         planned.deeds.extend(give(view, task, &mut addresses, now));
     }
     if scope.nodes {

@@ -24,7 +24,7 @@ use minke_model::{
     service::{RestartCondition, UpdateState},
     task::{Cause, Slot, Task, TaskState},
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// So long a new task waits for the old one of its slot to stop (swarmkit, restart.go, defaultOldTaskTimeout).
 const LONGEST_STOP: Duration = Duration::from_secs(60);
@@ -246,7 +246,11 @@ fn release(desk: &mut Desk<'_>, tasks: &[&TaskNow], left: &[&TaskNow]) {
         let desired = desk.desired();
         let released = Task { desired, not_before: None, ..(*task.task).clone() };
         let name = desk.name(&task.task.slot);
-        desk.deed(&task.task.slot, vec![Step::Task(released)], format!("{name} may start: {because}"));
+        // That a node is down is what lets this one start: it must be so still.
+        let down = tasks.iter().filter(|other| fenced && !other.has_ended() && other.task.id != task.task.id);
+        let down: BTreeSet<_> = down.filter_map(|other| other.task.node.clone()).collect();
+        let steps = down.into_iter().map(Step::Holds).chain([Step::Task(released)]).collect();
+        desk.deed(&task.task.slot, steps, format!("{name} may start: {because}"));
     }
 }
 

@@ -35,7 +35,7 @@ fn one(reason: Reason, nodes: usize) -> String {
         Reason::Platform => on("unsupported platform"),
         Reason::HostPort => on("host-mode port already in use"),
         Reason::MaxReplicas => "max replicas per node limit exceed".to_owned(),
-        Reason::Volumes => on("volumes of the slot not"),
+        Reason::Volumes => on("volumes of the slot missing"),
         Reason::Encryption => on("encryption of networks not possible"),
         Reason::Mtu => on("MTU of the data path too small"),
     }

@@ -48,6 +48,7 @@ pub(crate) fn now_or_never<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// All that a scenario can touch.
 pub(crate) struct World {
     pub(crate) store: Memory,
     pub(crate) now: Timestamp,
@@ -197,6 +198,7 @@ impl World {
                 manager: None,
                 manager_status: None,
                 signed_by: Default::default(),
+                sessions: 0,
                 attachments: Vec::new(),
             };
             let mut description = NodeDescription {
@@ -482,7 +484,7 @@ impl World {
         self.change_node(name, |node| node.spec.availability = availability);
     }
 
-    fn end(&mut self, name: &str, state: TaskState) {
+    pub(crate) fn end(&mut self, name: &str, state: TaskState) {
         let view = self.view();
         let task = view
             .tasks()
@@ -498,7 +500,7 @@ impl World {
         self.say(&task.task.clone(), state, error, Some(code));
     }
 
-    fn name_of(&self, id: &TaskId) -> String {
+    pub(crate) fn name_of(&self, id: &TaskId) -> String {
         self.names.get(id).cloned().unwrap_or_else(|| id.short().to_owned())
     }
 
@@ -564,7 +566,7 @@ impl World {
     }
 
     /// `web.1/2`: the second task of the first slot.
-    fn learn_names(&mut self) {
+    pub(crate) fn learn_names(&mut self) {
         let view = self.view();
         let mut new: Vec<_> = view.tasks().filter(|task| !self.names.contains_key(&task.task.id)).collect();
         new.sort_by_key(|task| task.task.meta.created);
@@ -589,7 +591,7 @@ impl World {
     }
 
     /// Every living node takes one step with each of its tasks. Whether one did.
-    fn nodes_step(&mut self) -> bool {
+    pub(crate) fn nodes_step(&mut self) -> bool {
         let view = self.view();
         let mut tasks: Vec<_> = view.tasks().filter(|task| task.task.state == TaskState::Assigned).collect();
         tasks.sort_by_key(|task| self.name_of(&task.task.id));
@@ -661,7 +663,8 @@ impl World {
                 ));
             }
             let mut tasks: Vec<_> = view.tasks_of(&service.id).collect();
-            tasks.sort_by_key(|task| (task.task.slot.clone(), task.task.meta.created));
+            let count = |task: &TaskId| self.name_of(task).rsplit('/').next().and_then(|n| n.parse::<u32>().ok());
+            tasks.sort_by_key(|task| (task.task.slot.clone(), count(&task.task.id)));
             for task in tasks {
                 let node = task.task.node.as_ref().map_or("-".to_owned(), |node| self.node_name(node));
                 let addresses: Vec<_> = task
