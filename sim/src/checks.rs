@@ -176,3 +176,29 @@ fn services_run(world: &World, snapshot: &Snapshot) -> Vec<String> {
     }
     wrong
 }
+
+/// Every task as the store has it, for people.
+pub(crate) async fn tasks(world: &World) -> Vec<String> {
+    let Ok(snapshot) = world.store.read(everything()).await else { return Vec::new() };
+    let mut lines = Vec::new();
+    for (_, task) in TASKS.list(&snapshot).unwrap_or_default() {
+        let node = task.node.as_ref().and_then(|id| world.nodes.iter().position(|node| node.id == *id));
+        let said = task.node.as_ref().and_then(|node| {
+            STATUSES.get(&snapshot, &status_name(node, &task.id)).ok().flatten().map(|said| said.state)
+        });
+        let service = SERVICES.get(&snapshot, task.service.as_str()).ok().flatten();
+        lines.push(format!(
+            "{} {:?} task {} on {node:?}: {:?}, should be {:?}, said {said:?}, since {}, replaces {:?}: {}",
+            service.map_or("gone".to_owned(), |service| service.spec.name.clone()),
+            task.slot,
+            task.id.short(),
+            task.state,
+            task.desired,
+            task.since,
+            task.replaces.as_ref().map(|other| other.short()),
+            task.message
+        ));
+    }
+    lines.sort();
+    lines
+}

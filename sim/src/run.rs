@@ -121,6 +121,9 @@ fn note(run: &mut Run, world: &World, said: String) {
 }
 
 async fn ended(mut run: Run, world: &World) -> Run {
+    if !run.findings.is_empty() {
+        run.trace.extend(checks::tasks(world).await);
+    }
     run.age = world.age();
     run.revision = match world.store.read("cluster/").await {
         Ok(snapshot) => snapshot.revision(),

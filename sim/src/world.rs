@@ -20,7 +20,7 @@ use minke_cluster::{
         reception::{Lead, Reception, Serve},
         rotate::{self, Founding},
         seal::Seal,
-        session::{self, Backwards, Boxed, Dialled, Hello, Session, Standing},
+        session::{self, Backwards, Boxed, Dialled, Heard, Hello, Session, Standing},
     },
     tables::{CLUSTER, CLUSTER_NAME, NODES},
     transport::{TransportError, mux, tls::Peer},
@@ -259,8 +259,8 @@ impl World {
             let (mut heard, acknowledged) = (handle.heard.clone(), fence.clone());
             let beats = async move {
                 while heard.changed().await.is_ok() {
-                    if let Some(sent) = *heard.borrow_and_update() {
-                        acknowledged.acknowledged(sent);
+                    if let Some(Heard { sent, session }) = *heard.borrow_and_update() {
+                        acknowledged.acknowledged(sent, session);
                     }
                 }
             };

@@ -14,6 +14,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 pub static ASSIGNED: Table<AssignedTask> = Table::new("assigned", 1);
 /// What a node said of its tasks, by `<node>/said/<task>`: for its first look after a restart.
 pub static SAID: Table<TaskStatus> = Table::new("assigned", 1);
+/// Which of a node's sessions whoever tells it knows of, by `<node>/session`.
+pub static SESSION: Table<u64> = Table::new("assigned", 1);
 /// Secrets, open, by id.
 pub static OPEN_SECRETS: Table<FileData> = Table::new("secret", 1);
 /// Configs, by id.
@@ -147,6 +149,8 @@ impl NodeState {
 pub struct Assignment {
     /// What it should run, and how far.
     pub tasks: BTreeMap<TaskId, Arc<AssignedTask>>,
+    /// The newest of its sessions that whoever told this knew of. Below its own it may be older than its return.
+    pub session: u64,
     /// What it said of them before, as far as the store has it: for the first look after a restart.
     pub reported: BTreeMap<TaskId, TaskStatus>,
     /// The rest.

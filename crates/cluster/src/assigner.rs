@@ -6,7 +6,7 @@
 
 use crate::{
     View,
-    assign::{ASSIGNED, AssignedTask, FileData, OPEN_CONFIGS, OPEN_SECRETS, RegistryAuth, SAID},
+    assign::{ASSIGNED, AssignedTask, FileData, OPEN_CONFIGS, OPEN_SECRETS, RegistryAuth, SAID, SESSION},
     endpoints::Endpoints,
     nature, tables,
 };
@@ -351,6 +351,8 @@ impl State {
     ) -> (BTreeSet<NetworkId>, BTreeMap<Key, Arc<[u8]>>) {
         let mut records = BTreeMap::new();
         let mut networks: BTreeSet<NetworkId> = self.ingress.iter().cloned().collect();
+        let sessions = self.view.node(node).map_or(0, |node| node.sessions);
+        encode(&mut records, SESSION.key(&format!("{node}/session")), &sessions);
         let (mut secrets, mut configs) = (BTreeSet::new(), BTreeSet::new());
         let tasks: Vec<_> = self.view.tasks_on(node).cloned().collect();
         for now in tasks {

@@ -2,7 +2,7 @@
 
 use crate::{
     View,
-    tables::{RETIRED, SERVICES, STATUSES, TASKS, guard_of_service, retired_name, status_name},
+    tables::{NODES, RETIRED, SERVICES, STATUSES, TASKS, guard_of_service, retired_name, status_name},
 };
 use minke_model::{ClusterNodeId, NetworkId, ServiceId, TaskId, Timestamp, service::Service, task::Task};
 use minke_store::{Guard, Txn};
@@ -29,6 +29,8 @@ pub enum Step {
     },
     /// A service becomes this.
     Service(Box<Service>),
+    /// Nothing is written, but this node's record must be as it was seen.
+    Holds(ClusterNodeId),
     /// Anything else: a transaction of its own.
     Other(Other),
 }
@@ -162,6 +164,7 @@ fn record_of(step: &Step) -> String {
         Step::Task(task) => format!("task/{}", task.id),
         Step::Forget { task, .. } => format!("task/{task}"),
         Step::Service(service) => format!("service/{}", service.id),
+        Step::Holds(node) => format!("node/{node}"),
         Step::Other(_) => String::new(),
     }
 }
@@ -184,6 +187,11 @@ fn write(view: &View, mut txn: Txn, deed: &Deed) -> Txn {
                 txn
             }
             Step::Service(service) => txn.put(&SERVICES, service.id.as_str(), (**service).clone()),
+            Step::Holds(node) => {
+                let key = NODES.key(node.as_str());
+                let seen = view.snapshot().revision_of(&key);
+                txn.guard(Guard::seen(key, seen))
+            }
             Step::Other(Other(other)) => other.clone(),
         };
     }

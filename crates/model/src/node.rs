@@ -96,6 +96,9 @@ pub struct Node {
     /// Identifier of the key that signed the certificate which it last showed.
     #[serde(default)]
     pub signed_by: Vec<u8>,
+    /// Counts its connections to managers: what it is told counts only once it was told of the newest.
+    #[serde(default)]
+    pub sessions: u64,
 }
 
 impl Node {

@@ -4,11 +4,11 @@ use minke_cluster::{
     Loops,
     agent::{Agent, Executor, Parts, fence::Fence, follow},
     assigner::Assigner,
-    membership::seal::Seal,
+    membership::{seal::Seal, session::Heard},
 };
 use minke_model::{ClusterNodeId, Timestamp};
 use minke_store::{AnyStore, Clock, Remote, Stopper};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// What workers see of the store.
@@ -27,7 +27,7 @@ pub(super) async fn agent(
     me: ClusterNodeId,
     executor: Arc<dyn Executor>,
     store: Remote,
-    mut heard: watch::Receiver<Option<Duration>>,
+    mut heard: watch::Receiver<Option<Heard>>,
 ) {
     let store = AnyStore::new(store);
     let (tell, told) = watch::channel(None);
@@ -42,8 +42,8 @@ pub(super) async fn agent(
     };
     let fencing = async {
         loop {
-            if let Some(sent) = *heard.borrow_and_update() {
-                fence.acknowledged(sent);
+            if let Some(Heard { sent, session }) = *heard.borrow_and_update() {
+                fence.acknowledged(sent, session);
             }
             if heard.changed().await.is_err() {
                 return std::future::pending::<()>().await;

@@ -52,6 +52,9 @@ pub trait Executor: Send + Sync + 'static {
     /// Takes away all that is left of it, running or not. Nothing happens to one that is not there.
     fn remove<'a>(&'a self, task: &'a TaskId) -> Step<'a, ()>;
 
+    /// Says where images come from that no registry gives. Forgotten with the daemon.
+    fn use_images(&self, _from: Arc<dyn Images>) {}
+
     /// Tasks that this machine has something of, and how far each is: asked once, when the daemon has started.
     fn known(&self) -> Asked<'_, Vec<Known>>;
 
@@ -62,6 +65,16 @@ pub trait Executor: Send + Sync + 'static {
     /// daemon. A deadline never moves back.
     fn run_until<'a>(&'a self, tasks: &'a [TaskId], deadline: Duration) -> Step<'a, ()>;
 }
+
+/// Other machines' images.
+pub trait Images: Send + Sync + 'static {
+    /// An archive of `image`, which `task` needs, as `docker save` writes it; `None`: nobody has it, or nobody answers.
+    /// Whoever reads it verifies it.
+    fn fetch<'a>(&'a self, task: &'a TaskId, image: &'a str) -> Asked<'a, Option<Archive>>;
+}
+
+/// An archive on its way: chunks, the last of which is empty. One that ends without is cut off.
+pub type Archive = tokio::sync::mpsc::Receiver<Vec<u8>>;
 
 /// A task whose container was made.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use super::report::{Report, Reported};
 use crate::{
-    assign::{ASSIGNED, Assignment, NodeState, OPEN_CONFIGS, OPEN_SECRETS, SAID, covered},
+    assign::{ASSIGNED, Assignment, NodeState, OPEN_CONFIGS, OPEN_SECRETS, SAID, SESSION, covered},
     endpoints::overlay_of,
     tables::{STATUSES, status_name},
 };
@@ -67,13 +67,16 @@ pub fn assignment_of(
 ) -> Result<Assignment, StoreError> {
     let mut assignment = Assignment {
         tasks: BTreeMap::new(),
+        session: 0,
         reported: BTreeMap::new(),
         state: Arc::new(NodeState::of(node.clone())),
     };
     let own = Prefix::new(&format!("assigned/{node}/"));
     for (key, record) in snapshot.under(&own) {
         let name = &key.as_str()[own.as_str().len()..];
-        if let Some(task) = name.strip_prefix("said/").and_then(TaskId::parse) {
+        if name == "session" {
+            assignment.session = *SESSION.decode(key, record)?.value;
+        } else if let Some(task) = name.strip_prefix("said/").and_then(TaskId::parse) {
             assignment.reported.insert(task, (*SAID.decode(key, record)?.value).clone());
         } else if let Some(task) = TaskId::parse(name) {
             assignment.tasks.insert(task, ASSIGNED.decode(key, record)?.value);

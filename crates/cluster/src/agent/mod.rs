@@ -202,7 +202,7 @@ impl Agent {
     }
 
     fn act(&mut self, told: &Assignment) {
-        let fences_hold = self.fence.holds(self.executor.boot_time());
+        let fences_hold = self.fence.holds(self.executor.boot_time(), told.session);
         let plan = plan::plan(told, &self.mine, &self.configured, fences_hold);
         for task in plan.never_ran {
             if let Some(mine) = self.mine.get_mut(&task) {

@@ -54,6 +54,7 @@ fn assigned(n: u128, desired: TaskState) -> AssignedTask {
 
 fn told(tasks: Vec<AssignedTask>) -> Assignment {
     Assignment {
+        session: 0,
         tasks: tasks.into_iter().map(|t| (t.task.id.clone(), Arc::new(t))).collect(),
         reported: BTreeMap::new(),
         state: Arc::new(NodeState::of(ClusterNodeId::from_bits(8))),
@@ -362,13 +363,13 @@ async fn a_fenced_task_starts_only_while_the_fence_holds_and_is_pushed_on_with_e
     assert_eq!(story.machine.calls(), ["prepare 1"]);
     let boot = Duration::from_secs(100);
     story.machine.change(|w| w.boot = boot);
-    story.fence.acknowledged(boot);
+    story.fence.acknowledged(boot, 0);
     story.machine.reported(1, TaskState::Running).await;
-    story.fence.acknowledged(boot + Duration::from_secs(1));
+    story.fence.acknowledged(boot + Duration::from_secs(1), 0);
     let until = |w: &World| w.deadlines.get(&task(1)).copied();
     let pushed = boot + Duration::from_secs(1) + fence::FENCE;
     story.machine.until("pushed on", |w| (until(w) == Some(pushed)).then_some(())).await;
-    story.fence.acknowledged(boot);
+    story.fence.acknowledged(boot, 0);
     assert_eq!(story.fence.deadline(), Some(pushed), "it never moves back");
 }
 

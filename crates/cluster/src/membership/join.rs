@@ -233,6 +233,7 @@ pub fn new_node(id: ClusterNodeId, spec: NodeSpec, now: Timestamp) -> Node {
         manager_status: None,
         attachments: Vec::new(),
         signed_by: Vec::new(),
+        sessions: 0,
     }
 }
 

@@ -29,7 +29,10 @@ use minke_store::{AnyStore, Clock, Prefixes, Snapshot, Store as _};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -53,6 +56,11 @@ const HELLO: Duration = Duration::from_secs(10);
 pub trait Serve: Send + Sync + 'static {
     /// One stream of a member, to its end.
     fn serve(&self, peer: Peer, name: String, stream: mux::Stream) -> Boxed<'static, ()>;
+
+    /// Whether it answers this one without a look at the member's record: what the store itself needs.
+    fn needs_no_record(&self, _peer: &Peer, _name: &str) -> bool {
+        false
+    }
 }
 
 /// Who decides: the manager itself, or another.
@@ -225,6 +233,9 @@ impl Reception {
                 let answer = Answer::from(self.renew(&peer, &request).await);
                 message::write(&mut stream, &answer).await?;
             }
+            (name, Some(peer)) if self.0.serve.needs_no_record(&peer, name) => {
+                self.0.serve.serve(peer, name.to_owned(), stream).await;
+            }
             (_, Some(peer)) => {
                 // A node that was removed has a certificate for a while still.
                 let record = self.member(&peer).await?;
@@ -291,7 +302,12 @@ impl Reception {
         let verdict = self.silence().heard(&peer.node, self.0.clock.now().since_start());
         let seen = self.greeted(&peer, &hello, from, verdict).await;
         let end = match seen {
-            Ok(()) => self.converse_in_session(&peer, stream, told_changes).await,
+            Ok(session) => {
+                if let Some(seat) = self.sessions().get(&peer.node).filter(|seat| seat.number == number) {
+                    seat.told.send_modify(|told| told.iter_mut().for_each(|told| told.session = session));
+                }
+                self.converse_in_session(&peer, stream, told_changes).await
+            }
             Err(e) => Err(e),
         };
         self.leave_seat(&peer.node, number);
@@ -317,19 +333,22 @@ impl Reception {
         }
     }
 
-    /// Writes down what a node said first.
+    /// Writes down what a node said first; the number of this session.
     async fn greeted(
         &self,
         peer: &Peer,
         hello: &Hello,
         from: Option<SocketAddr>,
         verdict: Option<Verdict>,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let now = self.0.clock.wall();
         let me = self.0.me.clone();
+        let session = AtomicU64::new(0);
         let address = hello.data_address.or(from.map(|from| from.ip()));
         let state = verdict.map_or(NodeState::Ready, |v| v.state);
         let is_member = observe::node(&self.0.store, &peer.node, now, |node| {
+            node.sessions += 1;
+            session.store(node.sessions, Ordering::Relaxed);
             node.description = Some(hello.description.clone());
             node.address = address.or(node.address);
             node.manager = Some(me.clone());
@@ -345,7 +364,10 @@ impl Reception {
             observe::enter(node, state, "", now);
         })
         .await?;
-        if is_member { Ok(()) } else { Err(MembershipError::NotMember(peer.node.clone())) }
+        if !is_member {
+            return Err(MembershipError::NotMember(peer.node.clone()));
+        }
+        Ok(session.into_inner())
     }
 
     async fn converse_in_session(
@@ -453,6 +475,8 @@ impl Reception {
 
     /// Listens to silence, and tells members what changes, for as long as this manager leads.
     pub async fn tend(&self) {
+        // Silence counts from now: what was heard before was heard by another, or long ago.
+        *self.silence() = Silence::default();
         tokio::join!(self.watch_silence(), self.watch_records());
     }
 
@@ -535,8 +559,11 @@ impl Reception {
             self.0.told.send_replace(common.clone());
         }
         for (id, seat) in self.sessions().iter() {
-            let told = common.roles.get(id).map(|role| common.told_to(&seat.issuer, seat.role, *role));
+            let mut told = common.roles.get(id).map(|role| common.told_to(&seat.issuer, seat.role, *role));
             seat.told.send_if_modified(|before| {
+                if let (Some(told), Some(before)) = (&mut told, &*before) {
+                    told.session = before.session;
+                }
                 let differs = *before != told;
                 *before = told;
                 differs
@@ -579,6 +606,7 @@ impl Common {
             trusted: self.trusted.clone(),
             role,
             renew: shown != role || issuer != self.signer,
+            session: 0,
         }
     }
 }

@@ -89,6 +89,8 @@ pub struct Told {
     pub role: Role,
     /// The authority changed, or the role: ask for a certificate now.
     pub renew: bool,
+    /// Counts the node's sessions. What is assigned counts once it names this one.
+    pub session: u64,
 }
 
 /// A connection to a manager.
@@ -109,6 +111,15 @@ pub trait Dial: Send + Sync + 'static {
 pub trait Backwards: Send + Sync + 'static {
     /// One stream, to its end.
     fn serve(&self, from: ClusterNodeId, name: String, stream: mux::Stream) -> Boxed<'static, ()>;
+}
+
+/// A beat that a manager acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// When it was *sent*, in time since boot: deadlines count from it.
+    pub sent: Duration,
+    /// In which of the node's sessions.
+    pub session: u64,
 }
 
 /// How a node stands to its cluster.
@@ -156,7 +167,7 @@ pub struct Session {
     backwards: Arc<dyn Backwards>,
     hello: watch::Receiver<Hello>,
     standing: watch::Sender<Standing>,
-    heard: watch::Sender<Option<Duration>>,
+    heard: watch::Sender<Option<Heard>>,
     boot_time: Arc<dyn Fn() -> Duration + Send + Sync>,
     goodbyes: mpsc::Receiver<Goodbye>,
 }
@@ -166,8 +177,8 @@ pub struct Session {
 pub struct Handle {
     /// How it stands.
     pub standing: watch::Receiver<Standing>,
-    /// When the last beat that a manager acknowledged was *sent*, in time since boot: deadlines count from it.
-    pub heard: watch::Receiver<Option<Duration>>,
+    /// The last beat that a manager acknowledged.
+    pub heard: watch::Receiver<Option<Heard>>,
     goodbyes: mpsc::Sender<Goodbye>,
 }
 
@@ -282,7 +293,8 @@ impl Session {
             Down::Expelled(why) => return Ok(End::Expelled(why)),
             Down::Heard(_) => return Err(TransportError::Protocol("a manager answers before it says hello")),
         };
-        self.heard.send_replace(sent.last().map(|(_, at)| *at));
+        let session = told.session;
+        self.heard.send_replace(sent.last().map(|(_, at)| Heard { sent: *at, session }));
         let mut beat = told.beat;
         self.set(Standing::Connected(Connected { opener: opener.clone(), manager: manager.clone(), told }));
         let (mut reader, mut writer) = tokio::io::split(stream);
@@ -315,7 +327,7 @@ impl Session {
                         Down::Heard(n) => {
                             last_heard = Instant::now();
                             if let Some((_, at)) = sent.iter().find(|(sent, _)| *sent == n) {
-                                self.heard.send_replace(Some(*at));
+                                self.heard.send_replace(Some(Heard { sent: *at, session }));
                             }
                             sent.retain(|(sent, _)| *sent > n);
                             if goodbye.as_ref().is_some_and(|(said, _)| *said == n)

@@ -663,7 +663,8 @@ impl World {
                 ));
             }
             let mut tasks: Vec<_> = view.tasks_of(&service.id).collect();
-            let count = |task: &TaskId| self.name_of(task).rsplit('/').next().and_then(|n| n.parse::<u32>().ok());
+            let count =
+                |task: &TaskId| self.name_of(task).rsplit('/').next().and_then(|n| n.parse::<u32>().ok());
             tasks.sort_by_key(|task| (task.task.slot.clone(), count(&task.task.id)));
             for task in tasks {
                 let node = task.task.node.as_ref().map_or("-".to_owned(), |node| self.node_name(node));
