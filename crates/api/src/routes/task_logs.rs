@@ -105,11 +105,13 @@ async fn gather(control: Control, door: Arc<dyn Door>, whose: Whose, wish: Wish,
             }
         }
         let goes_on = wish.follow && (live || matches!(whose, Whose::Service(_)));
+        if readers.is_empty() && !goes_on {
+            break;
+        }
         tokio::select! {
             () = out.closed() => return,
             Some(ended) = readers.join_next() => failures.extend(ended.ok().flatten()),
             change = changes.next(), if goes_on => if change.is_err() { break },
-            else => break,
         }
     }
     failures.dedup();

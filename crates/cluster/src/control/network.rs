@@ -6,8 +6,8 @@ use super::{
 };
 use crate::tables::{NAMES, NETWORKS, Named, SERVICES, TASKS, guard_of_network, name_of, networks_of};
 use minke_model::{
-    Kind, NetworkId,
-    network::NetworkSpec,
+    Kind, NetworkId, Timestamp,
+    network::{NetworkDriver, NetworkSpec},
     object::Meta,
     overlay::ClusterNetwork,
     service::{PublishMode, Service},
@@ -21,6 +21,44 @@ pub const PREDEFINED: [&str; 2] = ["bridge", "host"];
 
 /// What Swarm labels its own entries of [`PREDEFINED`] networks with.
 const PREDEFINED_LABEL: &str = "com.docker.swarm.predefined";
+
+/// A new cluster's own network for published ports, on its way into the store. The snapshot of `txn` covers
+/// [`NETWORKS`], [`NAMES`] and `guard/`.
+pub fn found_ingress(txn: Txn, now: Timestamp) -> Txn {
+    let id = NetworkId::random();
+    let spec = NetworkSpec {
+        name: "ingress".to_owned(),
+        driver: NetworkDriver::Overlay,
+        ipv4: true,
+        ipv6: false,
+        internal: false,
+        attachable: false,
+        ingress: true,
+        config_only: false,
+        config_from: None,
+        options: Default::default(),
+        labels: Default::default(),
+        ipam_driver: "default".to_owned(),
+        ipam_options: None,
+        pools: Vec::new(),
+    };
+    let name = name_of(Named::Network, &spec.name);
+    txn.put(&NAMES, &name, id.as_str().to_owned()).put(&NETWORKS, id.as_str(), made(&id, spec, now))
+}
+
+/// Without numbers and addresses: the allocator gives them.
+fn made(id: &NetworkId, spec: NetworkSpec, now: Timestamp) -> ClusterNetwork {
+    let encrypted = spec.options.get("encrypted").is_some_and(|v| v != "false");
+    ClusterNetwork {
+        id: id.clone(),
+        meta: Meta::new(now),
+        spec,
+        encrypted,
+        vni: 0,
+        mtu: 0,
+        subnets: Vec::new(),
+    }
+}
 
 impl Control {
     /// All networks of the cluster, by id.
@@ -48,7 +86,6 @@ impl Control {
             ));
         }
         let id = NetworkId::random();
-        let encrypted = spec.options.get("encrypted").is_some_and(|v| v != "false");
         let now = self.now();
         self.wish(|snapshot| {
             let name = name_of(Named::Network, &spec.name);
@@ -67,19 +104,10 @@ impl Control {
                     format!("ingress network ({}) is already present", other.id),
                 ));
             }
-            let network = ClusterNetwork {
-                id: id.clone(),
-                meta: Meta::new(now),
-                spec: spec.clone(),
-                encrypted,
-                vni: 0,
-                mtu: 0,
-                subnets: Vec::new(),
-            };
             let txn = Txn::on(snapshot)
                 .guard_absent(NAMES.key(&name))
                 .put(&NAMES, &name, id.as_str().to_owned())
-                .put(&NETWORKS, id.as_str(), network);
+                .put(&NETWORKS, id.as_str(), made(&id, spec.clone(), now));
             Ok(Look::Write(txn, id.clone()))
         })
         .await
