@@ -11,7 +11,7 @@ use files::Files;
 use minke_cluster::{
     agent::{
         Executor, Exit, Known, Prepared, StepError, Started,
-        executor::{Asked, Step},
+        executor::{Asked, Images, Step},
     },
     assign::{AssignedTask, NodeState},
     template::Context,
@@ -50,6 +50,7 @@ struct Inner {
     files: Files,
     about: About,
     state: RwLock<Option<Arc<NodeState>>>,
+    pulls: image::Pulls,
     /// One step at a time for each task that is made, stopped or removed.
     steps: Mutex<BTreeMap<TaskId, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -71,6 +72,7 @@ impl Hands {
             files: Files::new(exec_root.join("tasks")),
             about,
             state: RwLock::default(),
+            pulls: image::Pulls::default(),
             steps: Mutex::default(),
         }))
     }
@@ -303,7 +305,7 @@ impl Executor for Hands {
         Box::pin(async {
             if self.find(&task.task.id).is_none() {
                 // Dropped when the task is not wanted any more: a pull then ends and leaves nothing half.
-                image::fetch(&self.0.engine, task).await?;
+                self.0.pulls.fetch(&self.0.engine, task).await?;
             }
             let (hands, own) = (self.clone(), task.clone());
             self.alone(&task.task.id, async move { hands.make(own).await }).await
@@ -331,6 +333,10 @@ impl Executor for Hands {
     fn remove<'a>(&'a self, task: &'a TaskId) -> Step<'a, ()> {
         let (hands, id) = (self.clone(), task.clone());
         Box::pin(self.alone(task, async move { hands.take_away(id).await }))
+    }
+
+    fn use_images(&self, from: Arc<dyn Images>) {
+        self.0.pulls.ask(from);
     }
 
     fn known(&self) -> Asked<'_, Vec<Known>> {
