@@ -54,7 +54,9 @@ fn play(seed: u64) {
     let mut world = World::new();
     let clock = Simulated::new(world.now);
     let mut loops = Loops::new(world.store.clone(), Arc::new(clock.clone()) as Arc<dyn Clock>);
-    for line in ["node a b zone=1 gpu=2", "node c zone=2", "node d", "network ingress ingress", "network back"] {
+    for line in
+        ["node a b zone=1 gpu=2", "node c zone=2", "node d", "network ingress ingress", "network back"]
+    {
         act(&mut world, line);
     }
     act(&mut world, "broken bad");

@@ -75,7 +75,9 @@ impl<'a> Addresses<'a> {
         let (mut address, mut rested) = (first, None);
         while is_a_hosts(&of.subnet, address) {
             if let Standing::Resting(until) = self.standing(network, of, address) {
-                rested = Some(rested.map_or((until, address), |known: (Timestamp, IpAddr)| known.min((until, address))));
+                rested = Some(
+                    rested.map_or((until, address), |known: (Timestamp, IpAddr)| known.min((until, address))),
+                );
             }
             address = next(address)?;
         }

@@ -465,7 +465,7 @@ impl World {
         self.commit(self.txn().put(&NODES, id.as_str(), node));
     }
 
-    fn turn(&mut self, words: &[&str], state: NodeState) {
+    pub(crate) fn turn(&mut self, words: &[&str], state: NodeState) {
         for name in words {
             let (id, now) = (self.nodes[*name].clone(), self.now);
             if state == NodeState::Ready {
