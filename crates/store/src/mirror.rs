@@ -109,6 +109,7 @@ impl Inner {
         let mut reached = self.reached.subscribe();
         let deadline = self.clock.sleep_until(self.clock.now() + PATIENCE);
         tokio::select! {
+            biased;
             found = reached.wait_for(|reached| *reached >= revision) => found.map(drop).map_err(|_| StoreError::Closed),
             () = deadline => Err(StoreError::Unavailable {
                 tried: format!("wait for revision {revision}"),
@@ -119,6 +120,7 @@ impl Inner {
 
     async fn follow(self: Arc<Self>, mut stop: Stop) {
         tokio::select! {
+            biased;
             () = self.keep_up() => {}
             () = stop.requested() => {}
         }

@@ -6,7 +6,7 @@
 
 use crate::{Key, Prefix, Prefixes, Record, Result, Revision, StoreError};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -60,7 +60,7 @@ struct Inner {
     latest: Revision,
     /// Why no more will come.
     ended: Option<StoreError>,
-    followers: HashMap<u64, Follower>,
+    followers: BTreeMap<u64, Follower>,
     next_follower: u64,
     /// Who follows a prefix that is empty or ends in `/`: found from a key by its slashes.
     by_prefix: HashMap<Prefix, Vec<u64>>,
@@ -86,7 +86,7 @@ impl History {
             start,
             latest: start,
             ended: None,
-            followers: HashMap::new(),
+            followers: BTreeMap::new(),
             next_follower: 0,
             by_prefix: HashMap::new(),
             odd: Vec::new(),

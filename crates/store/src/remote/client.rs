@@ -12,7 +12,7 @@ use crate::{
     StoreError, Txn, Watch, map::Map,
 };
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -62,8 +62,8 @@ struct State {
     link: Option<mpsc::Sender<Vec<u8>>>,
     /// What watches ask for, and nobody waits to be sent.
     out: VecDeque<Vec<u8>>,
-    calls: HashMap<u64, Call>,
-    watches: HashMap<u64, Arc<Place>>,
+    calls: BTreeMap<u64, Call>,
+    watches: BTreeMap<u64, Arc<Place>>,
 }
 
 /// A read or commit that waits for its answer.
@@ -252,7 +252,7 @@ impl Shared {
                 () = stop.requested() => break,
             }
         }
-        let watches: Vec<_> = self.lock().watches.drain().map(|(_, place)| place).collect();
+        let watches: Vec<_> = std::mem::take(&mut self.lock().watches).into_values().collect();
         watches.into_iter().for_each(|place| place.end(StoreError::Closed));
     }
 
@@ -260,11 +260,12 @@ impl Shared {
         {
             let mut state = self.lock();
             state.link = Some(link.sender);
-            let watches: Vec<_> = state.watches.drain().map(|(_, place)| place).collect();
+            let watches: Vec<_> = std::mem::take(&mut state.watches).into_values().collect();
             watches.into_iter().for_each(|place| state.follow(place));
         }
         self.connected.send_replace(true);
         tokio::select! {
+            biased;
             () = self.send_out() => {}
             () = self.take_answers(link.receiver) => {}
         }

@@ -78,6 +78,7 @@ async fn read_all(mut from: impl AsyncRead + Unpin, frames: mpsc::Sender<Vec<u8>
         }
     };
     tokio::select! {
+        biased;
         read = read => if let Err(error) = read {
             tracing::debug!(%error, "a store's connection cannot be read any more");
         },

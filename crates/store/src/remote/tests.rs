@@ -114,6 +114,7 @@ async fn disorder(mut from: mpsc::Receiver<Vec<u8>>, to: mpsc::Sender<Vec<u8>>, 
     let mut held: Option<Vec<u8>> = None;
     loop {
         let next = tokio::select! {
+            biased;
             next = from.recv() => next,
             () = to.closed() => None,
             // What is held comes at last, however quiet it is.
