@@ -34,8 +34,7 @@ impl Containers {
             adopted.push(cell);
         }
         self.sweep().await;
-        let known: Vec<_> = adopted.iter().map(|cell| cell.record()).collect();
-        self.inner.networks.restore_overlays(&known).await;
+        self.inner.networks.recall_overlays().await;
         // Addresses of what runs are taken before anything else starts.
         let mut ends = Vec::new();
         let execs = self.inner.records.execs()?;
@@ -53,12 +52,32 @@ impl Containers {
         let running = adopted.iter().map(|c| c.record()).filter(|r| r.status.state.is_up());
         let running: Vec<_> = running.map(|r| (r.clone(), self.linked(&r))).collect();
         self.inner.networks.sync(&running).await?;
+        let running: Vec<_> = running.into_iter().map(|(record, _)| record).collect();
+        self.inner.networks.restore_overlays(&running).await;
+        self.rejoin_overlays(&adopted).await;
         // Before the API is served: nobody shall see what is not to be.
         if self.inner.config.stop_survivors {
             self.stop_survivors(&adopted).await;
         }
         self.start_all(adopted, ends);
         Ok(())
+    }
+
+    /// Containers that ran on are in their overlay networks as before.
+    async fn rejoin_overlays(&self, adopted: &[Arc<Cell>]) {
+        for cell in adopted {
+            let (record, Some(process)) = (cell.record(), cell.process()) else { continue };
+            if !record.spec.networking.mode.is_private() {
+                continue;
+            }
+            let joined = match process.netns() {
+                Ok(netns) => self.inner.networks.reconnect_overlays(&record, &netns).await,
+                Err(e) => Err(e.into()),
+            };
+            if let Err(e) = joined {
+                tracing::error!("container {} is not in its overlay networks: {e}", record.name);
+            }
+        }
     }
 
     /// Finds the process of a container that ran; its exit when it ended meanwhile.

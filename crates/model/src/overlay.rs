@@ -15,6 +15,10 @@ use std::net::IpAddr;
 /// Where VXLAN is spoken if nobody says otherwise (RFC 7348, section 5).
 pub const DATA_PATH_PORT: u16 = 4789;
 
+/// The bridge by which containers of overlay networks reach the outside, and publish ports of one machine alone. Docker's
+/// name for it; no container asks for it, and none shows it.
+pub const GATEWAY_BRIDGE: &str = "docker_gwbridge";
+
 /// One range of addresses of an overlay network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverlaySubnet {

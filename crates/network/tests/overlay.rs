@@ -252,13 +252,28 @@ impl Cluster {
 
     fn state_of(&self, node: &Node) -> OverlayState {
         let ingress = self.world.networks.iter().find(|n| n.ingress);
-        let own = ingress.into_iter().flat_map(|n| &n.subnets).map(|s| match s.gateway {
-            IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) + 100 + node.index as u32).into()),
-            IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) + 100 + node.index as u128).into()),
-        });
+        let own = |index: usize| -> Vec<IpAddr> {
+            let subnets = ingress.into_iter().flat_map(|n| &n.subnets);
+            let at = |s: &OverlaySubnet| match s.gateway {
+                IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) + 100 + index as u32).into()),
+                IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) + 100 + index as u128).into()),
+            };
+            subnets.map(at).collect()
+        };
         let place =
-            OverlayPlace { underlay: node.address, mac: node_mac(&node.name()), ingress: own.collect() };
-        OverlayState { place, ..self.world.clone() }
+            OverlayPlace { underlay: node.address, mac: node_mac(&node.name()), ingress: own(node.index) };
+        let mut state = OverlayState { place, ..self.world.clone() };
+        // Nodes are told of as peers too.
+        for (other, network) in self.nodes.iter().zip(std::iter::repeat(ingress)) {
+            let Some(network) = network else { continue };
+            state.peers.extend(own(other.index).into_iter().map(|address| OverlayPeer {
+                network: network.id.clone(),
+                address,
+                mac: node_mac(&other.name()),
+                node: other.address,
+            }));
+        }
+        state
     }
 
     /// A container on a node, with an address in each of these networks. The world knows it, nodes are not told yet.
@@ -569,6 +584,10 @@ fn a_draining_task_keeps_what_it_has_and_one_that_is_gone_is_told_of() {
         let datagrams = within(client.as_fd(), || UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
         echo(&mut stream).unwrap();
         assert_eq!(ask_udp(&datagrams, "10.77.0.11", 5353).unwrap(), "a");
+        for node in [0, 1] {
+            let local = within(cluster.node(node), || UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+            assert_eq!(ask_udp(&local, "127.0.0.1", 5353).unwrap(), "a", "from node {node} itself");
+        }
         serve(b.fd(), 80, "b");
         for port in &mut cluster.world.mesh {
             port.targets[0].draining = true;
@@ -642,7 +661,12 @@ impl Cluster {
 fn what_is_told_no_more_leaves_nothing() {
     on_a_cluster(2, PLAIN, |cluster| {
         let rules = |cluster: &Cluster| within(cluster.node(0), || nft(&["list", "ruleset"])).unwrap();
-        let before = (ip(cluster.node(0), &["-o", "link"]), rules(cluster), ip(cluster.node(0), &["route"]));
+        // Names and numbers alone: whether a wire has settled is no matter.
+        let links = |cluster: &Cluster| {
+            let all = ip(cluster.node(0), &["-o", "link"]);
+            all.lines().map(|line| line.split('<').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let before = links(cluster);
         let network = cluster.network("n", 4097, &["10.0.1.0/24"], false);
         let ingress = cluster.network("ingress", 4096, &["10.0.0.0/24"], true);
         let a = cluster.guest(0, &[(&network, &["10.0.1.2"]), (&ingress, &["10.0.0.7"])]);
@@ -655,21 +679,17 @@ fn what_is_told_no_more_leaves_nothing() {
         cluster.world.services.clear();
         cluster.tell();
         let namespace = std::fs::File::open(&cluster.nodes[0].pin).unwrap();
-        let links = ip(namespace.as_fd(), &["-o", "link"]);
-        assert!(links.contains("br4096") && !links.contains("4097"), "{links}");
+        let devices = ip(namespace.as_fd(), &["-o", "link"]);
+        assert!(devices.contains("br4096") && !devices.contains("4097"), "{devices}");
         drop(namespace);
         cluster.world.networks.clear();
         cluster.world.mesh.clear();
         cluster.tell();
         assert!(!cluster.nodes[0].pin.exists());
-        let after = (ip(cluster.node(0), &["-o", "link"]), rules(cluster), ip(cluster.node(0), &["route"]));
-        assert_eq!(before.0, after.0);
-        assert!(
-            !after.1.contains("-mesh") && !after.1.contains("-vxlan") && !after.1.contains("10.0."),
-            "{}",
-            after.1
-        );
-        assert_eq!(before.2, after.2);
+        assert_eq!(before, links(cluster));
+        let (rules, routes) = (rules(cluster), ip(cluster.node(0), &["route"]));
+        assert!(!rules.contains("-mesh") && !rules.contains("-vxlan") && !rules.contains("10.0."), "{rules}");
+        assert!(!routes.contains("10.0."), "{routes}");
         let free = within(cluster.node(0), || std::net::TcpListener::bind("0.0.0.0:8080")).unwrap();
         assert!(free.is_ok(), "{free:?}");
     });

@@ -7,6 +7,7 @@ use super::{
 use minke_model::{
     Container,
     network::{Endpoint, EndpointSpec},
+    overlay::GATEWAY_BRIDGE,
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,7 +52,8 @@ pub(crate) type Networks = BTreeMap<String, (EndpointSpec, Endpoint)>;
 
 /// As `Networks` shows them.
 pub(crate) fn networks(of: &Networks) -> BTreeMap<String, EndpointSettings> {
-    of.iter().map(|(name, (spec, endpoint))| (name.clone(), EndpointSettings::new(spec, endpoint))).collect()
+    let shown = of.iter().filter(|(name, _)| *name != GATEWAY_BRIDGE);
+    shown.map(|(name, (spec, endpoint))| (name.clone(), EndpointSettings::new(spec, endpoint))).collect()
 }
 
 impl NetworkSettings {

@@ -5,6 +5,7 @@ use minke_model::{
     Container, ContainerState, Timestamp,
     health::HealthState,
     mount::MountKind,
+    overlay::GATEWAY_BRIDGE,
     port::{Port as Exposed, PublishedPort},
 };
 use serde::Serialize;
@@ -126,7 +127,8 @@ impl Summary {
         let published: BTreeSet<_> =
             status.endpoints.values().flat_map(|e| e.published.iter().copied()).collect();
         let up = status.state.is_up() && networking.mode.is_private();
-        let networks = status.endpoints.iter().map(|(name, endpoint)| {
+        let shown = status.endpoints.iter().filter(|(name, _)| *name != GATEWAY_BRIDGE);
+        let networks = shown.map(|(name, endpoint)| {
             let spec = networking.endpoints.get(name).cloned().unwrap_or_default();
             (name.clone(), EndpointSettings::new(&spec, endpoint).in_list())
         });

@@ -1,13 +1,14 @@
 //! `start`: addresses, files, mounts, then the process in two phases with its network in between.
 
 use super::{Cell, Containers, attributes, endpoints, lock, supervise};
-use crate::{Error, error::Result, network::GATEWAY_BRIDGE};
+use crate::{Error, error::Result};
 use minke_model::{
     Container, ContainerState, Timestamp,
     container::{IpcSharing, NetworkMode, Sharing},
     health::{Health, HealthState},
     log::LogSpec,
     network::Endpoint,
+    overlay::GATEWAY_BRIDGE,
 };
 use minke_runtime::{CreateRequest, Joined, LogTarget, NetJoin, Process, RuntimeError, Stage};
 use minke_store::Durability;

@@ -5,6 +5,7 @@ use crate::{Error, error::Result};
 use minke_model::{
     Container, ContainerId, ContainerSpec, EndpointId,
     network::{Endpoint, EndpointSpec, Network, NetworkDriver},
+    overlay::GATEWAY_BRIDGE,
     port::{Port, PortBinding, Protocol, PublishedPort, split_key},
 };
 use minke_network::{
@@ -458,7 +459,7 @@ impl Networks {
             network: network.id.clone(),
             network_name: network.spec.name.clone(),
             external: !network.spec.internal && (endpoint.gateway4.is_some() || endpoint.gateway6.is_some()),
-            names: if builtin || network.spec.name == super::GATEWAY_BRIDGE {
+            names: if builtin || network.spec.name == GATEWAY_BRIDGE {
                 Vec::new()
             } else {
                 endpoint.dns_names.clone()
@@ -486,7 +487,6 @@ impl Networks {
             let network = self.find(name)?;
             self.publish_names(&network, record, endpoint);
         }
-        self.reconnect_overlays(record, &netns).await?;
         if self.embedded_dns(record) {
             self.resolve(record, netns, resolver).await?;
         }

@@ -11,7 +11,6 @@ mod intent;
 mod overlay;
 
 pub(crate) use attach::{at_rest, check_addresses};
-pub(crate) use overlay::GATEWAY_BRIDGE;
 
 use crate::{Error, Events, config::EngineConfig, error::Result, filter::Filters, records::Records};
 use minke_model::{

@@ -6,7 +6,7 @@ use crate::{Error, error::Result};
 use minke_model::{
     Container, NetworkId, Timestamp,
     network::{Endpoint, IpamPool, Network, NetworkDriver, NetworkSpec},
-    overlay::{OverlaySpec, OverlayState},
+    overlay::{GATEWAY_BRIDGE, OverlaySpec, OverlayState},
 };
 use minke_network::{EndpointPlan, dns::Named, ipam::Leases};
 use std::{
@@ -16,10 +16,6 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-
-/// The bridge by which containers of overlay networks reach the outside, and publish ports of this machine alone. Docker's
-/// name for it.
-pub(crate) const GATEWAY_BRIDGE: &str = "docker_gwbridge";
 
 /// What was told last, below the data root.
 const STATE: &str = "overlays.json";
@@ -44,14 +40,28 @@ impl Networks {
         self.make_overlays(told, Vec::new()).await
     }
 
+    /// This machine is in no cluster any more: nothing is left of its networks.
+    pub async fn leave_overlays(&self) -> Result<()> {
+        let last = self.inner.overlays.lock().await.clone();
+        let Some(last) = last else { return Ok(()) };
+        let nothing = OverlayState {
+            members: Vec::new(),
+            networks: Vec::new(),
+            peers: Vec::new(),
+            services: Vec::new(),
+            mesh: Vec::new(),
+            ..last.as_ref().clone()
+        };
+        self.apply_overlays(nothing).await
+    }
+
     /// Whether networks can be encrypted on this machine.
     pub fn can_encrypt(&self) -> bool {
         self.inner.kernel.can_encrypt()
     }
 
-    /// At the daemon's start: as it was told last, before anything else. `running` may tell where the namespace is that
-    /// containers' interfaces lead to.
-    pub(crate) async fn restore_overlays(&self, running: &[Arc<Container>]) {
+    /// At the daemon's start, before anything else: what was told last, so that networks and names are known.
+    pub(crate) async fn recall_overlays(&self) {
         let path = self.state_file();
         let read = crate::blocking(move || std::fs::read(path)).await;
         let Ok(Ok(text)) = read else { return };
@@ -61,7 +71,13 @@ impl Networks {
         };
         let told = Arc::new(told);
         self.learn(&told);
-        *self.inner.overlays.lock().await = Some(told.clone());
+        *self.inner.overlays.lock().await = Some(told);
+    }
+
+    /// The same, when all else of the kernel's is as it shall be. The records of what runs may tell where the namespace is
+    /// that containers' interfaces lead to.
+    pub(crate) async fn restore_overlays(&self, running: &[Arc<Container>]) {
+        let Some(told) = self.inner.overlays.lock().await.clone() else { return };
         let pin = self.pin();
         let pids = running.iter().map(|record| record.status.pid).filter(|pid| *pid > 0);
         let elsewhere = pids.filter_map(|pid| seen_by_parent(pid, &pin)).collect();
@@ -94,7 +110,8 @@ impl Networks {
         for spec in &told.networks {
             let known = state.networks.get(&spec.id);
             let created = known.map_or_else(Timestamp::now, |known| known.created);
-            let network = Network { id: spec.id.clone(), created, spec: as_network(spec), bridge: String::new() };
+            let network =
+                Network { id: spec.id.clone(), created, spec: as_network(spec), bridge: String::new() };
             if known.is_none_or(|known| known.spec.pools != network.spec.pools) {
                 state.leases.insert(spec.id.clone(), Leases::new(&network.spec));
             }
@@ -107,7 +124,8 @@ impl Networks {
             let all: Vec<IpAddr> = service.tasks.iter().map(|task| task.1).collect();
             let tasks = service.tasks.iter();
             named.extend(tasks.map(|(name, ip)| Named { names: vec![name.clone()], addresses: vec![*ip] }));
-            let names: Vec<String> = std::iter::once(&service.name).chain(&service.aliases).cloned().collect();
+            let names: Vec<String> =
+                std::iter::once(&service.name).chain(&service.aliases).cloned().collect();
             let of_tasks = names.iter().map(|name| format!("tasks.{name}")).collect();
             named.push(Named { names, addresses: service.vip.map_or_else(|| all.clone(), |vip| vec![vip]) });
             named.push(Named { names: of_tasks, addresses: all });
@@ -175,7 +193,7 @@ impl Networks {
         Ok(crate::blocking(move || kernel.call_services(&id, netns.as_fd(), networks, &addresses)).await??)
     }
 
-    /// Connects a container that ran on with its overlay networks again, where the namespace of these was lost.
+    /// A container that ran on calls services again, and is connected again where the namespace of overlays was lost.
     pub(crate) async fn reconnect_overlays(&self, record: &Container, netns: &OwnedFd) -> Result<()> {
         for (name, endpoint) in &record.status.endpoints {
             let (Ok(network), Some(id)) = (self.find(name), &endpoint.id) else { continue };

@@ -14,6 +14,7 @@ const RTM_GETROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
 const RTA_PREFERRED_SOURCE: u16 = 7;
 const RTA_TABLE: u16 = 15;
 
@@ -25,6 +26,8 @@ const RTN_UNICAST: u8 = 1;
 const RTN_UNREACHABLE: u8 = 7;
 /// `RTNH_F_ONLINK`: the gateway is there, whatever other routes say.
 const ON_LINK: u8 = 4;
+/// `IP6_RT_PRIO_ADDRCONF`.
+const SUBNET_PRIORITY: u32 = 256;
 
 /// A way to a range of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +108,10 @@ pub fn add_route_in(
     let own_flags = if route.gateway.is_some() { ON_LINK } else { 0 };
     let mut message = full_message(RTM_NEWROUTE, CREATE | REPLACE, route, RTN_UNICAST, own_flags);
     message.attr_u32(RTA_TABLE, table);
+    if route.prefix != 0 && route.destination.is_ipv6() {
+        // As the kernel's own route to an interface's subnet, so that one takes the other's place.
+        message.attr_u32(RTA_PRIORITY, SUBNET_PRIORITY);
+    }
     if let Some(source) = source {
         message.attr(RTA_PREFERRED_SOURCE, &octets(source));
     }

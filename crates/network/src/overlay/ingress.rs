@@ -136,12 +136,7 @@ pub(crate) fn ensure(
     let Some(containers) = device.containers else { return Ok(()) };
     // First the rules: until they are there, nothing is passed on.
     build_rules(ns, spec, nodes)?;
-    ns.set(&[
-        ("ipv4/ip_forward".to_owned(), "1"),
-        ("ipv6/conf/all/forwarding".to_owned(), "1"),
-        (format!("ipv4/conf/{}/proxy_arp", containers_name(spec.vni)), "1"),
-        (format!("ipv4/neigh/{}/proxy_delay", containers_name(spec.vni)), "0"),
-    ]);
+    ns.set(&[("ipv4/ip_forward".to_owned(), "1"), ("ipv6/conf/all/forwarding".to_owned(), "1")]);
     let tried = |result: Result<(), Refused>| result.tried(|| "set up the ingress network".into());
     for subnet in &spec.subnets {
         let (gateway, ipv6) = (subnet.gateway, subnet.gateway.is_ipv6());
@@ -180,6 +175,14 @@ pub(crate) fn answer_from(
         plan.ipv4.map(|(ip, _)| IpAddr::V4(ip)).into_iter().chain(plan.ipv6.map(|(ip, _)| IpAddr::V6(ip)));
     for address in own {
         let Some(subnet) = spec.subnets.iter().find(|s| s.subnet.contains(address)) else { continue };
+        // Nobody of it is a neighbour: all else of it, nodes too, is behind the gateway.
+        let others = Route {
+            destination: subnet.subnet.network(),
+            prefix: subnet.subnet.prefix,
+            gateway: Some(subnet.gateway),
+            link: Some(link),
+        };
+        tried(netlink::add_route_in(socket, MAIN, &others, Some(address)))?;
         tried(netlink::add_route_in(socket, TABLE, &Route::default_by(subnet.gateway, link), Some(address)))?;
         let rule = to_answers(Selector::From(address));
         tried(unless_there(netlink::add_rule(socket, &rule)))?;

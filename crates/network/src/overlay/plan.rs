@@ -82,7 +82,8 @@ pub(crate) fn subject(entry: &Neighbour) -> (u8, u32, Vec<u8>) {
 /// By which link each address of the ingress network is reached.
 pub(crate) fn routes(state: &OverlayState, devices: &BTreeMap<NetworkId, Device>) -> BTreeSet<(IpAddr, u32)> {
     let mut routes = BTreeSet::new();
-    for peer in &state.peers {
+    // This node's own addresses are the host's.
+    for peer in state.peers.iter().filter(|peer| !state.place.ingress.contains(&peer.address)) {
         let Some((device, containers)) = devices.get(&peer.network).and_then(|d| Some((d, d.containers?)))
         else {
             continue;
