@@ -291,13 +291,12 @@ impl Executor for Hands {
     fn configure(&self, state: Arc<NodeState>) -> Step<'_, ()> {
         Box::pin(async move {
             *self.0.state.write().unwrap_or_else(PoisonError::into_inner) = Some(state.clone());
-            match &state.overlay {
-                Some(overlay) => {
-                    let applied = self.0.engine.networks.apply_overlays(overlay.clone()).await;
-                    applied.map_err(|error| StepError::Temporary(error.to_string()))
-                }
-                None => Ok(()),
-            }
+            let networks = &self.0.engine.networks;
+            let applied = match &state.overlay {
+                Some(overlay) => networks.apply_overlays(overlay.clone()).await,
+                None => networks.leave_overlays().await,
+            };
+            applied.map_err(|error| StepError::Temporary(error.to_string()))
         })
     }
 
