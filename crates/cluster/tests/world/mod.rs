@@ -194,7 +194,7 @@ impl World {
                 message: String::new(),
                 since: self.now,
                 last_silent: None,
-                address: Some(format!("192.168.0.{}", self.nodes.len() + 1).parse().unwrap()),
+                address: Some(std::net::Ipv4Addr::from(0xc0a8_0001 + self.nodes.len() as u32).into()),
                 manager: None,
                 manager_status: None,
                 signed_by: Default::default(),
