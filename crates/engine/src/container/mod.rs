@@ -9,6 +9,7 @@ mod changes;
 mod commit;
 mod connect;
 mod create;
+mod deadline;
 mod detach;
 mod devices;
 mod endpoints;
@@ -120,6 +121,8 @@ pub(crate) struct Cell {
     pub(crate) prober: Mutex<Option<health::Prober>>,
     /// How long it waited before its last restart.
     last_delay: Mutex<Option<Duration>>,
+    /// Until when its process may run, in time since boot; `None`: for good.
+    deadline: Mutex<Option<Duration>>,
 }
 
 /// How far a container is, for those who wait.
@@ -151,6 +154,7 @@ impl Cell {
             begins_again: AtomicBool::new(false),
             prober: Mutex::new(None),
             last_delay: Mutex::new(None),
+            deadline: Mutex::new(None),
         }
     }
 

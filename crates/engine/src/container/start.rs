@@ -203,6 +203,11 @@ impl Containers {
     /// Phase two: the program runs.
     async fn go(&self, cell: &Arc<Cell>, process: &Process) -> Result<()> {
         cell.attachers.connect(process).await;
+        // Before its program runs, so that no moment of it is without.
+        let deadline = *lock(&cell.deadline);
+        if let Some(deadline) = deadline {
+            process.run_until(deadline).await?;
+        }
         let started = process.go().await.map_err(start_error)?;
         let record = cell.step(ContainerState::Running, |c| {
             c.status.pid = process.pid();
