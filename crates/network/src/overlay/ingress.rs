@@ -12,8 +12,8 @@
 //! Flows of this host have no mark: their answers go to the host. So the client's address stays what it is.
 
 use super::{
-    Device,
     balance::equal,
+    devices::{Device, bridge_name},
     namespace::Namespace,
     plan::{ANSWERS, FROM_NODE, mark_of},
 };
@@ -227,7 +227,7 @@ fn router_rules(batch: &mut Batch, spec: &OverlaySpec, nodes: &[OverlayNode]) {
     batch.add_elements(family, RULES, &marks, &elements);
     batch.add_chain(family, RULES, &Chain::base("marking", "filter", Hook::Prerouting, MANGLE));
     batch.add_chain(family, RULES, &Chain::base("passing", "filter", Hook::Forward, Priority::FILTER));
-    let (between, containers) = (super::bridge_name(spec.vni), containers_name(spec.vni));
+    let (between, containers) = (bridge_name(spec.vni), containers_name(spec.vni));
     let came_by =
         |name: &str| vec![Expression::Meta(MetaKey::InName, Register(0)), equal(&Element::interface(name))];
     let leaves_by =

@@ -1,6 +1,6 @@
 //! Overlay networks: one node's part of networks that span many machines, as a cluster tells it.
 //!
-//! All devices stand in a namespace of the daemon's own (`namespace`): per network a bridge and a VXLAN device, whose
+//! All devices stand in a namespace of the daemon's own (`namespace`, `devices`): per network a bridge and a VXLAN device, whose
 //! forwarding and neighbours are written, never learnt (`plan`). A service's address is translated in the namespace of the
 //! container that calls it (`callers`, `balance`). Published ports are answered by `mesh` on the host and travel between
 //! nodes as `ingress` says. `members` keeps strangers out.
@@ -12,6 +12,7 @@
 
 mod balance;
 mod callers;
+mod devices;
 mod ingress;
 mod members;
 mod mesh;
@@ -25,13 +26,9 @@ use crate::{
     networks::{Inner, lock},
     sysctl,
 };
-use minke_linux::netlink::{
-    self, Bridge, Family, LinkChange, Neighbour, Refused, Route, Socket, Veth, Vxlan,
-};
-use minke_model::{
-    ContainerId, NetworkId,
-    overlay::{OverlaySpec, OverlayState},
-};
+use devices::Device;
+use minke_linux::netlink::{self, Family, Neighbour, Refused, Route, Socket, Veth};
+use minke_model::{ContainerId, NetworkId, overlay::OverlayState};
 use namespace::Namespace;
 use rustix::{fd::BorrowedFd, io::Errno};
 use std::{
@@ -41,17 +38,6 @@ use std::{
     sync::atomic::Ordering,
 };
 use tokio::runtime::Handle;
-
-/// A network's devices, by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Device {
-    /// Whose ports are containers, and the VXLAN device; on the ingress network the latter alone.
-    bridge: u32,
-    vxlan: u32,
-    /// On the ingress network: the bridge whose ports are containers.
-    containers: Option<u32>,
-    mtu: u32,
-}
 
 /// All of this node.
 #[derive(Debug, Default)]
@@ -183,7 +169,7 @@ impl Overlays {
         failed.note(lock(&inner.firewall).remove_zone(&ingress_zone()));
         // Devices first: containers that are still there keep the namespace.
         if let Some(mut ns) = self.namespace.take() {
-            failed.note(remove_devices(&mut ns, &BTreeSet::new()));
+            failed.note(devices::remove_others(&mut ns, &BTreeSet::new()));
             ns.drop_pin();
         } else if let Some(pin) = pin {
             namespace::unpin(pin);
@@ -215,7 +201,7 @@ impl Overlays {
                 .filter(|_| same_place && old.is_some_and(|old| old.networks.iter().any(|o| o == spec)));
             let device = match known {
                 Some(device) => *device,
-                None => match ensure_device(ns, &mut lock(&inner.route), spec, state) {
+                None => match devices::ensure(ns, &mut lock(&inner.route), spec, state) {
                     Ok(device) => device,
                     Err(error) => {
                         failed.note(Err(error));
@@ -234,7 +220,7 @@ impl Overlays {
         if old
             .is_none_or(|old| plan::served(old).any(|spec| !state.networks.iter().any(|n| n.vni == spec.vni)))
         {
-            failed.note(remove_devices(ns, &wanted));
+            failed.note(devices::remove_others(ns, &wanted));
         }
         let Some(spec) = plan::ingress(state) else { return };
         let Some(device) = self.devices.get(&spec.id) else { return };
@@ -440,15 +426,6 @@ fn host_interface(daemon_id: &str) -> String {
     format!("mesh-{daemon_id}")
 }
 
-/// The bridge that a network's VXLAN device belongs to.
-fn bridge_name(vni: u32) -> String {
-    format!("br{vni}")
-}
-
-fn vxlan_name(vni: u32) -> String {
-    format!("vx{vni}")
-}
-
 /// The network that the host's firewall knows the mesh by.
 fn ingress_zone() -> NetworkId {
     // No id of a network: those are random.
@@ -496,102 +473,4 @@ fn host_socket<'a>(socket: &'a mut Option<Socket>, inner: &Inner) -> Result<&'a 
         *socket = Some(opened);
     }
     socket.as_mut().ok_or_else(|| NetworkError::io("open a netfilter socket", Errno::BADF))
-}
-
-/// Makes a network's devices; what is there as it shall be is kept.
-fn ensure_device(
-    ns: &mut Namespace,
-    host: &mut Socket,
-    spec: &OverlaySpec,
-    state: &OverlayState,
-) -> Result<Device, NetworkError> {
-    let ipv6 = spec.subnets.iter().any(|subnet| subnet.gateway.is_ipv6());
-    let own_mac = |kind: u8| {
-        let [_, a, b, c] = spec.vni.to_be_bytes();
-        [0x02, 0x4d, kind, a, b, c]
-    };
-    let between = bridge_name(spec.vni);
-    let mac = if spec.ingress { state.place.mac } else { own_mac(1) };
-    let bridge = ensure_bridge(ns, &between, mac, spec.mtu)?;
-    // A user's network has no neighbour of ours in it.
-    ns.set(&[(format!("ipv6/conf/{between}/disable_ipv6"), if spec.ingress && ipv6 { "0" } else { "1" })]);
-    let containers = match spec.ingress {
-        false => None,
-        true => {
-            let name = ingress::containers_name(spec.vni);
-            let containers = ensure_bridge(ns, &name, own_mac(2), spec.mtu)?;
-            ns.set(&[(format!("ipv6/conf/{name}/disable_ipv6"), if ipv6 { "0" } else { "1" })]);
-            Some(containers)
-        }
-    };
-    let vxlan = ensure_vxlan(ns, host, spec, state, bridge)?;
-    Ok(Device { bridge, vxlan, containers, mtu: spec.mtu })
-}
-
-fn ensure_bridge(ns: &mut Namespace, name: &str, mac: [u8; 6], mtu: u32) -> Result<u32, NetworkError> {
-    let what = || format!("create bridge {name} of an overlay network");
-    if let Some(link) = netlink::link_by_name(&mut ns.route, name).tried(what)? {
-        let change = LinkChange { up: Some(true), mtu: (mtu != 0).then_some(mtu), ..LinkChange::default() };
-        netlink::set_link(&mut ns.route, link.index, &change).tried(what)?;
-        if link.address != mac {
-            netlink::set_address(&mut ns.route, link.index, mac).tried(what)?;
-        }
-        return Ok(link.index);
-    }
-    netlink::create_bridge(&mut ns.route, &Bridge { name, mtu, address: mac }).tried(what)?;
-    let found = netlink::link_index(&ns.route, name).tried(what)?;
-    found.ok_or_else(|| NetworkError::io(what(), Errno::NODEV))
-}
-
-fn ensure_vxlan(
-    ns: &mut Namespace,
-    host: &mut Socket,
-    spec: &OverlaySpec,
-    state: &OverlayState,
-    bridge: u32,
-) -> Result<u32, NetworkError> {
-    let name = vxlan_name(spec.vni);
-    let what = || format!("create the VXLAN device of network {}", spec.name);
-    let found = netlink::vxlans(&mut ns.route).tried(what)?.into_iter().find(|found| found.name == name);
-    if let Some(found) = found {
-        let same_mtu = spec.mtu == 0 || found.mtu == spec.mtu;
-        if (found.local, found.port) == (Some(state.place.underlay), state.data_path_port) && same_mtu {
-            netlink::join_static(&mut ns.route, found.index, bridge).tried(what)?;
-            return Ok(found.index);
-        }
-        gone(netlink::remove_link(&mut ns.route, found.index)).tried(what)?;
-    }
-    let vxlan = Vxlan {
-        name: &name,
-        namespace: ns.fd(),
-        vni: spec.vni,
-        local: state.place.underlay,
-        port: state.data_path_port,
-        mtu: spec.mtu,
-    };
-    match netlink::create_vxlan(host, &vxlan) {
-        Err(refused) if refused.is(Errno::EXIST) => {
-            return Err(NetworkError::VniTaken { vni: spec.vni, port: state.data_path_port });
-        }
-        done => done.tried(what)?,
-    }
-    let index = netlink::link_index(&ns.route, &name).tried(what)?;
-    let index = index.ok_or_else(|| NetworkError::io(what(), Errno::NODEV))?;
-    netlink::join_static(&mut ns.route, index, bridge).tried(what)?;
-    Ok(index)
-}
-
-/// Takes devices of networks away that are none of `wanted`.
-fn remove_devices(ns: &mut Namespace, wanted: &BTreeSet<u32>) -> Result<(), NetworkError> {
-    let links = netlink::links(&mut ns.route).tried(|| "look at the overlays' devices".into())?;
-    let mut result = Ok(());
-    for link in links.iter().filter(|link| matches!(link.kind.as_str(), "bridge" | "vxlan")) {
-        let vni = link.name.get(2..).and_then(|digits| digits.parse().ok());
-        if vni.is_some_and(|vni| wanted.contains(&vni)) {
-            continue;
-        }
-        let done = gone(netlink::remove_link(&mut ns.route, link.index));
-        result = result.and(done.tried(|| format!("remove device {} of an overlay network", link.name)));
-    }
-    result
 }

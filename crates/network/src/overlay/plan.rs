@@ -1,6 +1,6 @@
 //! What the namespace of overlays shall have, as plain functions of what the cluster tells. Pure.
 
-use super::Device;
+use super::devices::Device;
 use minke_linux::netlink::Neighbour;
 use minke_model::{
     NetworkId,
