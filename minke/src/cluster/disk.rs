@@ -28,6 +28,8 @@ pub(super) enum Store {
     /// With another manager.
     #[default]
     Elsewhere,
+    /// In etcd, of which this manager runs a member.
+    Etcd,
 }
 
 /// A member as its disk remembers it; no secrets.
@@ -114,6 +116,11 @@ impl Disk {
     /// Where the store of a single manager lies.
     pub(super) fn store(&self) -> PathBuf {
         self.0.join("store")
+    }
+
+    /// Where this manager's member of etcd lives.
+    pub(super) fn etcd(&self) -> PathBuf {
+        self.0.join("etcd")
     }
 
     /// Makes the directory, for root only.

@@ -6,6 +6,7 @@
 use super::{
     dial::Dialler,
     disk::{Disk, State, Store},
+    etcd, ha,
     manager::{self, Manager},
     node,
 };
@@ -47,6 +48,8 @@ pub(super) struct Parts {
     pub(super) machine: minke_engine::Engine,
     /// The store of a cluster that was just founded: it is open.
     pub(super) store: Option<Embedded>,
+    /// The program that keeps records for several managers.
+    pub(super) etcd_binary: String,
 }
 
 /// A member at work. Ends when its tasks are dropped.
@@ -59,12 +62,14 @@ pub(super) struct Member {
     seal: Mutex<Option<Seal>>,
     credentials: watch::Sender<Credentials>,
     managers: watch::Sender<Vec<SocketAddr>>,
+    known: watch::Sender<Vec<(ClusterNodeId, SocketAddr)>>,
+    home: etcd::Home,
+    keeper: Mutex<Option<etcd::Keeper>>,
+    moved: Mutex<Option<minke_store::Moved>>,
     local: watch::Sender<Option<minke_cluster::membership::reception::Reception>>,
     session: session::Handle,
     hello: watch::Sender<Hello>,
     own: watch::Receiver<Option<IpAddr>>,
-    /// Where what happens in the cluster is told.
-    events: minke_engine::Events,
     manager: watch::Sender<Option<Arc<Manager>>>,
     /// Why it cannot do what it should; empty when it can.
     trouble: Mutex<String>,
@@ -74,7 +79,7 @@ pub(super) struct Member {
 impl Member {
     /// Starts one. What fails is tried again; it is a member all the same.
     pub(super) async fn start(parts: Parts) -> Arc<Member> {
-        let Parts { disk, state, key, seal, clock, executor, machine, store } = parts;
+        let Parts { disk, state, key, seal, clock, executor, machine, store, etcd_binary } = parts;
         let credentials = watch::Sender::new(Credentials {
             chain: state.chain.clone(),
             key: key.to_der(),
@@ -82,6 +87,8 @@ impl Member {
             cluster: state.cluster.as_str().to_owned(),
         });
         let managers = watch::Sender::new(state.managers.iter().map(|(_, address)| *address).collect());
+        let known = watch::Sender::new(with_ids(&state));
+        let home = etcd::Home::new(disk.etcd(), etcd_binary);
         let local = watch::Sender::new(None);
         let dialler =
             Arc::new(Dialler::new(credentials.subscribe(), managers.subscribe(), local.subscribe()));
@@ -95,9 +102,8 @@ impl Member {
             let executor = executor.clone();
             Arc::new(move || executor.boot_time())
         };
-        let events = machine.events.clone();
         let backwards = Arc::new(node::Backwards::new(machine));
-        let (session, handle) = Session::new(dialler, backwards, hello.subscribe(), boot_time);
+        let (session, handle) = Session::new(dialler, backwards.clone(), hello.subscribe(), boot_time);
         let member = Arc::new(Member {
             disk,
             key,
@@ -107,15 +113,19 @@ impl Member {
             seal: Mutex::new(seal),
             credentials,
             managers,
+            known,
+            home,
+            keeper: Mutex::default(),
+            moved: Mutex::default(),
             local,
             session: handle,
             hello,
             own,
-            events,
             manager: watch::Sender::new(None),
             trouble: Mutex::default(),
             tasks: Mutex::default(),
         });
+        backwards.belongs_to(&member);
         if member.role() == Role::Manager {
             member.serve_as_manager(store).await;
         }
@@ -146,6 +156,76 @@ impl Member {
     /// Its work as a manager, while it does that.
     pub(super) fn manager(&self) -> Option<Arc<Manager>> {
         self.manager.borrow().clone()
+    }
+
+    /// Where the cluster's records are for it.
+    pub(super) fn place(&self) -> Store {
+        self.state().store.clone()
+    }
+
+    /// Its clocks.
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
+
+    /// Its member of etcd, should it have one.
+    pub(super) fn home(&self) -> &etcd::Home {
+        &self.home
+    }
+
+    /// Where that lives.
+    pub(super) fn etcd_directory(&self) -> std::path::PathBuf {
+        self.disk.etcd()
+    }
+
+    /// What its own disk says of a store that was moved.
+    pub(super) fn moved(&self) -> Option<minke_store::Moved> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Follows which managers it knows, and where.
+    pub(super) fn known(&self) -> watch::Receiver<Vec<(ClusterNodeId, SocketAddr)>> {
+        self.known.subscribe()
+    }
+
+    /// For streams to the manager that leads.
+    pub(super) fn opener(&self) -> Option<mux::Opener> {
+        self.session.standing.borrow().connected().map(|connected| connected.opener.clone())
+    }
+
+    /// Prepares and starts its member of etcd. One that runs already stays.
+    pub(super) fn run_etcd(&self, plan: etcd::Plan, alone: bool) -> Result<(), String> {
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let installed = self.home.plan().is_some_and(|old| old.token == plan.token);
+        if keeper.is_some() && installed {
+            return Ok(());
+        }
+        *keeper = None;
+        self.home.install(plan, &self.id())?;
+        *keeper = Some(self.keep_etcd(alone)?);
+        Ok(())
+    }
+
+    /// Whether its member of etcd runs.
+    pub(super) fn runs_etcd(&self) -> bool {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Ends its member of etcd, and takes it away.
+    pub(super) fn end_etcd(&self) {
+        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Err(e) = self.home.forget() {
+            tracing::warn!("{e}");
+        }
+    }
+
+    fn keep_etcd(&self, alone: bool) -> Result<etcd::Keeper, String> {
+        let others = etcd::Others {
+            me: self.id(),
+            managers: self.known.subscribe(),
+            credentials: self.credentials.subscribe(),
+        };
+        etcd::Keeper::start(self.home.clone(), others, alone)
     }
 
     /// Where others find it, without port; empty when nobody knows.
@@ -219,6 +299,7 @@ impl Member {
 
     fn stop(&self) {
         self.tasks().abort_all();
+        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.local.send_replace(None);
         self.manager.send_replace(None);
     }
@@ -229,15 +310,16 @@ impl Member {
             return;
         }
         match self.start_manager(founded).await {
-            Ok((manager, leads)) => {
-                if leads {
-                    self.local.send_replace(Some(manager.reception.clone()));
-                }
+            Ok(manager) => {
                 let manager = Arc::new(manager);
                 self.manager.send_replace(Some(manager.clone()));
                 self.set_trouble(String::new());
-                let wrap = Self::wrap_as_told(Arc::downgrade(self), manager.store.clone());
-                self.tasks().spawn(wrap);
+                let mut tasks = self.tasks();
+                tasks.spawn(Self::wrap_as_told(Arc::downgrade(self), manager.store.clone()));
+                tasks.spawn(ha::tend(Arc::downgrade(self)));
+                if self.place() == Store::Etcd {
+                    tasks.spawn(ha::open_at_last(Arc::downgrade(self), manager.switch.clone()));
+                }
             }
             Err(why) => {
                 tracing::error!("this node cannot serve as a manager: {why}");
@@ -246,12 +328,27 @@ impl Member {
         }
     }
 
-    async fn start_manager(&self, founded: Option<Embedded>) -> Result<(Manager, bool), String> {
-        let place = self.state().store.clone();
-        let (store, seal, leads) = match place {
+    async fn start_manager(self: &Arc<Self>, founded: Option<Embedded>) -> Result<Manager, String> {
+        if self.place() == Store::Here
+            && founded.is_none()
+            && let Some(moved) = ha::moved(&self.disk.store())
+        {
+            // It ended right after the move.
+            *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Some(moved);
+            self.change(|state| state.store = Store::Etcd);
+        }
+        let kept = self.seal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let gone = "the data keys of this manager are gone";
+        let (store, seal, leads) = match self.place() {
+            Store::Etcd => {
+                if !self.runs_etcd() {
+                    let keeper = self.keep_etcd(false)?;
+                    *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
+                }
+                (ha::nowhere(), kept.ok_or(gone)?, false)
+            }
             Store::Here => {
-                let seal = self.seal.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let seal = seal.ok_or("the data keys of this manager are gone")?;
+                let seal = kept.ok_or(gone)?;
                 let store = match founded {
                     Some(store) => store,
                     None => Embedded::open_cluster(&self.disk.store()).map_err(|e| e.to_string())?,
@@ -269,7 +366,7 @@ impl Member {
             let state = self.state();
             (state.node.clone(), state.listen)
         };
-        let manager = Manager::start(manager::Parts {
+        Manager::start(manager::Parts {
             me,
             store,
             clock: self.clock.clone(),
@@ -277,10 +374,10 @@ impl Member {
             listen,
             credentials: self.credentials.subscribe(),
             leads,
-            events: self.events.clone(),
+            local: self.local.clone(),
+            member: Arc::downgrade(self),
         })
-        .await?;
-        Ok((manager, leads))
+        .await
     }
 
     /// The data keys: its own, or the leader's.
@@ -437,6 +534,8 @@ impl Member {
         if before == Role::Manager && admission.role == Role::Worker {
             self.local.send_replace(None);
             self.manager.send_replace(None);
+            self.end_etcd();
+            self.change(|state| state.store = Store::Elsewhere);
         }
         // Whatever is asked for from now on is asked with the new one.
         connected.opener.close("the node has a new certificate");
@@ -460,6 +559,12 @@ impl Member {
             *known = addresses;
             differs
         });
+        let known = with_ids(&new);
+        self.known.send_if_modified(|old| {
+            let differs = *old != known;
+            *old = known;
+            differs
+        });
         if (&new.chain, &new.trusted) != (&state.chain, &state.trusted) {
             self.credentials.send_modify(|credentials| {
                 credentials.chain = new.chain.clone();
@@ -480,4 +585,9 @@ impl Member {
     fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Managers whose ids are known.
+fn with_ids(state: &State) -> Vec<(ClusterNodeId, SocketAddr)> {
+    state.managers.iter().filter_map(|(id, at)| Some((id.clone()?, *at))).collect()
 }

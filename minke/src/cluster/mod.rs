@@ -7,7 +7,10 @@
 mod address;
 mod dial;
 mod disk;
+mod etcd;
 mod glue;
+mod ha;
+mod images;
 mod logs;
 mod manager;
 mod member;
@@ -56,6 +59,8 @@ pub(crate) struct Setup {
     pub(crate) executor: Arc<dyn Executor>,
     /// Where others find it when nothing else is said; empty is found.
     pub(crate) default_advertise: String,
+    /// The program that keeps records for several managers.
+    pub(crate) etcd_binary: String,
 }
 
 /// This machine's place in a cluster, or outside. Clones are the same.
@@ -67,6 +72,7 @@ struct Inner {
     machine: Engine,
     executor: Arc<dyn Executor>,
     default_advertise: String,
+    etcd_binary: String,
     clock: Arc<dyn Clock>,
     now: RwLock<Now>,
     /// One verb at a time.
@@ -111,6 +117,7 @@ impl Membership {
             machine: setup.machine,
             executor: setup.executor,
             default_advertise: setup.default_advertise,
+            etcd_binary: setup.etcd_binary,
             clock: Arc::new(WallClock::new()),
             now: RwLock::new(Now::Outside),
             verbs: tokio::sync::Mutex::new(()),
@@ -161,6 +168,7 @@ impl Membership {
             executor: self.0.executor.clone(),
             machine: self.0.machine.clone(),
             store,
+            etcd_binary: self.0.etcd_binary.clone(),
         })
         .await
     }

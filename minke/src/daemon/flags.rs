@@ -39,6 +39,7 @@ flags! {
         dns: Vec<String> ["dns"], "Resolvers of containers";
         dns_opt: Vec<String> ["dns-opt"], "Options of resolv.conf";
         dns_search: Vec<String> ["dns-search"], "Search domains of containers";
+        etcd_binary: String ["etcd-binary"] = "etcd", "Program that keeps a cluster's records when it has several managers";
         exec_opt: Vec<String> ["exec-opt"], "Runtime options (native.cgroupdriver=cgroupfs)";
         exec_root: Option<String> ["exec-root"], "Directory of state that a reboot ends";
         experimental: bool ["experimental"], "Accepted; without effect";

@@ -187,6 +187,7 @@ async fn serve(settings: Settings, words: Vec<String>, persona: Persona) -> Resu
         machine: engine.clone(),
         executor: Arc::new(Hands::new(engine.clone(), exec_root.clone(), about)),
         default_advertise: settings.default_advertise,
+        etcd_binary: settings.etcd_binary,
     })
     .await;
     let options = ServerOptions { version: version() };

@@ -78,6 +78,8 @@ pub(super) struct Settings {
     pub(super) node_name: String,
     /// Where other machines of a cluster find this one, when nothing else is said; empty is found.
     pub(super) default_advertise: String,
+    /// The program that keeps a cluster's records for several managers.
+    pub(super) etcd_binary: String,
     /// Accepted, but without effect here: told once.
     pub(super) warnings: Vec<String>,
 }
@@ -208,6 +210,7 @@ pub(super) fn settle(given: &Given, persona: Persona) -> Result<Settings, String
         oom_score_adjust: f.oom_score_adjust,
         node_name: f.node_name.clone().unwrap_or_default(),
         default_advertise: f.swarm_default_advertise_addr.clone(),
+        etcd_binary: f.etcd_binary.clone(),
         warnings: without_effect(given).into_iter().chain(overridden_proxies(given)).collect(),
     })
 }

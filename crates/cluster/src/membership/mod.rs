@@ -9,6 +9,7 @@
 pub mod ca;
 pub mod error;
 pub mod join;
+pub mod leader;
 pub mod observe;
 pub mod reception;
 pub mod rotate;
