@@ -63,8 +63,7 @@ fn parse_range(text: &str) -> Option<(u16, u16)> {
 /// kept and shown, as dockerd does, and has no effect.
 pub(crate) fn meant(key: &str) -> Option<Port> {
     let (number, protocol) = split_key(key);
-    let number = number.parse().ok().filter(|number| *number != 0)?;
-    Some(Port { number, protocol: protocol.parse().ok()? })
+    Some(Port { number: number.parse().ok()?, protocol: protocol.parse().ok()? })
 }
 
 /// What dockerd makes of a key that means no port: zeros for what it cannot read.

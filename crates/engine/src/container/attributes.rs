@@ -1,7 +1,7 @@
 //! What each line of a log carries: labels, environment and a tag, as `labels`, `labels-regex`, `env`, `env-regex` and
 //! `tag` of the log options ask (moby `daemon/logger/loginfo.go`, `loggerutils/log_tag.go`). Pure.
 
-use minke_model::Container;
+use minke_model::{Container, go::quote};
 use regex_lite::Regex;
 use std::collections::BTreeMap;
 
@@ -40,85 +40,111 @@ pub(super) fn of(record: &Container) -> Result<Vec<(String, String)>, String> {
 }
 
 fn compile(pattern: &str) -> Result<Regex, String> {
-    Regex::new(pattern)
-        .map_err(|e| format!("error parsing regexp: {}", fault(pattern).unwrap_or_else(|| e.to_string())))
+    let refused = |why: String| format!("error parsing regexp: {why}");
+    match (Regex::new(pattern), fault(pattern)) {
+        (Ok(_), Some(Fault { why, always: true })) => Err(refused(why)),
+        (Ok(regex), _) => Ok(regex),
+        (Err(e), fault) => Err(refused(fault.map_or_else(|| e.to_string(), |fault| fault.why))),
+    }
 }
 
-/// What Go's regexp says of the usual faults.
-fn fault(pattern: &str) -> Option<String> {
+/// What Go's regexp says of a pattern.
+struct Fault {
+    why: String,
+    /// Also where others find nothing amiss.
+    always: bool,
+}
+
+/// The usual faults, in Go's words.
+fn fault(pattern: &str) -> Option<Fault> {
+    let fault = |why: String| Some(Fault { why, always: false });
     let (mut round, mut square, mut escaped) = (0i32, None, false);
     let mut before = None;
     for (at, c) in pattern.char_indices() {
+        // What stands for itself is no operator to what follows.
+        let literal = escaped || square.is_some();
         match c {
             _ if escaped => escaped = false,
             '\\' => escaped = true,
             ']' => square = None,
-            _ if square.is_some() => {}
+            _ if literal => {}
             '[' => square = Some(at),
             '(' => round += 1,
             ')' => round -= 1,
-            '*' | '+' | '?' if matches!(before, None | Some('(' | '|')) => {
-                return Some(format!("missing argument to repetition operator: `{c}`"));
+            '*' | '+' if matches!(before, Some('*' | '+')) => {
+                let both = before.into_iter().chain([c]).collect::<String>();
+                let why = format!("invalid nested repetition operator: `{both}`");
+                return Some(Fault { why, always: true });
+            }
+            '*' | '+' | '?' if matches!(before, None | Some('|')) || (before == Some('(') && c != '?') => {
+                return fault(format!("missing argument to repetition operator: `{c}`"));
             }
             _ => {}
         }
         if round < 0 {
-            return Some(format!("unexpected ): `{pattern}`"));
+            return fault(format!("unexpected ): `{pattern}`"));
         }
-        before = Some(c);
+        before = Some(if literal { ' ' } else { c });
     }
     match square {
-        Some(at) => Some(format!("missing closing ]: `{}`", &pattern[at..])),
-        None if round > 0 => Some(format!("missing closing ): `{pattern}`")),
-        None if escaped => Some("trailing backslash at end of expression: ``".to_owned()),
+        Some(at) => fault(format!("missing closing ]: `{}`", &pattern[at..])),
+        None if round > 0 => fault(format!("missing closing ): `{pattern}`")),
+        None if escaped => fault("trailing backslash at end of expression: ``".to_owned()),
         None => None,
     }
 }
 
-/// A tag with its fields filled in: `{{.Name}}/{{.ID}}`.
+/// A tag with its fields filled in: `{{.Name}}/{{.ID}}`, `{{.Name | upper}}`.
 fn expand(tag: &str, record: &Container) -> Result<String, String> {
-    let refuse = |at: usize, why: &str| {
-        let line = tag[..at].matches('\n').count() + 1;
-        Err(format!("template: log-tag:{line}: {why}"))
-    };
     let (mut out, mut at) = (String::new(), 0);
     while let Some(open) = tag[at..].find("{{") {
         out.push_str(&tag[at..at + open]);
         let start = at + open + 2;
-        let Some(length) = tag[start..].find("}}") else { return refuse(start, "unclosed action") };
+        let line = tag[..start].matches('\n').count() + 1;
+        let refused = |why: String| format!("template: log-tag:{line}: {why}");
+        let length = tag[start..].find("}}").ok_or_else(|| refused("unclosed action".to_owned()))?;
         let action = tag[start..start + length].trim();
-        match action {
-            "" => return refuse(start, "missing value for command"),
-            _ if action.starts_with("/*") => {}
-            _ => match action.strip_prefix('.') {
-                Some(field) if field.chars().all(|c| c.is_alphanumeric() || c == '_') => {
-                    match value(field, record) {
-                        Some(value) => out.push_str(&value),
-                        None => {
-                            let column = start + tag[start..].find('.').unwrap_or(0);
-                            return Err(format!(
-                                "template: log-tag:1:{column}: executing \"log-tag\" at <{action}>: can't evaluate field {field} in type *logger.Info"
-                            ));
-                        }
-                    }
-                }
-                _ => {
-                    let name =
-                        action.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
-                    return match name {
-                        "" => refuse(
-                            start,
-                            &format!("unexpected {} in command", minke_model::go::quote(action)),
-                        ),
-                        _ => refuse(start, &format!("function {} not defined", minke_model::go::quote(name))),
-                    };
-                }
-            },
-        }
         at = start + length + 2;
+        if action.is_empty() {
+            return Err(refused("missing value for command".to_owned()));
+        }
+        if action.starts_with("/*") {
+            continue;
+        }
+        let mut parts = action.split('|').map(str::trim);
+        let operand = parts.next().unwrap_or_default();
+        let functions: Vec<&str> = parts.collect();
+        if let Some(unknown) = functions.iter().find(|name| !FUNCTIONS.contains(name)) {
+            return Err(refused(format!("function {} not defined", quote(unknown))));
+        }
+        let Some(field) = operand.strip_prefix('.').filter(|field| field.chars().all(is_of_name)) else {
+            let name = operand.split(|c| !is_of_name(c)).next().unwrap_or_default();
+            return Err(refused(match name {
+                "" => format!("unexpected {} in command", quote(operand)),
+                _ => format!("function {} not defined", quote(name)),
+            }));
+        };
+        let value = value(field, record).ok_or_else(|| {
+            let column = start + tag[start..].find('.').unwrap_or(0);
+            format!(
+                "template: log-tag:{line}:{column}: executing \"log-tag\" at <{operand}>: can't evaluate field {field} in type *logger.Info"
+            )
+        })?;
+        out.push_str(&functions.iter().fold(value, |value, function| match *function {
+            "lower" => value.to_lowercase(),
+            "upper" => value.to_uppercase(),
+            _ => quote(&value),
+        }));
     }
     out.push_str(&tag[at..]);
     Ok(out)
+}
+
+/// Those of dockerd's functions that take one value (moby `daemon/logger/templates`).
+const FUNCTIONS: [&str; 3] = ["json", "lower", "upper"];
+
+fn is_of_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
 }
 
 /// A field or method of dockerd's `logger.Info`.
@@ -166,10 +192,13 @@ mod tests {
 
     #[test]
     fn lines_carry_what_is_asked_for_in_order() {
-        let all =
-            of(&container(&[("labels", "team"), ("env-regex", "^A_"), ("tag", "{{.Name}}:{{ .Command }}")]));
+        let all = of(&container(&[
+            ("labels", "team"),
+            ("env-regex", "^A_"),
+            ("tag", "{{.Name|upper}}:{{ .Command }}"),
+        ]));
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(all.unwrap(), [pair("A_ONE", "1"), pair("tag", "web:sh -c"), pair("team", "blue")]);
+        assert_eq!(all.unwrap(), [pair("A_ONE", "1"), pair("tag", "WEB:sh -c"), pair("team", "blue")]);
         assert_eq!(of(&container(&[("tag", "")])).unwrap(), []);
     }
 
@@ -180,7 +209,9 @@ mod tests {
             ("labels-regex", "a[b", "error parsing regexp: missing closing ]: `[b`"),
             ("labels-regex", "*", "error parsing regexp: missing argument to repetition operator: `*`"),
             ("labels-regex", "a)", "error parsing regexp: unexpected ): `a)`"),
+            ("labels-regex", "a**", "error parsing regexp: invalid nested repetition operator: `**`"),
             ("tag", "{{.ID", "template: log-tag:1: unclosed action"),
+            ("tag", "{{.ID | x}}", "template: log-tag:1: function \"x\" not defined"),
             ("tag", "{{foo}}", "template: log-tag:1: function \"foo\" not defined"),
             (
                 "tag",
@@ -189,6 +220,9 @@ mod tests {
             ),
         ] {
             assert_eq!(of(&container(&[(key, text)])).unwrap_err(), sentence, "{text}");
+        }
+        for fine in ["(?i)team", "t[*+]+e", r"\**team", "te*?am"] {
+            of(&container(&[("labels-regex", fine)])).unwrap();
         }
         // Nobody looks at the pattern of an environment that is not there.
         let mut bare = container(&[("env-regex", "(")]);

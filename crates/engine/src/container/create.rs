@@ -74,11 +74,11 @@ impl Containers {
         image: Option<Arc<Image>>,
     ) -> Result<()> {
         self.name_by_id(&mut spec);
-        if spec.hostname.is_empty()
-            && !matches!(spec.networking.mode, NetworkMode::Host)
-            && !spec.namespaces.uts_host
-        {
-            id.short().clone_into(&mut spec.hostname);
+        if spec.hostname.is_empty() {
+            spec.hostname = match spec.networking.mode {
+                NetworkMode::Host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+                _ => id.short().to_owned(),
+            };
         }
         let endpoints = self.plan_endpoints(&mut spec, id)?;
         let planned = mounts::plan(self, &spec)?;
