@@ -8,7 +8,7 @@ use minke_cluster::{
 use minke_model::{
     ClusterNodeId, TaskId,
     node::{Availability, NodeState},
-    service::Mode,
+    service::{Mode, TaskSpec},
     task::{Slot, TaskState},
 };
 use minke_store::{Revision, Snapshot, Store};
@@ -28,7 +28,10 @@ impl Watcher {
             return vec!["the store is gone".into()];
         };
         let mut wrong = self.never_back(&snapshot);
-        wrong.extend(fenced_once(&world.lives.all()));
+        let lives = world.lives.all();
+        wrong.extend(fenced_once(&lives));
+        wrong.extend(addresses_once(&lives));
+        wrong.extend(booked(&snapshot));
         wrong
     }
 
@@ -77,6 +80,93 @@ fn fenced_once(lives: &[Life]) -> Vec<String> {
     wrong
 }
 
+/// No two live containers have one address, unless their slot is the same and its node is lost.
+fn addresses_once(lives: &[Life]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut held = BTreeMap::new();
+    for life in lives.iter().filter(|life| life.to.is_none()) {
+        for attachment in &life.task.task.attachments {
+            for (address, _) in &attachment.addresses {
+                let before = held.insert((&attachment.network, address), life);
+                if let Some(before) = before.filter(|before| before.task.task.id != life.task.task.id) {
+                    wrong.push(format!(
+                        "{} and {} both have {address}",
+                        before.task.name(),
+                        life.task.name()
+                    ));
+                }
+            }
+        }
+    }
+    wrong
+}
+
+/// Whether some node that takes tasks has room for one of `template`.
+fn has_room(snapshot: &Snapshot, template: &TaskSpec) -> bool {
+    let used = used_memory(snapshot);
+    NODES.list(snapshot).unwrap_or_default().iter().any(|(_, node)| {
+        let has = node.description.as_ref().map_or(0, |d| d.memory);
+        let free = has - used.get(&node.id).copied().unwrap_or(0);
+        node.spec.availability == Availability::Active && free >= template.resources.reserve_memory
+    })
+}
+
+/// Memory booked by tasks that are not over, by node.
+fn used_memory(snapshot: &Snapshot) -> BTreeMap<ClusterNodeId, i64> {
+    let mut used: BTreeMap<ClusterNodeId, i64> = BTreeMap::new();
+    for (_, task) in TASKS.list(snapshot).unwrap_or_default() {
+        let Some(node) = task.node.clone() else { continue };
+        let said = STATUSES.get(snapshot, &status_name(&node, &task.id)).ok().flatten();
+        if task.state > TaskState::Running || said.is_some_and(|said| said.state.is_terminal()) {
+            continue;
+        }
+        let template = TEMPLATES.get(snapshot, &template_name(&task.service, task.template)).ok().flatten();
+        *used.entry(node).or_default() += template.map_or(0, |template| template.resources.reserve_memory);
+    }
+    used
+}
+
+/// No node has more booked than it has.
+fn booked(snapshot: &Snapshot) -> Vec<String> {
+    let used = used_memory(snapshot);
+    let nodes = NODES.list(snapshot).unwrap_or_default();
+    let has = |id: &ClusterNodeId| {
+        let node = nodes.iter().find(|(_, node)| node.id == *id);
+        node.and_then(|(_, node)| node.description.as_ref()).map_or(i64::MAX, |d| d.memory)
+    };
+    let over = used.into_iter().filter(|(node, used)| *used > has(node));
+    over.map(|(node, used)| format!("{} has {} GiB booked", node.short(), used >> 30)).collect()
+}
+
+/// Every node knows just the tasks that run, by the names of their services and at their addresses.
+fn names_are_true(world: &World, snapshot: &Snapshot) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut running = BTreeSet::new();
+    for (_, task) in TASKS.list(snapshot).unwrap_or_default() {
+        let said = task.node.as_ref().and_then(|node| {
+            STATUSES.get(snapshot, &status_name(node, &task.id)).ok().flatten().map(|said| said.state)
+        });
+        if said != Some(TaskState::Running) || task.desired > TaskState::Running {
+            continue;
+        }
+        let attachments = task.attachments.iter().filter(|attachment| attachment.network == world.network);
+        running.extend(attachments.flat_map(|a| &a.addresses).map(|(address, _)| *address));
+    }
+    for node in &world.nodes {
+        let Some(overlay) = node.machine.told().and_then(|told| told.overlay.clone()) else { continue };
+        if !overlay.networks.iter().any(|network| network.id == world.network) {
+            continue;
+        }
+        let services = overlay.services.iter().filter(|service| service.network == world.network);
+        let told: BTreeSet<_> =
+            services.flat_map(|service| &service.tasks).map(|(_, address)| *address).collect();
+        if told != running {
+            wrong.push(format!("{} is told of {told:?}, but {running:?} run", node.id.short()));
+        }
+    }
+    wrong
+}
+
 /// What is wrong although everything is whole and nobody wants anything new. With the revision that it was true at.
 pub(crate) async fn quiet(world: &World) -> (Revision, Vec<String>) {
     let Ok(snapshot) = world.store.read(everything()).await else {
@@ -84,6 +174,7 @@ pub(crate) async fn quiet(world: &World) -> (Revision, Vec<String>) {
     };
     let mut wrong = nodes_are_ready(&snapshot);
     wrong.extend(services_run(world, &snapshot));
+    wrong.extend(names_are_true(world, &snapshot));
     (snapshot.revision(), wrong)
 }
 
@@ -123,6 +214,7 @@ fn services_run(world: &World, snapshot: &Snapshot) -> Vec<String> {
             continue;
         };
         let mut slots: BTreeMap<&Slot, u64> = BTreeMap::new();
+        let mut waiting = BTreeSet::new();
         for (_, task) in tasks.iter().filter(|(_, task)| task.service == service.id) {
             let status = task.node.as_ref().and_then(|node| {
                 STATUSES.get(snapshot, &status_name(node, &task.id)).ok().flatten().map(|status| status.state)
@@ -133,7 +225,9 @@ fn services_run(world: &World, snapshot: &Snapshot) -> Vec<String> {
                 continue;
             }
             if status != Some(TaskState::Running) {
-                if task.message.is_empty() {
+                if task.message.contains("insufficient resources") && !has_room(snapshot, &template) {
+                    waiting.insert(&task.slot);
+                } else if task.message.is_empty() {
                     wrong.push(format!(
                         "{} slot {:?}: task {} is {:?}/{status:?} and does not say why",
                         service.spec.name,
@@ -157,10 +251,29 @@ fn services_run(world: &World, snapshot: &Snapshot) -> Vec<String> {
         let expected = match service.spec.mode {
             Mode::Replicated { replicas } => replicas,
             Mode::Global => active,
-            Mode::ReplicatedJob { .. } | Mode::GlobalJob => continue,
+            Mode::ReplicatedJob { total_completions, .. } => {
+                let done = tasks.iter().filter(|(_, task)| {
+                    let node = task.node.as_ref().filter(|_| task.service == service.id);
+                    let said = node.and_then(|node| {
+                        STATUSES
+                            .get(snapshot, &status_name(node, &task.id))
+                            .ok()
+                            .flatten()
+                            .map(|said| said.state)
+                    });
+                    task.job_iteration == Some(service.job_iteration) && said == Some(TaskState::Complete)
+                });
+                let done = done.count() as u64;
+                if done != total_completions {
+                    wrong.push(format!("{}: {done} of {total_completions} are complete", service.spec.name));
+                }
+                continue;
+            }
+            Mode::GlobalJob => continue,
         };
         let running = slots.len() as u64;
-        if running != expected || slots.values().any(|count| *count != 1) {
+        let excused = waiting.iter().filter(|slot| !slots.contains_key(*slot)).count() as u64;
+        if running + excused != expected || slots.values().any(|count| *count != 1) {
             wrong.push(format!(
                 "{}: {running} slots run, {expected} should{}: {slots:?}; update {:?}",
                 service.spec.name,

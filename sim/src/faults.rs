@@ -7,7 +7,7 @@ use minke_store::Faults;
 pub(crate) fn fault(world: &mut World, random: &mut Random) -> String {
     let node = random.below(world.nodes.len() as u64) as usize;
     let manager = random.below(world.managers.len() as u64) as usize;
-    match random.below(12) {
+    match random.below(13) {
         0 => {
             let cut = match random.below(3) {
                 0 => Cut { up: true, down: false },
@@ -44,6 +44,12 @@ pub(crate) fn fault(world: &mut World, random: &mut Random) -> String {
         9 => {
             world.start_manager(manager);
             format!("manager-{manager} starts")
+        }
+        11 => {
+            let seconds = random.between(0, 20) as i64 - 10;
+            world.step_manager(manager, seconds);
+            world.nodes[node].clock.step_wall(-seconds);
+            format!("clocks of manager-{manager} and node-{node} step by {seconds} s")
         }
         10 => {
             let faults = if random.one_in(2) { Faults::SOME } else { Faults::default() };

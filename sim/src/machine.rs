@@ -3,7 +3,7 @@
 //! Its containers outlive its daemon, as real ones do. What it writes down of them ([`Life`]) is the truth that the
 //! checks compare the store with.
 
-use crate::{clock::MachineClock, random::Random};
+use crate::{bugs::Bug, clock::MachineClock, random::Random};
 use minke_cluster::{
     agent::{
         Executor, Exit, Known, Prepared, Started, StepError,
@@ -91,7 +91,10 @@ pub(crate) struct Machine {
     description: NodeDescription,
     clock: Arc<MachineClock>,
     lives: Lives,
+    bug: Option<Bug>,
     inner: Mutex<Inner>,
+    /// What it was last told of the cluster.
+    told: Mutex<Option<Arc<NodeState>>>,
     /// Counts changes, so that waits look again.
     changed: watch::Sender<u64>,
 }
@@ -127,6 +130,7 @@ impl Machine {
         lives: Lives,
         habits: Habits,
         random: Random,
+        bug: Option<Bug>,
     ) -> Arc<Self> {
         let description = NodeDescription {
             hostname: format!("node-{number}"),
@@ -138,7 +142,8 @@ impl Machine {
             ..NodeDescription::default()
         };
         let inner = Mutex::new(Inner { habits, random, containers: BTreeMap::new() });
-        Arc::new(Machine { number, description, clock, lives, inner, changed: watch::Sender::new(0) })
+        let (told, changed) = (Mutex::default(), watch::Sender::new(0));
+        Arc::new(Machine { number, description, clock, lives, bug, inner, told, changed })
     }
 
     /// Ends containers whose time has come; runs as long as the machine has power, daemon or not.
@@ -166,6 +171,11 @@ impl Machine {
         lock(&self.inner).containers.iter().filter(|(_, c)| c.runs()).map(|(id, _)| id.clone()).collect()
     }
 
+    /// What its daemon was last told of the cluster.
+    pub(crate) fn told(&self) -> Option<Arc<NodeState>> {
+        lock(&self.told).clone()
+    }
+
     /// The plug is pulled: everything stops, nothing is said.
     pub(crate) fn lose_power(&self) {
         self.change(|inner, lives| {
@@ -190,7 +200,7 @@ impl Machine {
             let fenced = container.deadline.map(|deadline| now + deadline.saturating_sub(boot));
             let (at, exit) = match (container.crash, fenced) {
                 (Some(crash), fenced) if fenced.is_none_or(|f| crash <= f) => {
-                    (crash, Exit { code: 1, cause: String::new() })
+                    (crash, Exit { code: code_of(&container.task), cause: String::new() })
                 }
                 (_, Some(fence)) => (fence, Exit { code: 137, cause: "its deadline passed".into() }),
                 _ => continue,
@@ -237,8 +247,11 @@ impl Executor for Machine {
         Box::pin(async { self.description.clone() })
     }
 
-    fn configure(&self, _: Arc<NodeState>) -> Step<'_, ()> {
-        Box::pin(async { Ok(()) })
+    fn configure(&self, state: Arc<NodeState>) -> Step<'_, ()> {
+        Box::pin(async move {
+            *lock(&self.told) = Some(state);
+            Ok(())
+        })
     }
 
     fn prepare<'a>(&'a self, task: &'a AssignedTask) -> Step<'a, Prepared> {
@@ -274,7 +287,8 @@ impl Executor for Machine {
             self.change(|inner, lives| {
                 let failed = inner.habits.fails > 0 && inner.random.one_in(inner.habits.fails);
                 let crashes = inner.habits.crashes > 0 && inner.random.one_in(inner.habits.crashes);
-                let crash = crashes.then(|| Instant::now() + inner.random.millis(1, 20_000));
+                let works = task.task.job_iteration.is_some();
+                let crash = (crashes || works).then(|| Instant::now() + inner.random.millis(1, 20_000));
                 let Some(container) = inner.containers.get_mut(&task.task.id) else {
                     return Err(StepError::Final("its container is gone".into()));
                 };
@@ -311,6 +325,9 @@ impl Executor for Machine {
             };
             tokio::time::sleep(pause).await;
             self.change(|inner, lives| {
+                if self.bug == Some(Bug::DeafStop) && inner.random.one_in(10) {
+                    return;
+                }
                 if let Some(container) = inner.containers.get_mut(task).filter(|c| c.runs()) {
                     container.exit = Some(Exit { code: 0, cause: String::new() });
                     lives.end(container.life.unwrap_or(usize::MAX), true);
@@ -335,6 +352,9 @@ impl Executor for Machine {
     fn known(&self) -> Asked<'_, Vec<Known>> {
         Box::pin(async {
             let at = self.clock.wall();
+            if self.bug == Some(Bug::Forgetful) {
+                return Vec::new();
+            }
             let inner = lock(&self.inner);
             let known = inner.containers.iter().map(|(id, container)| {
                 let mut status = TaskStatus::accepted(at);
@@ -358,6 +378,8 @@ impl Executor for Machine {
 
     fn run_until<'a>(&'a self, tasks: &'a [TaskId], deadline: Duration) -> Step<'a, ()> {
         Box::pin(async move {
+            let late = if self.bug == Some(Bug::LateFence) { Duration::from_secs(3) } else { Duration::ZERO };
+            let deadline = deadline + late;
             self.change(|inner, _| {
                 for id in tasks {
                     if let Some(container) = inner.containers.get_mut(id) {
@@ -369,6 +391,11 @@ impl Executor for Machine {
             Ok(())
         })
     }
+}
+
+/// With what it ends by itself: a job's work is done, a service's should not end.
+fn code_of(task: &AssignedTask) -> i32 {
+    if task.task.job_iteration.is_some() { 0 } else { 1 }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

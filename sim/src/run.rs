@@ -1,6 +1,7 @@
 //! One run: a random while under faults, then everything is mended, and must become right and stay so.
 
 use crate::{
+    bugs::Bug,
     checks::{self, Watcher},
     faults::fault,
     random::Random,
@@ -30,10 +31,10 @@ pub(crate) struct Run {
 }
 
 /// Runs the world of `seed`.
-pub(crate) fn run(seed: u64) -> Run {
+pub(crate) fn run(seed: u64, bug: Option<Bug>) -> Run {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     match runtime {
-        Ok(runtime) => runtime.block_on(story(seed)),
+        Ok(runtime) => runtime.block_on(story(seed, bug)),
         Err(error) => Run {
             trace: Vec::new(),
             findings: vec![format!("no runtime: {error}")],
@@ -43,12 +44,12 @@ pub(crate) fn run(seed: u64) -> Run {
     }
 }
 
-async fn story(seed: u64) -> Run {
+async fn story(seed: u64, bug: Option<Bug>) -> Run {
     let mut random = Random::new(seed);
     let (nodes, managers) = (random.between(2, 6) as usize, random.between(1, 2) as usize);
     let mut run =
         Run { trace: Vec::new(), findings: Vec::new(), age: Duration::ZERO, revision: Revision::default() };
-    let mut world = match World::new(nodes, managers, &mut random).await {
+    let mut world = match World::new(nodes, managers, &mut random, bug).await {
         Ok(world) => world,
         Err(error) => {
             run.findings.push(error);

@@ -6,8 +6,13 @@ use minke_cluster::{
     nature::SINGLE,
 };
 use minke_model::{
+    mount::{MountKind, MountSpec},
     node::Availability,
-    service::{FailureAction, Mode, RestartCondition, ServiceSpec, TaskRestart, UpdateOrder, UpdatePolicy},
+    port::Protocol,
+    service::{
+        EndpointModeSpec, FailureAction, Mode, NetworkAttachmentSpec, PortSpec, PublishMode,
+        RestartCondition, ServiceSpec, TaskRestart, UpdateOrder, UpdatePolicy,
+    },
 };
 use std::time::Duration;
 
@@ -24,7 +29,7 @@ pub(crate) async fn wish(world: &World, random: &mut Random, count: &mut u64) ->
     let (what, done) = match (random.below(12), pick) {
         (0..=3, None) | (0..=2, Some(_)) if services.len() < MOST_SERVICES => {
             *count += 1;
-            let spec = service(random, *count);
+            let spec = service(world, random, *count);
             let what =
                 format!("create {} {:?}{}", spec.name, spec.mode, if single(&spec) { " single" } else { "" });
             (what, world.control.create_service(spec, None).await.map(drop))
@@ -96,7 +101,7 @@ fn single(spec: &ServiceSpec) -> bool {
     spec.labels.contains_key(SINGLE)
 }
 
-fn service(random: &mut Random, number: u64) -> ServiceSpec {
+fn service(world: &World, random: &mut Random, number: u64) -> ServiceSpec {
     let mut spec = ServiceSpec { name: format!("s{number}"), ..ServiceSpec::default() };
     spec.task.container.image = "simulated".into();
     spec.task.restart = Some(TaskRestart {
@@ -105,8 +110,49 @@ fn service(random: &mut Random, number: u64) -> ServiceSpec {
         ..TaskRestart::default()
     });
     spec.update = Some(policy(random));
-    match random.below(8) {
+    if random.one_in(2) {
+        let target = world.network.as_str().to_owned();
+        spec.task.networks = vec![NetworkAttachmentSpec { target, ..NetworkAttachmentSpec::default() }];
+    }
+    if random.one_in(3) {
+        let published = if random.one_in(2) { 0 } else { 8000 + random.below(3) as u16 };
+        let port = PortSpec {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            target: 80,
+            published,
+            publish: PublishMode::Ingress,
+        };
+        spec.endpoint = Some(EndpointModeSpec { ports: vec![port], ..EndpointModeSpec::default() });
+    }
+    if random.one_in(3) {
+        spec.task.resources.reserve_memory = random.between(1, 3) as i64 * (1 << 30);
+    }
+    match random.below(10) {
         0 => spec.mode = Mode::Global,
+        9 => {
+            let total_completions = random.between(1, 6);
+            spec.mode = Mode::ReplicatedJob { max_concurrent: random.between(1, 3), total_completions };
+            spec.endpoint = None;
+            spec.update = None;
+            spec.task.restart =
+                Some(TaskRestart { condition: RestartCondition::OnFailure, ..TaskRestart::default() });
+        }
+        8 => {
+            let mount = MountSpec {
+                kind: MountKind::Volume,
+                source: "data".into(),
+                target: "/data".into(),
+                read_only: false,
+                consistency: String::new(),
+                bind: None,
+                volume: None,
+                tmpfs: None,
+                image_subpath: None,
+            };
+            spec.task.container.mounts = vec![mount];
+            spec.mode = Mode::Replicated { replicas: 1 };
+        }
         1 | 2 => {
             spec.mode = Mode::Replicated { replicas: 1 };
             spec.labels.insert(SINGLE.into(), "true".into());

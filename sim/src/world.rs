@@ -4,13 +4,14 @@
 //! assignments, the agent, and all loops. The store is one in memory, reached by each manager through its own faults.
 
 use crate::{
+    bugs::{Bug, Unguarded},
     clock::MachineClock,
     machine::{Habits, Lives, Machine},
     random::Random,
     wire::{Cut, Wire},
 };
 use minke_cluster::{
-    agent::{Agent, Executor, Parts, fence::Fence, follow},
+    agent::{Agent, Executor, Parts, Report, Reported, fence::Fence, follow},
     assigner::Assigner,
     control::{Control, ControlError, Sealer},
     loops::Loops,
@@ -22,13 +23,17 @@ use minke_cluster::{
         seal::Seal,
         session::{self, Backwards, Boxed, Dialled, Heard, Hello, Session, Standing},
     },
-    tables::{CLUSTER, CLUSTER_NAME, NODES},
+    tables::{CLUSTER, CLUSTER_NAME, NAMES, NETWORKS, NODES, Named, everything, name_of},
     transport::{TransportError, mux, tls::Peer},
 };
 use minke_model::{
-    ClusterNodeId, Kind, Timestamp,
+    ClusterNodeId, Kind, NetworkId, TaskId, Timestamp,
+    network::{NetworkDriver, NetworkSpec},
     node::{NodeSpec, Role},
+    object::Meta,
+    overlay::ClusterNetwork,
     secret::Sealed,
+    task::TaskStatus,
 };
 use minke_store::{
     AnyStore, Assigned, Clock, Faults, Faulty, Link, Memory, Prefix, Remember, Remote, Server, Stopper,
@@ -38,7 +43,10 @@ use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -47,6 +55,8 @@ use tokio::{
     time::Instant,
 };
 
+/// The network that services may be on.
+pub(crate) const NETWORK: &str = "wide";
 /// Name of the stream on which a node reads what is its own.
 const STORE: &str = "store";
 /// What the world's clocks show at its beginning: 2026-01-01.
@@ -70,6 +80,9 @@ pub(crate) struct World {
     pub(crate) start: Instant,
     seal: Seal,
     receptions: Receptions,
+    bug: Option<Bug>,
+    /// The network that services may be on.
+    pub(crate) network: NetworkId,
 }
 
 type Receptions = Arc<Mutex<Vec<Option<(Reception, AbortHandles)>>>>;
@@ -91,13 +104,6 @@ pub(crate) struct NodeHere {
     daemon: Option<JoinSet<()>>,
 }
 
-impl NodeHere {
-    /// Whether its daemon runs.
-    pub(crate) fn daemon_runs(&self) -> bool {
-        self.daemon.is_some()
-    }
-}
-
 /// A manager.
 pub(crate) struct ManagerHere {
     clock: Arc<MachineClock>,
@@ -106,11 +112,6 @@ pub(crate) struct ManagerHere {
 }
 
 impl ManagerHere {
-    /// Whether it runs.
-    pub(crate) fn runs(&self) -> bool {
-        self.process.is_some()
-    }
-
     /// From now on its way to the store is so.
     pub(crate) fn set_faults(&self, faults: Faults) {
         self.faulty.set(faults);
@@ -122,7 +123,12 @@ impl World {
     ///
     /// # Errors
     /// What could not be made: a bug.
-    pub(crate) async fn new(nodes: usize, managers: usize, random: &mut Random) -> Result<World, String> {
+    pub(crate) async fn new(
+        nodes: usize,
+        managers: usize,
+        random: &mut Random,
+        bug: Option<Bug>,
+    ) -> Result<World, String> {
         let start = Instant::now();
         let store = AnyStore::new(Memory::remembering(REMEMBER));
         let seal = Seal::generate();
@@ -144,12 +150,16 @@ impl World {
             start,
             seal,
             receptions: Arc::default(),
+            bug,
+            network: NetworkId::random(),
         };
+        world.add_network("ingress", true).await.map_err(|e| text(&e))?;
+        world.add_network(NETWORK, false).await.map_err(|e| text(&e))?;
         for number in 0..managers {
             let fast = random.between(0, 20_000) as i64 - 10_000;
             let clock = Arc::new(MachineClock::new(start, wall, fast));
-            let faulty =
-                Faulty::new(world.store.clone(), clock.clone(), Faults::default(), random.below(1 << 40));
+            let way = AnyStore::new(Unguarded::new(world.store.clone(), bug));
+            let faulty = Faulty::new(way, clock.clone(), Faults::default(), random.below(1 << 40));
             world.managers.push(ManagerHere { clock, faulty, process: None });
             lock(&world.receptions).push(None);
             world.start_manager(number);
@@ -158,6 +168,45 @@ impl World {
             world.add_node(number, random).await.map_err(|e| text(&e))?;
         }
         Ok(world)
+    }
+
+    async fn add_network(&mut self, name: &str, ingress: bool) -> Result<(), StoreError> {
+        let snapshot = self.store.read(everything()).await?;
+        let Some(id) = NetworkId::parse(&format!("{:064x}", NETWORKS.list(&snapshot)?.len() + 1)) else {
+            return Ok(());
+        };
+        let spec = NetworkSpec {
+            name: name.to_owned(),
+            driver: NetworkDriver::Overlay,
+            ipv4: true,
+            ipv6: false,
+            internal: false,
+            attachable: false,
+            ingress,
+            config_only: false,
+            config_from: None,
+            options: Default::default(),
+            labels: Default::default(),
+            ipam_driver: "default".to_owned(),
+            ipam_options: None,
+            pools: Vec::new(),
+        };
+        let network = ClusterNetwork {
+            id: id.clone(),
+            meta: Meta::new(Timestamp::from_nanos(BEGINNING)),
+            spec,
+            encrypted: false,
+            vni: 0,
+            mtu: 0,
+            subnets: Vec::new(),
+        };
+        let txn = Txn::on(&snapshot).put(&NAMES, &name_of(Named::Network, name), id.as_str().to_owned()).put(
+            &NETWORKS,
+            id.as_str(),
+            network,
+        );
+        self.network = id;
+        self.store.commit(txn).await.map(drop)
     }
 
     async fn add_node(&mut self, number: usize, random: &mut Random) -> Result<(), StoreError> {
@@ -169,7 +218,8 @@ impl World {
         self.store.commit(Txn::on(&snapshot).put(&NODES, id.as_str(), node)).await?;
         let fast = random.between(0, 20_000) as i64 - 10_000;
         let clock = Arc::new(MachineClock::new(self.start, wall, fast));
-        let machine = Machine::new(number, clock.clone(), self.lives.clone(), Habits::GOOD, random.fork());
+        let machine =
+            Machine::new(number, clock.clone(), self.lives.clone(), Habits::GOOD, random.fork(), self.bug);
         let shims = Some(tokio::spawn(machine.clone().shims()).abort_handle());
         let wire = Wire::new(random.fork());
         self.nodes.push(NodeHere { id, machine, wire, clock, powered: true, shims, daemon: None });
@@ -230,7 +280,7 @@ impl World {
 
     /// Starts a node's daemon, if it has power and none runs.
     pub(crate) fn start_daemon(&mut self, number: usize) {
-        let receptions = self.receptions.clone();
+        let (receptions, bug) = (self.receptions.clone(), self.bug);
         let node = &mut self.nodes[number];
         if !node.powered || node.daemon.is_some() {
             return;
@@ -260,6 +310,7 @@ impl World {
             let beats = async move {
                 while heard.changed().await.is_ok() {
                     if let Some(Heard { sent, session }) = *heard.borrow_and_update() {
+                        let session = if bug == Some(Bug::StaleReturn) { 0 } else { session };
                         acknowledged.acknowledged(sent, session);
                     }
                 }
@@ -269,7 +320,11 @@ impl World {
                 executor: machine,
                 clock: Arc::new(move || clock.wall()),
                 told,
-                report: Arc::new(follow::StoreReport { store: store.clone(), node: id.clone() }),
+                report: Arc::new(Reporting {
+                    to: follow::StoreReport { store: store.clone(), node: id.clone() },
+                    loses: bug == Some(Bug::LostReport),
+                    count: AtomicU64::new(0),
+                }),
                 fence,
             });
             tokio::join!(session.run(), follow::follow(store, id, tell), beats, agent);
@@ -314,6 +369,11 @@ impl World {
             self.nodes[number].machine.set_habits(Habits::GOOD);
             self.power_on(number);
         }
+    }
+
+    /// A manager's wall clock jumps.
+    pub(crate) fn step_manager(&self, number: usize, seconds: i64) {
+        self.managers[number].clock.step_wall(seconds);
     }
 
     /// How long the world has run.
@@ -385,6 +445,22 @@ impl minke_store::Dial for StoreDial {
             let stream = opener.open(STORE).map_err(|e| unavailable(e.to_string()))?;
             Ok(Link::over(stream))
         })
+    }
+}
+
+/// Reports as a node makes them.
+struct Reporting {
+    to: follow::StoreReport,
+    loses: bool,
+    count: AtomicU64,
+}
+
+impl Report for Reporting {
+    fn report(&self, batch: Vec<(TaskId, TaskStatus)>) -> Reported<'_> {
+        if self.loses && self.count.fetch_add(1, Ordering::Relaxed) % 8 == 7 {
+            return Box::pin(async { Ok(()) });
+        }
+        self.to.report(batch)
     }
 }
 

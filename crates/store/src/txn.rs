@@ -193,6 +193,12 @@ impl Txn {
         &self.guards
     }
 
+    /// The same without the guards that `drop` names: what a simulation plants as a bug.
+    pub fn without_guards(mut self, drop: impl Fn(&Key) -> bool) -> Self {
+        self.guards.retain(|guard| !drop(guard.key()));
+        self
+    }
+
     /// What it writes: keys and values, none for a deletion.
     pub fn writes(&self) -> impl Iterator<Item = (&Key, Option<&[u8]>)> {
         self.writes.iter().map(|write| (&write.key, write.value.as_ref().map(|value| &value.bytes[..])))
