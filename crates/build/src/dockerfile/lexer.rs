@@ -184,6 +184,8 @@ impl<'a> Lexer<'a> {
             }
             document.content.push_str(line);
         }
+        // All to the end of the file is its text.
+        let lines = Lines { last: self.number, ..lines };
         Err(self.fault(lines, "<<", Fault::UnterminatedHeredoc))
     }
 }

@@ -187,8 +187,8 @@ async fn images_of_several_platforms_go_as_a_list_under_one_name() {
     }
     lab.images.tag(&ids[1], &lab.name("app:1")).unwrap();
     let request = PushRequest { reference: lab.name("app:1"), auth: None };
-    let pushed = lab.images.push_list(request, &ids, &RegistryConfig::default(), Arc::new(crate::Quiet));
-    let pushed = pushed.await.unwrap();
+    let registries = RegistryConfig::default();
+    let pushed = lab.images.push_list(request, &ids, &registries, Arc::new(crate::Quiet)).await.unwrap();
     let (kind, raw) = lab.fake.manifest_of("app:1").unwrap();
     assert_eq!((kind.as_str(), sha(&raw)), (LIST, pushed.digest.clone()));
     let list: serde_json::Value = serde_json::from_slice(&raw).unwrap();
