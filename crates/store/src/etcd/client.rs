@@ -19,6 +19,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    task::AbortHandle,
     time::timeout,
 };
 use tonic::{Code, Status, Streaming, body::Body, client};
@@ -28,8 +29,11 @@ use tonic_prost::ProstCodec;
 const LARGEST: usize = 64 << 20;
 /// How long a member may take to be connected to.
 const CONNECTING: Duration = Duration::from_millis(1500);
-/// A member that says nothing is asked this often whether it is there, and given this long to say so.
-const ASK_ALIVE: Duration = Duration::from_secs(2);
+/// A member that says nothing is asked this often whether it is there: etcd hangs up on who asks more than every 5 s
+/// (its `--grpc-keepalive-min-time`).
+const ASK_ALIVE: Duration = Duration::from_secs(6);
+/// And given this long to say so.
+const SILENT: Duration = Duration::from_millis(1500);
 /// How much of one stream, and of a connection, may be under way.
 const WINDOW: u32 = 4 << 20;
 
@@ -118,8 +122,12 @@ impl Client {
         }
     }
 
-    /// Opens a stream of answers to one message.
-    pub(super) async fn stream<I, O>(&self, path: &'static str, request: I) -> Result<Streaming<O>, Failed>
+    /// Opens a stream of answers to one message; says on which connection.
+    pub(super) async fn stream<I, O>(
+        &self,
+        path: &'static str,
+        request: I,
+    ) -> Result<(Streaming<O>, u64), Failed>
     where
         I: Message + Default + Send + Sync + 'static,
         O: Message + Default + Send + Sync + 'static,
@@ -134,7 +142,7 @@ impl Client {
             grpc.streaming(tonic::Request::new(requests), PathAndQuery::from_static(path), codec).await
         };
         match timeout(CONNECTING, call).await {
-            Ok(Ok(answers)) => Ok(answers.into_inner()),
+            Ok(Ok(answers)) => Ok((answers.into_inner(), generation)),
             Ok(Err(status)) => {
                 self.give_up(generation);
                 Err(failed(path, &status))
@@ -146,16 +154,13 @@ impl Client {
         }
     }
 
-    /// Uses another member from now on.
-    pub(super) fn use_another(&self) {
-        let generation = self.lock().generation;
-        self.give_up(generation);
-    }
-
-    /// Uses no connection up to `generation` any more.
-    fn give_up(&self, generation: u64) {
+    /// Ends the connection of `generation`: whoever else waits for that member looks elsewhere too, watches above all.
+    pub(super) fn give_up(&self, generation: u64) {
         let mut current = self.lock();
-        if current.generation == generation && current.channel.take().is_some() {
+        if current.generation == generation
+            && let Some(channel) = current.channel.take()
+        {
+            channel.carrier.abort();
             current.next += 1;
         }
     }
@@ -236,30 +241,34 @@ fn gone(error: hyper::Error) -> Status {
 
 /// One connection.
 #[derive(Clone)]
-struct Channel(SendRequest<Body>);
+struct Channel {
+    send: SendRequest<Body>,
+    /// Moves its bytes.
+    carrier: AbortHandle,
+}
 
 impl Channel {
     async fn over(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> std::io::Result<Self> {
         let (send, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(ASK_ALIVE)
-            .keep_alive_timeout(ASK_ALIVE)
+            .keep_alive_timeout(SILENT)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(2 * WINDOW)
             .handshake(TokioIo::new(io))
             .await
             .map_err(std::io::Error::other)?;
-        tokio::spawn(async move {
+        let carrier = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to etcd ended");
             }
         });
-        Ok(Channel(send))
+        Ok(Channel { send, carrier: carrier.abort_handle() })
     }
 
     fn is_open(&self) -> bool {
-        !self.0.is_closed()
+        !self.send.is_closed()
     }
 
     fn grpc(&self) -> client::Grpc<Self> {
@@ -275,11 +284,11 @@ impl tower_service::Service<Request<Body>> for Channel {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, hyper::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
-        self.0.poll_ready(context)
+        self.send.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(self.0.send_request(request))
+        Box::pin(self.send.send_request(request))
     }
 }
 

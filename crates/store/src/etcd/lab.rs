@@ -74,6 +74,16 @@ impl Server {
             .unwrap();
     }
 
+    /// Stops or continues the member itself, as SIGSTOP and SIGCONT do.
+    pub(crate) fn signal(&self, name: &str) {
+        let shell = self.shell.id();
+        let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
+        let member = children.split_whitespace().next().unwrap();
+        assert!(
+            Command::new("sh").args(["-c", &format!("kill -{name} {member}")]).status().unwrap().success()
+        );
+    }
+
     /// As a power cut would: at once, and its disk too.
     pub(crate) fn kill(&mut self) {
         drop(self.shell.stdin.take());

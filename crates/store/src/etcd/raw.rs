@@ -31,8 +31,12 @@ use tonic::Code;
 
 /// Records in one page of a read.
 const PAGE: i64 = 1000;
-/// How long a call may take: etcd itself gives up a proposal after 7 s.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a call may take. Etcd itself gives up a proposal only after 7 s.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long one member may take to say how far the store is, and how many are asked: one that is cut off must not keep
+/// us from the others.
+const ASKING: Duration = Duration::from_secs(1);
+const ASKED: usize = 5;
 /// Pauses between attempts to watch, doubled from the first to the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 /// Commits on their way from etcd to the reader of a watch.
@@ -99,7 +103,13 @@ impl Raw {
 
     /// Up to where the store has come, as the majority of its members knows.
     pub(super) async fn latest(&self) -> Result<Revision> {
-        let found: RangeResponse = self.call(RANGE, range(self.named("last"))).await?;
+        let mut asked = 1;
+        let found: RangeResponse = loop {
+            match self.client.call(RANGE, range(self.named("last")), ASKING).await {
+                Err(failed) if failed.maybe_done && asked < ASKED => asked += 1,
+                done => break done.map_err(|failed| failed.error)?,
+            }
+        };
         let kv = found.kvs.first().ok_or_else(|| damaged(&self.root, "last"))?;
         Ok(self.at(kv.mod_revision))
     }
@@ -280,6 +290,7 @@ impl Follower {
     async fn run(mut self) {
         let closed = self.sender.clone();
         tokio::select! {
+            biased;
             error = self.follow() => {
                 // Gone only when nobody reads.
                 let _ = self.sender.send(Err(error)).await;
@@ -300,7 +311,7 @@ impl Follower {
                 fragment: true,
             };
             match self.raw.client.stream(WATCH, WatchRequest { create: Some(create) }).await {
-                Ok(mut stream) => {
+                Ok((mut stream, connection)) => {
                     let before = self.next;
                     if let Some(error) = self.take_all(&mut stream).await {
                         return error;
@@ -308,11 +319,11 @@ impl Follower {
                     if self.next > before {
                         pause = PAUSES[0];
                     }
+                    // The member may be cut off from the others.
+                    self.raw.client.give_up(connection);
                 }
                 Err(failed) => tracing::debug!(error = %failed.error, "cannot watch etcd"),
             }
-            // The member may be cut off from the others.
-            self.raw.client.use_another();
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSES[1]);
         }

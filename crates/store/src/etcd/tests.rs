@@ -186,3 +186,30 @@ async fn in_another_life_no_commit_of_the_last_one_is_taken() {
     let guard = seen.revision_of(&Key::new("a/1"));
     store.commit(Txn::new().guard_at("a/1", guard).put_bytes("a/1", 1, *b"y")).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_answers_nobody_holds_up_nobody_for_long() {
+    let (servers, endpoints) = three().await;
+    let store = open(&endpoints, "minke/").await;
+    let first = store.commit(Txn::new().put_bytes("a/1", 1, *b"x")).await.unwrap();
+    let mut watch = store.watch("a/", first);
+    // The one that is spoken to.
+    servers[0].signal("STOP");
+    let start = std::time::Instant::now();
+    let deadline = start + Duration::from_secs(60);
+    let mut attempts = 0;
+    let seen = loop {
+        attempts += 1;
+        let key = format!("a/{attempts}x");
+        if store.commit(Txn::new().put_bytes(key.as_str(), 1, *b"y")).await.is_ok()
+            && let Ok(seen) = store.read("a/").await
+        {
+            break seen;
+        }
+        assert!(std::time::Instant::now() < deadline, "no other member is asked");
+    };
+    println!("reads and commits again after {:?}", start.elapsed());
+    assert!(seen.get(&Key::new(&format!("a/{attempts}x"))).is_some());
+    assert!(!watch.next().await.unwrap().changes.is_empty());
+    servers[0].signal("CONT");
+}
