@@ -16,7 +16,10 @@ mod wire;
 mod wishes;
 mod world;
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 const USAGE: &str = "usage: minke-sim SEED | --seeds N [--from SEED] | --planted";
 
@@ -42,14 +45,26 @@ fn usage() -> ExitCode {
 
 fn many(count: &str, first: &str) -> ExitCode {
     let (Ok(count), Ok(first)) = (count.parse::<u64>(), first.parse::<u64>()) else { return usage() };
-    let (mut passed, mut failed) = (0u64, 0u64);
-    for seed in first..first.saturating_add(count) {
-        if one(seed, false) == ExitCode::SUCCESS {
-            passed += 1;
-        } else {
-            failed += 1;
+    let next = AtomicU64::new(first);
+    let failed = AtomicU64::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, Into::into);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first.saturating_add(count) {
+                        return;
+                    }
+                    if one(seed, false) != ExitCode::SUCCESS {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
         }
-    }
+    });
+    let failed = failed.into_inner();
+    let passed = count - failed;
     println!("{passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -86,7 +101,8 @@ fn one(seed: u64, tell: bool) -> ExitCode {
     if run.findings.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!("seed {seed}: {} findings", run.findings.len());
-    run.findings.iter().take(8).for_each(|finding| println!("  {finding}"));
+    // In one piece: seeds run side by side.
+    let findings: String = run.findings.iter().take(8).map(|finding| format!("\n  {finding}")).collect();
+    println!("seed {seed}: {} findings{findings}", run.findings.len());
     ExitCode::FAILURE
 }
