@@ -264,7 +264,7 @@ impl Balancer {
         let interface = match &self.scope {
             Scope::Caller => {
                 for ipv6 in [false, true] {
-                    let mut steps = vec![family(ipv6), vec![load_address(ipv6, false)]].concat();
+                    let mut steps = [family(ipv6), vec![load_address(ipv6, false)]].concat();
                     let name = dispatch(Front::Address(unspecified(ipv6))).name;
                     steps.push(Expression::VerdictMap(name, Register(0)));
                     add("leaving", "", steps);

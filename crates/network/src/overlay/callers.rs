@@ -7,7 +7,7 @@ use minke_linux::netlink::{self, Family, Socket, within};
 use minke_model::{ContainerId, NetworkId, overlay::OverlayState, port::Protocol};
 use rustix::fd::BorrowedFd;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     net::IpAddr,
 };
 
@@ -36,6 +36,9 @@ struct Caller {
 pub(crate) struct Callers {
     all: HashMap<ContainerId, Caller>,
     gone: BTreeMap<NetworkId, VecDeque<IpAddr>>,
+    /// Who left, and who lost a service, since flows were forgotten last.
+    left: BTreeSet<(NetworkId, IpAddr)>,
+    dropped: BTreeSet<IpAddr>,
 }
 
 /// Opens a socket of a container's.
@@ -91,37 +94,57 @@ impl Callers {
         self.all.remove(container);
     }
 
-    /// Tells all what changed, and lets them forget flows to who is gone.
+    /// Tells those whom it concerns what changed. Flows to who is gone are forgotten later ([`Callers::forget`]).
     pub(crate) fn set(&mut self, old: Option<&OverlayState>, new: &OverlayState) -> Result<(), NetworkError> {
-        let (gone, dropped) = self.note_gone(old, new);
-        let networks: BTreeSet<NetworkId> = self.all.values().flat_map(|c| &c.networks).cloned().collect();
+        self.note_gone(old, new);
+        let same = |network: &NetworkId| {
+            let of = |state: &'_ OverlayState| -> Vec<_> {
+                state.services.iter().filter(|s| s.network == *network).cloned().collect()
+            };
+            old.is_some_and(|old| of(old) == of(new)) && !self.left.iter().any(|(other, _)| other == network)
+        };
+        let all: BTreeSet<&NetworkId> = self.all.values().flat_map(|caller| &caller.networks).collect();
+        let changed: BTreeSet<NetworkId> =
+            all.into_iter().filter(|network| !same(network)).cloned().collect();
+        let concerned = |caller: &Caller| caller.networks.iter().any(|network| changed.contains(network));
+        let networks: BTreeSet<NetworkId> = self
+            .all
+            .values()
+            .filter(|caller| concerned(caller))
+            .flat_map(|caller| caller.networks.iter().cloned())
+            .collect();
         let told = self.tell(new, &networks);
         let mut result = Ok(());
         for caller in self.all.values_mut() {
-            let mut done = caller.update(&told).and(caller.answer(new));
-            if !gone.is_empty() || !dropped.is_empty() {
-                done = done.and(caller.forget(&gone, &dropped));
-            }
-            result = result.and(done);
+            let updated = if concerned(caller) { caller.update(&told) } else { Ok(()) };
+            result = result.and(updated).and(caller.answer(new));
         }
         result
     }
 
-    /// Remembers who left: addresses that nobody has any more, and (returned second) those that lost their service.
-    fn note_gone(
-        &mut self,
-        old: Option<&OverlayState>,
-        new: &OverlayState,
-    ) -> (BTreeSet<IpAddr>, BTreeSet<IpAddr>) {
-        let has: BTreeSet<(&NetworkId, IpAddr)> = new.peers.iter().map(|p| (&p.network, p.address)).collect();
+    /// Lets all forget flows to who left since the last call, and flows of datagrams to who serves no more.
+    pub(crate) fn forget(&mut self) -> Result<(), NetworkError> {
+        let gone: BTreeSet<IpAddr> = std::mem::take(&mut self.left).into_iter().map(|left| left.1).collect();
+        let dropped = std::mem::take(&mut self.dropped);
+        if gone.is_empty() && dropped.is_empty() {
+            return Ok(());
+        }
+        self.all.values_mut().fold(Ok(()), |result, caller| result.and(caller.forget(&gone, &dropped)))
+    }
+
+    /// Remembers who left: addresses that nobody has any more, and those that lost their service.
+    fn note_gone(&mut self, old: Option<&OverlayState>, new: &OverlayState) {
+        if old.is_some_and(|old| (&old.peers, &old.services) == (&new.peers, &new.services)) {
+            return;
+        }
+        let has: HashSet<(&NetworkId, IpAddr)> = new.peers.iter().map(|p| (&p.network, p.address)).collect();
         for (network, gone) in &mut self.gone {
             gone.retain(|address| !has.contains(&(network, *address)));
         }
         self.gone.retain(|network, _| new.networks.iter().any(|n| n.id == *network));
-        let Some(old) = old else { return Default::default() };
-        let mut left = BTreeSet::new();
+        let Some(old) = old else { return };
         for peer in old.peers.iter().filter(|p| !has.contains(&(&p.network, p.address))) {
-            left.insert(peer.address);
+            self.left.insert((peer.network.clone(), peer.address));
             if !new.networks.iter().any(|n| n.id == peer.network) {
                 continue;
             }
@@ -132,14 +155,11 @@ impl Callers {
             gone.push_back(peer.address);
         }
         let serving = |state: &OverlayState| -> BTreeSet<IpAddr> {
-            state
-                .services
-                .iter()
-                .filter(|s| s.vip.is_some())
-                .flat_map(|s| s.tasks.iter().map(|t| t.1))
-                .collect()
+            let services = state.services.iter().filter(|service| service.vip.is_some());
+            services.flat_map(|service| service.tasks.iter().map(|task| task.1)).collect()
         };
-        (left, serving(old).difference(&serving(new)).copied().collect())
+        let now = serving(new);
+        self.dropped.extend(serving(old).difference(&now));
     }
 
     fn tell(&self, state: &OverlayState, networks: &BTreeSet<NetworkId>) -> Told {
@@ -165,6 +185,10 @@ impl Callers {
 
 impl Caller {
     fn update(&mut self, told: &Told) -> Result<(), NetworkError> {
+        let mut own = self.networks.iter().filter_map(|network| told.get(network));
+        if let (Some((fronts, refusing)), None) = (own.next(), own.next()) {
+            return self.balancer.set(&mut self.socket, fronts, refusing);
+        }
         let (mut fronts, mut refusing) = (BTreeMap::new(), BTreeSet::new());
         for (own, gone) in self.networks.iter().filter_map(|network| told.get(network)) {
             fronts.extend(own.iter().map(|(front, targets)| (*front, targets.clone())));

@@ -7,7 +7,7 @@ use minke_model::{
     overlay::{OverlaySpec, OverlayState},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -41,12 +41,13 @@ pub(crate) fn ingress(state: &OverlayState) -> Option<&OverlaySpec> {
 /// Every entry that says who is where.
 pub(crate) fn entries(state: &OverlayState, devices: &BTreeMap<NetworkId, Device>) -> BTreeSet<Neighbour> {
     let mut entries = BTreeSet::new();
+    let macs: HashMap<IpAddr, [u8; 6]> = state.members.iter().map(|node| (node.underlay, node.mac)).collect();
     for peer in state.peers.iter().filter(|peer| peer.node != state.place.underlay) {
         let Some(device) = devices.get(&peer.network) else { continue };
         if device.containers.is_some() {
             // Nodes pass packets on here: the network below has nodes' addresses only.
-            let Some(node) = state.members.iter().find(|node| node.underlay == peer.node) else { continue };
-            entries.insert(Neighbour::Address { link: device.bridge, address: peer.address, mac: node.mac });
+            let Some(mac) = macs.get(&peer.node).copied() else { continue };
+            entries.insert(Neighbour::Address { link: device.bridge, address: peer.address, mac });
             continue;
         }
         entries.insert(Neighbour::Remote { link: device.vxlan, mac: peer.mac, to: peer.node });
