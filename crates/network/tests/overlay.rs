@@ -46,6 +46,7 @@ struct Cluster {
     _wire: OwnedFd,
     /// What all are told, but for their own place.
     world: OverlayState,
+    hosts: Hosts,
 }
 
 struct Guest {
@@ -64,9 +65,19 @@ impl Guest {
 struct Hosts {
     bridged_pass_netfilter: bool,
     forward_drops: bool,
+    /// They and their containers doubt every sender that they would not answer by the same way.
+    strict_senders: bool,
 }
 
-const PLAIN: Hosts = Hosts { bridged_pass_netfilter: false, forward_drops: false };
+const PLAIN: Hosts = Hosts { bridged_pass_netfilter: false, forward_drops: false, strict_senders: false };
+
+/// Sets reverse path filtering of the calling thread's namespace.
+fn doubt_senders(strict: bool) {
+    for interfaces in ["all", "default"] {
+        let value = if strict { "1" } else { "0" };
+        std::fs::write(format!("/proc/sys/net/ipv4/conf/{interfaces}/rp_filter"), value).unwrap();
+    }
+}
 
 fn up(socket: &mut Socket, name: &str) -> u32 {
     let link = netlink::link_index(socket, name).unwrap().unwrap();
@@ -148,6 +159,7 @@ impl Cluster {
             );
             within(namespace.as_fd(), || {
                 lab::bridged_packets_pass_netfilter(hosts.bridged_pass_netfilter);
+                doubt_senders(hosts.strict_senders);
                 if hosts.forward_drops {
                     nft(&["add", "table", "ip", "filter"]);
                     nft(&[
@@ -186,7 +198,7 @@ impl Cluster {
             services: Vec::new(),
             mesh: Vec::new(),
         };
-        let mut cluster = Self { nodes, client, _wire: wire, world };
+        let mut cluster = Self { nodes, client, _wire: wire, world, hosts };
         (0..count).for_each(|index| cluster.start(index));
         cluster
     }
@@ -279,6 +291,7 @@ impl Cluster {
     /// A container on a node, with an address in each of these networks. The world knows it, nodes are not told yet.
     fn guest(&mut self, node: usize, places: &[(&Network, &[&str])]) -> Guest {
         let guest = Guest { id: ContainerId::random(), namespace: netlink::new_namespace().unwrap() };
+        within(guest.fd(), || doubt_senders(self.hosts.strict_senders)).unwrap();
         let address_of_node = self.nodes[node].address;
         for (network, addresses) in places {
             let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
@@ -415,8 +428,8 @@ fn ip(namespace: BorrowedFd<'_>, arguments: &[&str]) -> String {
 
 const ALL_HOSTS: [Hosts; 3] = [
     PLAIN,
-    Hosts { bridged_pass_netfilter: true, forward_drops: false },
-    Hosts { bridged_pass_netfilter: true, forward_drops: true },
+    Hosts { bridged_pass_netfilter: true, forward_drops: false, strict_senders: false },
+    Hosts { bridged_pass_netfilter: true, forward_drops: true, strict_senders: true },
 ];
 
 #[test]
