@@ -60,10 +60,15 @@ pub use table::{GuardedBy, Raise, Stored, Table};
 pub use txn::{Durability, Guard, Txn};
 pub use watch::{Change, Changes, Follow, Remember, Watch};
 
-use std::{fmt, future::Future};
+use std::{fmt, future::Future, time::Duration};
 
 /// What every verb here returns.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// How long an answer may take, in milliseconds. Tests run on machines that are slow and loaded: they wait longer.
+const fn patience(millis: u64) -> Duration {
+    Duration::from_millis(if cfg!(test) { 60_000 } else { millis })
+}
 
 /// A point in a store's history.
 ///

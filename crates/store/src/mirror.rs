@@ -14,7 +14,7 @@ use std::{
 use tokio::sync::watch;
 
 /// How long a first read waits for the copy, and who committed for the change to come back.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = crate::patience(3_000);
 /// Pauses between attempts to read, doubled from the first to the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 

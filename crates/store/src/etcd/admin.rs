@@ -12,7 +12,7 @@ use crate::Result;
 use std::time::Duration;
 
 /// How long a call may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = crate::patience(5_000);
 /// How long a member may take to write its file again: some seconds a GiB.
 const DEFRAGMENTING: Duration = Duration::from_secs(120);
 

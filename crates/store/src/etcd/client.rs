@@ -28,7 +28,7 @@ use tonic_prost::ProstCodec;
 /// The largest answer. A page of records is far smaller; one record may be some MiB.
 const LARGEST: usize = 64 << 20;
 /// How long a member may take to be connected to.
-const CONNECTING: Duration = Duration::from_millis(1500);
+const CONNECTING: Duration = crate::patience(1_500);
 /// A member that says nothing is asked this often whether it is there: etcd hangs up on who asks more than every 5 s
 /// (its `--grpc-keepalive-min-time`).
 const ASK_ALIVE: Duration = Duration::from_secs(6);

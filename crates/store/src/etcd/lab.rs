@@ -100,7 +100,7 @@ impl Drop for Server {
 /// Waits until a member answers.
 pub(crate) async fn up(endpoints: &Endpoints) {
     let admin = Admin::new(endpoints.clone());
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let deadline = std::time::Instant::now() + Duration::from_secs(120);
     while admin.members().await.is_err() {
         assert!(std::time::Instant::now() < deadline, "etcd does not start: is it installed?");
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -31,11 +31,14 @@ use tonic::Code;
 
 /// Records in one page of a read.
 const PAGE: i64 = 1000;
-/// How long a call may take. Etcd itself gives up a proposal only after 7 s.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a call may take.
+const PATIENCE: Duration = crate::patience(3_000);
+/// How long a commit may take. One that was on its way to a leader that died is lost with it, but etcd itself says so
+/// only after 7 s.
+const COMMITTING: Duration = crate::patience(1_500);
 /// How long one member may take to say how far the store is, and how many are asked: one that is cut off must not keep
 /// us from the others.
-const ASKING: Duration = Duration::from_secs(1);
+const ASKING: Duration = crate::patience(1_000);
 const ASKED: usize = 5;
 /// Pauses between attempts to watch, doubled from the first to the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
@@ -227,7 +230,7 @@ impl Store for Raw {
         let look_at_epoch = op(Op::Range(RangeRequest { keys_only: true, ..range(self.named("epoch")) }));
         let failure = txn.guards.iter().map(look).chain([look_at_epoch]).collect();
         let request = TxnRequest { compare: compare.chain([same_life]).collect(), success, failure };
-        let answer: TxnResponse = self.client.call(TXN, request, PATIENCE).await.map_err(|failed| {
+        let answer: TxnResponse = self.client.call(TXN, request, COMMITTING).await.map_err(|failed| {
             if failed.maybe_done {
                 return StoreError::OutcomeUnknown { cause: Arc::new(failed.error) };
             }

@@ -22,9 +22,9 @@ use std::{
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = crate::patience(10_000);
 /// How long a request waits for a connection.
-const CONNECTING: Duration = Duration::from_secs(3);
+const CONNECTING: Duration = crate::patience(3_000);
 /// Pauses between attempts to connect, doubled from the first to the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 /// Commits that wait in one watch for its reader.
