@@ -10,7 +10,7 @@ mod spec;
 use files::Files;
 use minke_cluster::{
     agent::{
-        Executor, Exit, Known, Prepared, StepError, Started,
+        Executor, Exit, Known, Prepared, Started, StepError,
         executor::{Asked, Images, Step},
     },
     assign::{AssignedTask, NodeState},
@@ -85,7 +85,11 @@ impl Hands {
     }
 
     fn platform(&self) -> Platform {
-        Platform { os: "linux".into(), architecture: self.0.engine.machine.info().architecture, ..Platform::default() }
+        Platform {
+            os: "linux".into(),
+            architecture: self.0.engine.machine.info().architecture,
+            ..Platform::default()
+        }
     }
 
     /// The container of a task.
@@ -115,7 +119,8 @@ impl Hands {
             drop(held);
             done
         });
-        run.await.unwrap_or_else(|error| Err(StepError::Final(format!("a step of a task broke off: {error}"))))
+        run.await
+            .unwrap_or_else(|error| Err(StepError::Final(format!("a step of a task broke off: {error}"))))
     }
 
     async fn make(&self, task: AssignedTask) -> Result<Prepared, StepError> {
@@ -138,7 +143,8 @@ impl Hands {
             spec.mounts.extend(mounts.map_err(|e| StepError::Final(e.to_string()))?);
         }
         let name = task.container_name();
-        let created = self.0.engine.containers.create(CreateContainer { name: Some(name.clone()), spec }).await;
+        let created =
+            self.0.engine.containers.create(CreateContainer { name: Some(name.clone()), spec }).await;
         match created {
             Ok(created) => Ok(Prepared { container: created.id.to_string() }),
             Err(error) => {
@@ -188,11 +194,18 @@ impl Hands {
         let container = self.found(task)?;
         let id = container.id.to_string();
         let mut told = self.health_of(&container);
-        let end = self.0.engine.containers.wait(&id, WaitCondition::NotRunning).await.map_err(|e| step_error(&e))?;
+        let end = self
+            .0
+            .engine
+            .containers
+            .wait(&id, WaitCondition::NotRunning)
+            .await
+            .map_err(|e| step_error(&e))?;
         let mut end = Box::pin(end);
         let ill = |container: &Container| {
             let health = container.status.health.as_ref();
-            container.status.state.is_up() && health.is_some_and(|health| health.state == HealthState::Unhealthy)
+            container.status.state.is_up()
+                && health.is_some_and(|health| health.state == HealthState::Unhealthy)
         };
         let mut cause = String::new();
         loop {
@@ -223,7 +236,10 @@ impl Hands {
         let one = |text: &str| BTreeSet::from([text.to_owned()]);
         let filters = Filters::from(BTreeMap::from([
             ("container".to_owned(), one(container.id.as_str())),
-            ("event".to_owned(), BTreeSet::from(["health_status".to_owned(), "die".to_owned(), "destroy".to_owned()])),
+            (
+                "event".to_owned(),
+                BTreeSet::from(["health_status".to_owned(), "die".to_owned(), "destroy".to_owned()]),
+            ),
         ]));
         self.0.engine.events.subscribe(None, None, filters)
     }
@@ -355,7 +371,8 @@ impl Executor for Hands {
             let mut failed = None;
             for task in tasks {
                 let Some(container) = self.find(task) else { continue };
-                if let Err(error) = self.0.engine.containers.run_until(container.id.as_str(), deadline).await {
+                if let Err(error) = self.0.engine.containers.run_until(container.id.as_str(), deadline).await
+                {
                     failed = Some(step_error(&error));
                 }
             }

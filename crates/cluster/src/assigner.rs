@@ -28,6 +28,9 @@ use std::{
 };
 use tokio::sync::watch;
 
+#[cfg(test)]
+mod tests;
+
 /// Changes gather so long before nodes are told: a hundred tasks that start are one piece of news.
 const GATHER: Duration = Duration::from_millis(20);
 /// Pause after the store did not answer.

@@ -2,7 +2,9 @@
 //!
 //! In CLOCK_BOOTTIME, which goes on while the machine sleeps: what slept past its deadline ends on waking.
 
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 use std::{
     io,
     os::fd::{AsRawFd, OwnedFd, RawFd},

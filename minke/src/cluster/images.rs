@@ -3,10 +3,7 @@
 
 use minke_cluster::{
     agent::executor::{Archive, Asked, Images},
-    membership::{
-        reception::Reception,
-        session::Standing,
-    },
+    membership::{reception::Reception, session::Standing},
     tables::{TASKS, TEMPLATES, template_name},
     transport::{TransportError, message, mux},
 };
@@ -111,7 +108,12 @@ pub(super) async fn pass_on(
             return;
         }
         if let Err(error) = tokio::io::copy(&mut giver, &mut stream).await {
-            tracing::warn!("image {} does not get from node {} to {}: {error}", want.image, node.short(), asker.short());
+            tracing::warn!(
+                "image {} does not get from node {} to {}: {error}",
+                want.image,
+                node.short(),
+                asker.short()
+            );
         }
         // The asker sees by the last chunk whether it has all.
         let _ = stream.shutdown().await;
@@ -134,7 +136,9 @@ async fn needed_by(store: &AnyStore, asker: &ClusterNodeId, want: &Want) -> Opti
         return None;
     }
     let tasks = TASKS.list(&snapshot).ok()?;
-    Some(tasks.iter().filter(|(_, t)| t.service == task.service).filter_map(|(_, t)| t.node.clone()).collect())
+    Some(
+        tasks.iter().filter(|(_, t)| t.service == task.service).filter_map(|(_, t)| t.node.clone()).collect(),
+    )
 }
 
 /// A node's part: gives an image that it has.

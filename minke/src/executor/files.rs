@@ -46,14 +46,21 @@ pub(super) fn of(task: &AssignedTask, state: &NodeState, context: &Context<'_>) 
     let container = &task.spec.container;
     for reference in &container.secrets {
         let Some(owner) = &reference.file else { continue };
-        let data = state.secrets.get(&reference.id).ok_or_else(|| format!("secret {} not found", reference.name))?;
-        let target = if owner.path.starts_with('/') { owner.path.clone() } else { format!("{SECRETS}/{}", owner.path) };
+        let data =
+            state.secrets.get(&reference.id).ok_or_else(|| format!("secret {} not found", reference.name))?;
+        let target = if owner.path.starts_with('/') {
+            owner.path.clone()
+        } else {
+            format!("{SECRETS}/{}", owner.path)
+        };
         files.push(File { target, owner: owner.clone(), data: fill("secret", data, context)? });
     }
     for reference in &container.configs {
         let Some(owner) = &reference.file else { continue };
-        let data = state.configs.get(&reference.id).ok_or_else(|| format!("config {} not found", reference.name))?;
-        let target = if owner.path.starts_with('/') { owner.path.clone() } else { format!("/{}", owner.path) };
+        let data =
+            state.configs.get(&reference.id).ok_or_else(|| format!("config {} not found", reference.name))?;
+        let target =
+            if owner.path.starts_with('/') { owner.path.clone() } else { format!("/{}", owner.path) };
         files.push(File { target, owner: owner.clone(), data: fill("config", data, context)? });
     }
     Ok(files)
@@ -67,7 +74,8 @@ fn fill(kind: &str, data: &FileData, context: &Context<'_>) -> Result<Vec<u8>, S
         return Err(format!("unrecognized template type: {}", data.templating));
     }
     let text = String::from_utf8_lossy(&data.data);
-    let filled = context.expand(&text).map_err(|e| format!("failed to expand templated {kind} {}: {e}", data.name))?;
+    let filled =
+        context.expand(&text).map_err(|e| format!("failed to expand templated {kind} {}: {e}", data.name))?;
     Ok(filled.into_owned().into_bytes())
 }
 
@@ -91,12 +99,19 @@ impl Files {
         let place = self.place(task);
         fs::create_dir_all(&place)?;
         let target = place.to_string_lossy();
-        minke_linux::mount::mount_path(Some("tmpfs"), &target, Some("tmpfs"), FLAGS, Some("mode=0700,noswap"))
-            // Before Linux 6.4 there is no `noswap`.
-            .or_else(|_| {
-                minke_linux::mount::mount_path(Some("tmpfs"), &target, Some("tmpfs"), FLAGS, Some("mode=0700"))
-            })?;
-        let written = files.into_iter().enumerate().map(|(n, file)| self.write_one(&place.join(n.to_string()), file));
+        minke_linux::mount::mount_path(
+            Some("tmpfs"),
+            &target,
+            Some("tmpfs"),
+            FLAGS,
+            Some("mode=0700,noswap"),
+        )
+        // Before Linux 6.4 there is no `noswap`.
+        .or_else(|_| {
+            minke_linux::mount::mount_path(Some("tmpfs"), &target, Some("tmpfs"), FLAGS, Some("mode=0700"))
+        })?;
+        let written =
+            files.into_iter().enumerate().map(|(n, file)| self.write_one(&place.join(n.to_string()), file));
         let written: io::Result<Vec<MountSpec>> = written.collect();
         if written.is_err() {
             self.remove(task)?;
@@ -105,7 +120,8 @@ impl Files {
     }
 
     fn write_one(&self, path: &Path, file: File) -> io::Result<MountSpec> {
-        let number = |text: &str| if text.is_empty() { Ok(0) } else { text.parse::<u32>().map_err(io::Error::other) };
+        let number =
+            |text: &str| if text.is_empty() { Ok(0) } else { text.parse::<u32>().map_err(io::Error::other) };
         let (uid, gid) = (number(&file.owner.uid)?, number(&file.owner.gid)?);
         fs::write(path, &file.data)?;
         rustix::fs::chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;

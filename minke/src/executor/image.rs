@@ -59,7 +59,12 @@ impl Pulls {
         }
     }
 
-    async fn pull(&self, engine: &Engine, task: &AssignedTask, reference: Reference) -> Result<(), StepError> {
+    async fn pull(
+        &self,
+        engine: &Engine,
+        task: &AssignedTask,
+        reference: Reference,
+    ) -> Result<(), StepError> {
         let image = &task.spec.container.image;
         let auth = task.registry.as_ref().and_then(credentials);
         let (progress, _nobody) = minke_engine::image::progress();
@@ -87,7 +92,10 @@ impl Pulls {
                 let chunk = match archive.recv().await {
                     Some(chunk) if chunk.is_empty() => return,
                     Some(chunk) => Ok(chunk.into()),
-                    None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "another node's archive was cut off")),
+                    None => Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "another node's archive was cut off",
+                    )),
                 };
                 let cut_off = chunk.is_err();
                 // Who loads may have refused it: then nobody reads any more.

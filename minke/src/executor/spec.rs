@@ -36,7 +36,10 @@ pub(super) fn container(
 ) -> Result<ContainerSpec, String> {
     let asked = &task.spec.container;
     let expand = |what: &str, text: &str| {
-        context.expand(text).map(|text| text.into_owned()).map_err(|e| format!("expanding {what} failed: {e}"))
+        context
+            .expand(text)
+            .map(|text| text.into_owned())
+            .map_err(|e| format!("expanding {what} failed: {e}"))
     };
     let mut spec = ContainerSpec::of(&asked.image);
     spec.hostname = expand("hostname", &asked.hostname)?;

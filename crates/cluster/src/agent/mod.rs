@@ -41,6 +41,9 @@ use tokio::{
 /// How long after a failure the node-wide state is made again.
 const CONFIGURE_AGAIN: Duration = Duration::from_secs(5);
 
+/// How long a task that takes traffic runs on once it should stop: other nodes hear of it meanwhile, and send nothing new.
+const TRAFFIC_LEAVES: Duration = Duration::from_millis(300);
+
 /// Tells the time of day: the simulation's is its own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -147,11 +150,13 @@ impl Agent {
         for (id, task) in &told.tasks {
             let said = told.reported.get(id);
             if let Some(mine) = self.mine.get_mut(id) {
-                // Told of as ended, before the daemon's restart: it stays so.
-                if let Some(said) =
-                    said.filter(|said| said.state > mine.status.state && said.state.is_terminal())
-                {
+                // Told of before the daemon's restart, it stays so: since when it runs, or that it has ended.
+                if let Some(said) = said.filter(|said| said.state > mine.status.state) {
+                    let (container, pid) = (mine.status.container.take(), mine.status.pid);
                     mine.status = said.clone();
+                    if !said.state.is_terminal() {
+                        (mine.status.container, mine.status.pid) = (container, pid);
+                    }
                 } else if self.found.remove(id) && said.is_none_or(|said| said.state < mine.status.state) {
                     // It came further while no daemon was there to tell.
                     self.reports.tell(id.clone(), mine.status.clone());
@@ -165,7 +170,10 @@ impl Agent {
                 status.pid = 0;
                 status.error = "its container is gone".into();
             }
-            if said != Some(&status) && task.task.desired < TaskState::Shutdown {
+            // Of one that should end, too: that its container is gone is what the cluster waits for.
+            if said != Some(&status)
+                && (task.task.desired < TaskState::Shutdown || status.state.is_terminal())
+            {
                 self.reports.tell(id.clone(), status.clone());
             }
             self.mine.insert(id.clone(), Mine::new(status));
@@ -235,7 +243,12 @@ impl Agent {
         let executor = self.executor.clone();
         let fence = self.fence.clone();
         let id = task.clone();
+        let takes_traffic = assigned.as_ref().is_some_and(|assigned| !assigned.task.attachments.is_empty());
+        let linger = action == Action::Shutdown && takes_traffic;
         let handle = self.steps.spawn(async move {
+            if linger {
+                tokio::time::sleep(TRAFFIC_LEAVES).await;
+            }
             if action == Action::Start
                 && let Some(deadline) = assigned.as_ref().filter(|a| a.fenced).and_then(|_| fence.deadline())
                 && let Err(error) = executor.run_until(std::slice::from_ref(&task), deadline).await
