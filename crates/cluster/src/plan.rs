@@ -115,9 +115,12 @@ pub fn pack(view: &View, deeds: Vec<Deed>) -> Vec<(Txn, String)> {
             continue;
         }
         let written = deed.steps.iter().map(record_of).collect::<BTreeSet<_>>();
-        let joined = open.as_ref().filter(|open| open.written.is_disjoint(&written)).map(|open| {
-            let txn = write(view, open.txn.clone(), &deed);
-            (fits(&txn)).then_some(txn)
+        let joined = open.as_mut().filter(|open| open.written.is_disjoint(&written)).map(|open| {
+            // Tried on a copy only where it may not fit.
+            let near = open.txn.guards().len().max(open.txn.writes().count()) + most(&deed) > MOST;
+            let basis = if near { open.txn.clone() } else { std::mem::take(&mut open.txn) };
+            let txn = write(view, basis, &deed);
+            fits(&txn).then_some(txn)
         });
         match (joined, &mut open) {
             (Some(Some(txn)), Some(open)) => {
@@ -152,6 +155,18 @@ impl Open {
         }
         (self.txn, because)
     }
+}
+
+/// Writes, or guards, that a deed adds at most.
+fn most(deed: &Deed) -> usize {
+    let of_step = |step: &Step| match step {
+        // Itself, its service's, and the node's before and after.
+        Step::Task(task) => 4 + 2 * task.attachments.len(),
+        // It only guards.
+        Step::Holds(_) => 1,
+        Step::Forget { .. } | Step::Service(_) | Step::Other(_) => MOST,
+    };
+    1 + deed.steps.iter().map(of_step).sum::<usize>()
 }
 
 fn fits(txn: &Txn) -> bool {

@@ -13,6 +13,7 @@ pub mod node;
 pub mod secret;
 pub mod service;
 pub mod task;
+pub mod why;
 
 pub use error::{Code, ControlError, Result};
 pub use filter::Filters;

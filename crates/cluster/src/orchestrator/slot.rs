@@ -29,6 +29,9 @@ use std::{collections::BTreeSet, time::Duration};
 /// So long a new task waits for the old one of its slot to stop (swarmkit, restart.go, defaultOldTaskTimeout).
 const LONGEST_STOP: Duration = Duration::from_secs(60);
 
+/// So long a drained node keeps a task that no other node takes: then its user's wish counts.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What a slot holds after [`settle`].
 pub(crate) struct Settled<'a> {
     /// Wanted, not ended, and not told to end.
@@ -154,6 +157,14 @@ fn supersede(desk: &mut Desk<'_>, live: &[&TaskNow]) {
         {
             let because = format!("{} can stay on {}", old.task.id.short(), node_name(desk.view, old));
             desk.tell(task, TaskState::Shutdown, because);
+        } else if task.state() <= TaskState::Pending && trouble(desk.view, old) == Some(Trouble::Drained) {
+            let until = after(task.task.meta.created, DRAIN_PATIENCE);
+            if until > desk.now {
+                desk.planned.look_again_at(until);
+                continue;
+            }
+            let because = format!("no other node takes it, and {} must be empty", node_name(desk.view, old));
+            desk.tell(old, TaskState::Shutdown, because);
         }
     }
     let left: Vec<_> = live.iter().copied().filter(|task| !desk.has_told(task)).collect();
