@@ -5,7 +5,7 @@
 
 mod events;
 
-pub use events::tell;
+pub(crate) use events::tell;
 
 use minke_cluster::control::Control;
 use minke_model::{
@@ -170,6 +170,28 @@ pub struct Update {
     pub rotate_unlock_key: bool,
 }
 
+/// Everything that a cluster knows.
+#[derive(Clone, Default)]
+pub struct Backup {
+    /// What is secret in it is sealed.
+    pub bytes: Vec<u8>,
+    /// Opens what is sealed: `SWMKEY-1-…`.
+    pub key: String,
+}
+
+/// A cluster from a backup.
+#[derive(Clone, Default)]
+pub struct Restore {
+    /// As [`Backup::bytes`].
+    pub backup: Vec<u8>,
+    /// As [`Backup::key`].
+    pub key: String,
+    /// As of [`Init`].
+    pub listen: String,
+    /// As of [`Init`].
+    pub advertise: String,
+}
+
 /// Whole join tokens.
 #[derive(Clone, Default)]
 pub struct Tokens {
@@ -234,6 +256,12 @@ pub trait Door: Send + Sync + 'static {
     fn tokens(&self) -> Boxed<'_, Result<Tokens>>;
     /// A task's output, from the node that it runs on. Managers only.
     fn logs(&self, wish: LogWish) -> Boxed<'_, Result<LogLines>>;
+    /// Spreads the cluster's records over its managers. Managers only.
+    fn spread(&self) -> Boxed<'_, Result<()>>;
+    /// Everything that the cluster knows. Managers only.
+    fn backup(&self) -> Boxed<'_, Result<Backup>>;
+    /// Makes a cluster of this machine from a backup, and gives its node's id.
+    fn restore(&self, wish: Restore) -> Boxed<'_, Result<ClusterNodeId>>;
 }
 
 /// The door of a machine that can be in no cluster.
@@ -285,5 +313,17 @@ impl Door for Outside {
 
     fn logs(&self, _wish: LogWish) -> Boxed<'_, Result<LogLines>> {
         Outside::refuse(Kind::Unavailable, NOT_MANAGER)
+    }
+
+    fn spread(&self) -> Boxed<'_, Result<()>> {
+        Outside::refuse(Kind::Unavailable, NOT_MANAGER)
+    }
+
+    fn backup(&self) -> Boxed<'_, Result<Backup>> {
+        Outside::refuse(Kind::Unavailable, NOT_MANAGER)
+    }
+
+    fn restore(&self, _wish: Restore) -> Boxed<'_, Result<ClusterNodeId>> {
+        Outside::refuse(Kind::NotImplemented, "swarm mode is not supported by this daemon")
     }
 }

@@ -3,6 +3,7 @@
 mod archive;
 mod attach;
 mod build;
+mod cluster;
 mod container;
 mod container_list;
 mod distribution;
@@ -49,6 +50,8 @@ pub(crate) struct Routes {
     engine: Arc<Engine>,
     /// How this machine stands to a cluster.
     door: Arc<dyn Door>,
+    /// Tells what happens in the cluster, while there is one.
+    teller: swarm::Teller,
     options: ServerOptions,
     /// `Server` in every answer.
     name: HeaderValue,
@@ -66,6 +69,7 @@ impl Routes {
             builds: Default::default(),
             engine,
             door,
+            teller: Default::default(),
             options,
             name,
         }
@@ -138,6 +142,7 @@ impl Routes {
             E::Build | E::BuildPrune | E::BuildCancel => build::handle(self, ask).await,
             E::ImageSearch => search::handle(self, ask).await,
             E::ContainerCheckpoint | E::PluginList | E::Plugin | E::PluginChange => elsewhere::handle(ask),
+            E::ClusterSpread | E::ClusterBackup | E::ClusterRestore => cluster::handle(self, ask).await,
             E::SwarmInit
             | E::SwarmJoin
             | E::SwarmLeave

@@ -49,7 +49,8 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
             }
             match of_cluster(routes, &ask.name, scope).await {
                 Some((control, network)) => ok(&overlay::inspect(routes, &control, &network, verbose).await?),
-                None if scope == "swarm" => {
+                // What is this machine's own has the scope `local`; others are none of it.
+                None if !matches!(scope, "" | "local") => {
                     Err(ApiError::new(StatusCode::NOT_FOUND, format!("network {} not found", ask.name)))
                 }
                 None => ok(&show(&networks.inspect(&ask.name)?, true)),
@@ -59,7 +60,8 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
             let mut body: CreateBody = ask.json().await?;
             let control = routes.control();
             if let Ok(control) = &control
-                && control.networks().await?.iter().any(|n| n.spec.name == body.name)
+                && (PREDEFINED.contains(&body.name.as_str())
+                    || control.networks().await?.iter().any(|n| n.spec.name == body.name))
             {
                 let text = format!("network with name {} already exists", body.name);
                 return Err(ApiError::new(StatusCode::CONFLICT, text));

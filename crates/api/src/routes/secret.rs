@@ -22,7 +22,7 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
         E::SecretInspect => ok(&File::from(&*routes.control()?.secret(&ask.name).await?)),
         E::SecretCreate => {
             let spec: FileSpec = ask.json().await?;
-            let (control, wish) = (routes.control()?, spec.parse()?);
+            let (control, wish) = (routes.control()?, spec.parse("Secret")?);
             created(to_its_end(async move { control.create_secret(wish).await }).await?.as_str())
         }
         E::SecretUpdate => {
@@ -30,7 +30,7 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
             let version = seen_version(&ask, "secret", false)?;
             let control = routes.control()?;
             let secret = control.secret(&ask.name).await?;
-            let wish = spec.parse()?;
+            let wish = spec.parse("Secret")?;
             to_its_end(async move { control.update_secret(&secret.id, version, wish).await }).await?;
             Ok(response::empty(StatusCode::OK))
         }
@@ -48,7 +48,7 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
         E::ConfigInspect => ok(&File::from(&*routes.control()?.config(&ask.name).await?)),
         E::ConfigCreate => {
             let spec: FileSpec = ask.json().await?;
-            let (control, wish) = (routes.control()?, spec.parse()?);
+            let (control, wish) = (routes.control()?, spec.parse("Config")?);
             created(to_its_end(async move { control.create_config(wish).await }).await?.as_str())
         }
         E::ConfigUpdate => {
@@ -56,7 +56,7 @@ pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
             let version = seen_version(&ask, "config", false)?;
             let control = routes.control()?;
             let config = control.config(&ask.name).await?;
-            let wish = spec.parse()?;
+            let wish = spec.parse("Config")?;
             to_its_end(async move { control.update_config(&config.id, version, wish).await }).await?;
             Ok(response::empty(StatusCode::OK))
         }

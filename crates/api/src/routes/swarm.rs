@@ -6,13 +6,16 @@ use crate::{
     request::Ask,
     response::{self, Answer},
     router::Endpoint as E,
-    swarm::{LocalState, NOT_MANAGER, Refusal},
+    swarm::{LocalState, NOT_MANAGER, Refusal, tell},
     wire::swarm::{InitBody, Inspect, JoinBody, Known, Spec, UnlockBody, info, parse_update},
 };
 use http::StatusCode;
 use minke_cluster::control::{Control, ControlError, Filters};
+use minke_engine::Events;
 use minke_model::node::Role;
 use serde_json::Value;
+use std::sync::{Mutex, PoisonError};
+use tokio::task::JoinHandle;
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
@@ -27,11 +30,26 @@ impl From<ControlError> for ApiError {
     }
 }
 
+/// Who tells the cluster's events among the machine's: begins with the first who asks for the control plane, and again
+/// with the next one's, when this machine left a cluster and joined another.
+#[derive(Default)]
+pub(super) struct Teller(Mutex<Option<JoinHandle<()>>>);
+
+impl Teller {
+    fn follow(&self, events: &Events, control: &Control) {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.as_ref().is_none_or(JoinHandle::is_finished) {
+            *running = Some(tokio::spawn(tell(events.clone(), control.clone())));
+        }
+    }
+}
+
 impl Routes {
     /// The control plane, or why this machine has none.
     pub(super) fn control(&self) -> Result<Control> {
         let standing = self.door.standing();
         if let Some(control) = standing.control {
+            self.teller.follow(&self.engine.events, &control);
             return Ok(control);
         }
         let sentence = match (standing.state, standing.manager) {
@@ -101,16 +119,32 @@ fn truth(ask: &Ask, name: &str) -> Result<bool> {
     }
 }
 
+/// Who is in a cluster comes into no other.
+fn check_outside(routes: &Routes) -> Result<()> {
+    match routes.door.standing().state {
+        LocalState::Inactive => Ok(()),
+        _ => Err(Refusal::swarm_exists().into()),
+    }
+}
+
 pub(super) async fn handle(routes: &Routes, ask: Ask) -> Result<Answer> {
     let door = routes.door.clone();
     match ask.endpoint {
         E::SwarmInit => {
-            let wish = ask.json::<InitBody>().await?.parse()?;
+            let body: InitBody = ask.json().await?;
+            if !body.force_new_cluster {
+                check_outside(routes)?;
+            }
+            let wish = body.parse()?;
             let node = to_its_end(async move { door.init(wish).await }).await?;
+            // From now on its events are told.
+            let _ = routes.control();
             ok(&node.as_str())
         }
         E::SwarmJoin => {
-            let wish = ask.json::<JoinBody>().await?.parse()?;
+            let body: JoinBody = ask.json().await?;
+            check_outside(routes)?;
+            let wish = body.parse()?;
             to_its_end(async move { door.join(wish).await }).await?;
             Ok(response::empty(StatusCode::OK))
         }

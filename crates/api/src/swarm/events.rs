@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, sync::Arc};
 type Attributes = BTreeMap<String, String>;
 
 /// Tells what happens from now on; ends when the control plane does.
-pub async fn tell(events: Events, control: Control) {
+pub(crate) async fn tell(events: Events, control: Control) {
     let Ok(mut seen) = control.look().await else { return };
     let mut changes = control.watch(seen.revision());
     loop {

@@ -37,6 +37,7 @@ pub(crate) mod swarm;
 pub(crate) mod syntax;
 pub(crate) mod system;
 pub(crate) mod task;
+pub(crate) mod task_container;
 pub(crate) mod template;
 pub(crate) mod time;
 pub(crate) mod update;

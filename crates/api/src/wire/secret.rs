@@ -90,13 +90,15 @@ pub(crate) struct Created {
 }
 
 /// Bytes as Go's JSON has them. An illegal text is refused as Go refuses it.
-pub(crate) fn decode_base64(text: &str) -> Result<Vec<u8>> {
+pub(crate) fn decode_base64(text: &str, field: &str) -> Result<Vec<u8>> {
     BASE64_STANDARD.decode(text).map_err(|e| {
         let at = match e {
             base64::DecodeError::InvalidByte(at, _) => at,
             _ => text.len(),
         };
-        ApiError::invalid(format!("invalid JSON: illegal base64 data at input byte {at}"))
+        ApiError::invalid(format!(
+            "invalid JSON: json: cannot unmarshal string into Go struct field {field} of type []uint8: illegal base64 data at input byte {at}"
+        ))
     })
 }
 
@@ -107,7 +109,7 @@ pub(crate) fn encode_base64(bytes: &[u8]) -> String {
 
 impl FileSpec {
     /// As our control plane takes it.
-    pub(crate) fn parse(self) -> Result<FileWish> {
+    pub(crate) fn parse(self, what: &str) -> Result<FileWish> {
         if let Some(driver) = self.driver {
             let why = if driver.name.is_empty() {
                 super::template::rpc_invalid("secret driver must have a name")
@@ -123,7 +125,11 @@ impl FileSpec {
             name: self.name,
             labels: self.labels.0,
             templating: self.templating.map(|t| t.name).unwrap_or_default(),
-            data: self.data.as_deref().map(decode_base64).transpose()?,
+            data: self
+                .data
+                .as_deref()
+                .map(|text| decode_base64(text, &format!("{what}Spec.Data")))
+                .transpose()?,
         })
     }
 }

@@ -505,3 +505,6 @@ impl Service {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -359,7 +359,7 @@ fn check_task(task: &TaskSpec) -> Result<()> {
         if cpus != 0 && cpus < 1_000_000 {
             return Err(ControlError::invalid(format!(
                 "invalid cpu value {}: Must be at least 0.001",
-                cpus as f64 / 1e9
+                go_float(cpus as f64 / 1e9)
             )));
         }
         if memory != 0 && memory < 4 << 20 {
@@ -382,6 +382,18 @@ fn check_task(task: &TaskSpec) -> Result<()> {
             Err(ControlError::invalid(format!("ContainerSpec: duplicate mount point: {}", mount.target)))
         }
         None => Ok(()),
+    }
+}
+
+/// As Go's `%g`: very small numbers with an exponent of two digits.
+fn go_float(value: f64) -> String {
+    if value == 0.0 || value.abs() >= 1e-4 {
+        return value.to_string();
+    }
+    let text = format!("{value:e}");
+    match text.split_once("e-") {
+        Some((digits, exponent)) => format!("{digits}e-{exponent:0>2}"),
+        None => text,
     }
 }
 
