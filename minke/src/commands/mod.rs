@@ -11,7 +11,11 @@ pub(crate) mod inspect;
 pub(crate) mod man;
 pub(crate) mod manifest;
 pub(crate) mod network;
+pub(crate) mod node;
 pub(crate) mod registry;
+pub(crate) mod secret;
+pub(crate) mod service;
+pub(crate) mod swarm;
 pub(crate) mod system;
 pub(crate) mod volume;
 
@@ -33,11 +37,16 @@ pub(crate) static TREE: &[Entry] = &[
     Entry::Command(&system::info::COMMAND),
     Entry::Flagged(&compose::GROUP),
     Entry::Group(&builder::GROUP),
+    Entry::Group(&secret::CONFIG),
     Entry::Group(&container::GROUP),
     Entry::Group(&context::GROUP),
     Entry::Group(&image::GROUP),
     Entry::Group(&manifest::GROUP),
     Entry::Group(&network::GROUP),
+    Entry::Group(&node::GROUP),
+    Entry::Group(&secret::SECRET),
+    Entry::Group(&service::GROUP),
+    Entry::Group(&swarm::GROUP),
     Entry::Group(&system::GROUP),
     Entry::Group(&volume::GROUP),
     Entry::Command(&container::attach::COMMAND),
@@ -77,13 +86,8 @@ pub(crate) static TREE: &[Entry] = &[
 const LATER: &[&str] = &[
     "buildx",
     "checkpoint",
-    "config",
-    "node",
     "plugin",
-    "secret",
-    "service",
     "stack",
-    "swarm",
     "trust",
     "context export",
     "context import",

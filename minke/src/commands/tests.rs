@@ -50,7 +50,7 @@ fn what_comes_later_is_not_listed() {
             (found, _) => assert!(found.is_none(), "{verb}"),
         }
     }
-    assert_eq!(comes_later("swarm"), Some("swarm"));
+    assert_eq!(comes_later("stack"), Some("stack"));
     assert_eq!(comes_later("runn"), None);
 }
 
