@@ -17,11 +17,7 @@ const REASONS: &[(&str, &str)] = &[
     ("PluginList", "an empty list: no plugins"),
     ("Plugin", "not found: no plugins"),
     ("PluginChange", "refused: no plugins"),
-    ("SwarmJoin", "refused: one machine only, clusters come later"),
-    ("SwarmLeave", "this machine is in no swarm, as dockerd says it"),
-    ("Swarm", "this machine is in no swarm, as dockerd says it"),
-    ("SwarmLogs", "this machine is in no swarm, as dockerd says it"),
-    ("VolumeUpdate", "refused: cluster volumes come with clusters"),
+    ("VolumeUpdate", "refused: no cluster volumes"),
 ];
 
 /// Refused by the file of their noun, as dockerd refuses them outside of a swarm.

@@ -22,8 +22,8 @@ pub(crate) const PICTURE: &[(&str, &[&str])] = &[
     (
         "minke",
         &[
-            "model", "linux", "store", "image", "shim", "runtime", "network", "build", "compose", "engine",
-            "api",
+            "model", "linux", "store", "image", "shim", "runtime", "network", "build", "compose", "cluster",
+            "engine", "api",
         ],
     ),
     ("sim", &["model", "store", "cluster"]),
