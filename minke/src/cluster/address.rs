@@ -112,12 +112,12 @@ fn choose(own: &[Own]) -> Result<IpAddr, Refusal> {
         [one] => Ok(one.address),
         [first, second, ..] => Err(invalid(if first.interface == second.interface {
             format!(
-                "could not choose an IP address to advertise since this system has multiple addresses on interface {} ({} and {}) - specify one with --advertise-addr",
+                "could not choose an IP address to advertise since this system has multiple addresses on interface {} ({} and {})",
                 first.interface, first.address, second.address
             )
         } else {
             format!(
-                "could not choose an IP address to advertise since this system has multiple addresses on different interfaces ({} on {} and {} on {}) - specify one with --advertise-addr",
+                "could not choose an IP address to advertise since this system has multiple addresses on different interfaces ({} on {} and {} on {})",
                 first.address, first.interface, second.address, second.interface
             )
         })),
@@ -135,7 +135,7 @@ fn own_addresses() -> Result<Vec<Own>, Refusal> {
     let mut own = Vec::new();
     for address in addresses {
         let Some(link) = links.iter().find(|link| link.index == address.link) else { continue };
-        let ours = link.name.starts_with("veth") || link.kind == "bridge";
+        let ours = link.name.starts_with("veth") || link.name.starts_with("mesh-") || link.kind == "bridge";
         let local = match address.ip {
             IpAddr::V4(a) => a.is_loopback() || a.is_link_local(),
             IpAddr::V6(a) => a.is_loopback() || a.is_unicast_link_local(),

@@ -16,9 +16,12 @@ use minke_cluster::{
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet, time::sleep};
 
+/// A manager that has not answered after so long is not waited for alone.
+const STAGGER: Duration = Duration::from_millis(250);
 /// Bytes that may be under way between a manager and its own agent.
 const PIPE: usize = 256 << 10;
 
@@ -71,23 +74,60 @@ impl Dialler {
     }
 }
 
-impl Dial for Dialler {
-    fn dial(&self, hint: Option<SocketAddr>) -> Boxed<'_, Result<Dialled, TransportError>> {
-        Box::pin(async move {
-            let local = self.local.borrow().clone();
-            if let Some(reception) = local {
-                return self.inside(reception);
+impl Dialler {
+    /// The first manager that answers: another is asked while one keeps silent.
+    async fn outside(&self, hint: Option<SocketAddr>) -> Result<Dialled, TransportError> {
+        let (config, cluster) = {
+            let credentials = self.credentials.borrow();
+            (credentials.client()?, credentials.cluster.clone())
+        };
+        let mut attempts = JoinSet::new();
+        let mut next = hint.map_or_else(|| self.choose(), Ok)?;
+        let mut left = self.managers.borrow().len().max(1);
+        loop {
+            if left > 0 {
+                left -= 1;
+                let config = config.clone();
+                attempts.spawn(async move { tls::dial(&next.to_string(), config).await });
             }
-            let address = hint.map_or_else(|| self.choose(), Ok)?;
-            let (config, cluster) = {
-                let credentials = self.credentials.borrow();
-                (credentials.client()?, credentials.cluster.clone())
+            let stream = tokio::select! {
+                Some(done) = attempts.join_next() => match done {
+                    Ok(Ok(stream)) => stream,
+                    Ok(Err(e)) if attempts.is_empty() && left == 0 => return Err(e),
+                    Ok(Err(_)) | Err(_) => {
+                        next = self.choose()?;
+                        continue;
+                    }
+                },
+                () = sleep(STAGGER), if left > 0 => {
+                    next = self.choose()?;
+                    continue;
+                }
             };
-            let stream = tls::dial(&address.to_string(), config).await?;
             let peer = tls::peer(stream.get_ref().1.peer_certificates(), &cluster)?
                 .ok_or(TransportError::Protocol("a manager shows no certificate"))?;
             self.own.send_replace(stream.get_ref().0.local_addr().ok().map(|own| own.ip()));
-            Ok(Dialled { io: Box::new(stream), peer })
+            return Ok(Dialled { io: Box::new(stream), peer });
+        }
+    }
+}
+
+impl Dial for Dialler {
+    fn dial(&self, hint: Option<SocketAddr>) -> Boxed<'_, Result<Dialled, TransportError>> {
+        Box::pin(async move {
+            let mut local = self.local.clone();
+            let leads = async {
+                let found = local.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
+                match found {
+                    Some(reception) => reception,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                reception = leads => self.inside(reception),
+                dialled = self.outside(hint) => dialled,
+            }
         })
     }
 }

@@ -170,6 +170,8 @@ pub(super) async fn move_out(member: &Arc<Member>) -> Result<(), String> {
     }
     member.change(|state| state.store = Place::Etcd);
     manager.contend(member);
+    // What nodes know is of an older life of the store.
+    manager.reception.reconnect_all("the store has moved");
     write(&manager.store, |_| Members { ids: ids.clone(), token: plan.token.clone() }).await?;
     tracing::info!("the store is in etcd now");
     Ok(())

@@ -126,7 +126,9 @@ impl Member {
             tasks: Mutex::default(),
         });
         backwards.belongs_to(&member);
-        if member.role() == Role::Manager {
+        // A stand-by without the data keys first needs a manager to get them from.
+        let has_keys = member.seal.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if member.role() == Role::Manager && has_keys {
             member.serve_as_manager(store).await;
         }
         let mut tasks = member.tasks();

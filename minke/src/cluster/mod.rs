@@ -5,6 +5,7 @@
 //! a restart is `disk.rs`. Nothing that runs is touched by any of it, until the cluster says so.
 
 mod address;
+mod backup;
 mod dial;
 mod disk;
 mod etcd;
@@ -21,7 +22,8 @@ mod sealer;
 use disk::{Disk, Opened, State, Store as Place};
 use member::Member;
 use minke_api::swarm::{
-    Boxed, Door, Init, Join, LocalState, LogLines, LogWish, Refusal, Result, Signing, Standing, Tokens, Update,
+    Backup, Boxed, Door, Init, Join, LocalState, LogLines, LogWish, Refusal, Restore, Result, Signing, Standing, Tokens,
+    Update,
 };
 use minke_cluster::{
     agent::Executor,
@@ -42,7 +44,7 @@ use minke_model::{
     ClusterNodeId, Kind, Timestamp,
     node::{Availability, NodeSpec, Role},
 };
-use minke_store::{Clock, Embedded, Prefix, Prefixes, Store as _, Txn, WallClock};
+use minke_store::{Clock, Embedded, Store as _, Txn, WallClock};
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -574,5 +576,21 @@ impl Door for Membership {
 
     fn logs(&self, wish: LogWish) -> Boxed<'_, Result<LogLines>> {
         Box::pin(Membership::logs(self, wish))
+    }
+
+    fn spread(&self) -> Boxed<'_, Result<()>> {
+        Box::pin(async {
+            let member = self.member()?;
+            self.manager()?;
+            ha::move_out(&member).await.map_err(|why| refuse(Kind::Conflict, why))
+        })
+    }
+
+    fn backup(&self) -> Boxed<'_, Result<Backup>> {
+        Box::pin(self.make_backup())
+    }
+
+    fn restore(&self, wish: Restore) -> Boxed<'_, Result<ClusterNodeId>> {
+        Box::pin(self.make_from(wish))
     }
 }

@@ -356,7 +356,10 @@ impl Reception {
             if let (Role::Manager, Some(told)) = (node.spec.role, hello.manager_address) {
                 let new = join::manager_at(told, from);
                 let old = node.manager_status.get_or_insert_with(|| new.clone());
-                old.address = new.address;
+                // Nobody sees where from a manager talks to itself.
+                if !new.address.ip().is_unspecified() {
+                    old.address = new.address;
+                }
             }
             if node.spec.role == Role::Worker {
                 node.manager_status = None;
@@ -461,6 +464,13 @@ impl Reception {
     pub fn open(&self, node: &ClusterNodeId, name: &str) -> Result<mux::Stream, TransportError> {
         let opener = self.sessions().get(node).map(|seat| seat.opener.clone());
         opener.ok_or_else(|| TransportError::Ended(format!("node {node} is not connected")))?.open(name)
+    }
+
+    /// Ends all sessions: nodes come again at once, and read anew what they know.
+    pub fn reconnect_all(&self, why: &str) {
+        for seat in self.sessions().values() {
+            seat.opener.close(why);
+        }
     }
 
     /// Nodes that are connected here.
