@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod builder;
+pub(crate) mod cluster;
 pub(crate) mod completion;
 pub(crate) mod compose;
 pub(crate) mod container;
@@ -37,6 +38,7 @@ pub(crate) static TREE: &[Entry] = &[
     Entry::Command(&system::info::COMMAND),
     Entry::Flagged(&compose::GROUP),
     Entry::Group(&builder::GROUP),
+    Entry::Group(&cluster::GROUP),
     Entry::Group(&secret::CONFIG),
     Entry::Group(&container::GROUP),
     Entry::Group(&context::GROUP),
