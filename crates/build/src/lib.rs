@@ -15,8 +15,6 @@ pub mod detect;
 pub mod dockerfile;
 pub mod error;
 mod flight;
-#[cfg(test)]
-mod fuzz;
 pub mod git;
 pub mod glob;
 pub mod host;
@@ -26,6 +24,8 @@ pub mod plan;
 pub mod report;
 pub mod request;
 mod solve;
+#[cfg(test)]
+mod tests;
 
 use minke_model::go;
 
