@@ -20,7 +20,8 @@ class Node(Daemon):
         super().__init__(machine.minke, f"node{number}", "minkeconf2", ["--node-name", f"n{number}"])
         self.machine, self.number = machine, number
         self.space, self.address = f"{os.path.basename(RUN)}-{number}", f"10.99.0.{number}"
-        self.program = ["ip", "netns", "exec", self.space, *self.program]
+        # Not `ip netns exec`: that mounts a /sys without cgroups.
+        self.program = ["nsenter", f"--net=/run/netns/{self.space}", *self.program]
 
     def docker(self, *words, **how):
         return self.machine.docker(*words, daemon=self, **how)

@@ -30,9 +30,9 @@ def what_does_not_exist_is_404_in_docker_s_words(machine):
 
 
 @story
-def what_comes_later_says_so(machine):
-    for method, path in (("POST", "/build"), ("GET", "/images/search"), ("POST", "/swarm/init")):
-        status, _, body = machine.daemon.ask(method, path, {"ListenAddr": "0.0.0.0"} if path == "/swarm/init" else None)
+def what_is_asked_too_little_or_of_nobody_says_so(machine):
+    for method, path in (("POST", "/build"), ("GET", "/images/search"), ("GET", "/plugins/none/json")):
+        status, _, body = machine.daemon.ask(method, path)
         assert status >= 400 and json.loads(body)["message"], (path, status, body)
     status, _, body = machine.daemon.ask("GET", "/services")
     assert status == 503 and "not a swarm manager" in json.loads(body)["message"], body
