@@ -68,6 +68,9 @@ struct Wanted<'a> {
     names: Vec<regex_lite::Regex>,
 }
 
+/// Whoever makes containers as tasks of a service labels them so, as Docker does.
+const TASK: &str = "com.docker.swarm.task";
+
 impl Containers {
     /// Those that fit, newest first.
     pub async fn list(&self, filters: &Filters, options: ListOptions) -> Result<Vec<Summary>> {
@@ -187,7 +190,7 @@ impl Containers {
                 .ancestors
                 .as_ref()
                 .is_none_or(|a| record.image_id.as_ref().is_some_and(|i| a.contains(i)))
-            && wanted.is_task != Some(true)
+            && wanted.is_task.is_none_or(|is| is == record.spec.labels.contains_key(TASK))
             && filters.labels_fit(&record.spec.labels)
             && (wanted.names.is_empty() || wanted.names.iter().any(name_fits))
             && filters
