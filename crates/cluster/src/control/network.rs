@@ -4,10 +4,11 @@ use super::{
     Code, Control, ControlError, Look, Result,
     filter::{check_dns_name, resolve},
 };
-use crate::tables::{NAMES, NETWORKS, Named, SERVICES, TASKS, guard_of_network, name_of, networks_of};
+use crate::tables::{NAMES, NETWORKS, NODES, Named, SERVICES, TASKS, guard_of_network, name_of, networks_of};
 use minke_model::{
     Kind, NetworkId, Timestamp,
     network::{NetworkDriver, NetworkSpec},
+    node::Node,
     object::Meta,
     overlay::ClusterNetwork,
     service::{PublishMode, Service},
@@ -104,10 +105,22 @@ impl Control {
                     format!("ingress network ({}) is already present", other.id),
                 ));
             }
+            let network = made(&id, spec.clone(), now);
+            let nodes = NODES.list(snapshot)?;
+            let encrypts = |node: &Node| node.description.as_ref().is_some_and(|d| d.encrypts);
+            if network.encrypted && !nodes.iter().any(|(_, node)| encrypts(&node.value)) {
+                return Err(ControlError::new(
+                    Code::FailedPrecondition,
+                    format!(
+                        "network {} shall be encrypted, and no node of this cluster can encrypt: its packets would be seen on the wire",
+                        spec.name
+                    ),
+                ));
+            }
             let txn = Txn::on(snapshot)
                 .guard_absent(NAMES.key(&name))
                 .put(&NAMES, &name, id.as_str().to_owned())
-                .put(&NETWORKS, id.as_str(), made(&id, spec.clone(), now));
+                .put(&NETWORKS, id.as_str(), network);
             Ok(Look::Write(txn, id.clone()))
         })
         .await
