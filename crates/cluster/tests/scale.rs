@@ -2,6 +2,8 @@
 //!
 //! `NODES`, `SERVICES` and `REPLICAS` say how many; the figures of `script/bench cluster` are of an optimized build.
 
+#![allow(clippy::unwrap_used)] // Tests may fail here.
+
 #[allow(dead_code)]
 mod world;
 

@@ -4,6 +4,8 @@
 //! seen; `UPDATE=1` writes them anew. Plans are made from scratch each time: `scratch.rs` holds that what the daemon
 //! does, from what changed, is the same.
 
+#![allow(clippy::unwrap_used)] // Tests may fail here.
+
 mod world;
 
 use std::{fs, path::Path};

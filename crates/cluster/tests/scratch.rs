@@ -3,6 +3,8 @@
 //! Random wishes and faults under a printed seed (`SEED=` plays one again). After each, the loops turn until they have
 //! nothing left to write; then no loop may find anything to do in a view of scratch.
 
+#![allow(clippy::unwrap_used)] // Tests may fail here.
+
 #[allow(dead_code)]
 mod world;
 
