@@ -56,7 +56,7 @@ impl TaskState {
 
     /// Whether `next` may follow.
     pub fn may_become(self, next: TaskState) -> bool {
-        next > self || next == self
+        next >= self
     }
 
     /// Docker's word.
