@@ -70,10 +70,8 @@ impl Held {
     /// Uses `store` from now on.
     pub fn exchange(self, store: AnyStore) {
         let inner = &self.switch.inner;
-        let before = std::mem::replace(
-            &mut *inner.current.lock().unwrap_or_else(PoisonError::into_inner),
-            store,
-        );
+        let before =
+            std::mem::replace(&mut *inner.current.lock().unwrap_or_else(PoisonError::into_inner), store);
         inner.generation.send_modify(|generation| *generation += 1);
         // Only now: a watch that sees the old store close before it hears of the new one would end for good.
         drop(before);

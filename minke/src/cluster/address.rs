@@ -80,7 +80,8 @@ pub(super) fn remote(text: &str) -> Result<String, Refusal> {
 
 /// Host and port of `host`, `host:port`, `[v6]:port` or a bare v6 address.
 fn split(text: &str, default: u16) -> Result<(String, u16), Refusal> {
-    let wrong = || invalid(format!("invalid address {text:?}: it must be an address, with a port or without"));
+    let wrong =
+        || invalid(format!("invalid address {text:?}: it must be an address, with a port or without"));
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok((address.to_string(), default));
     }

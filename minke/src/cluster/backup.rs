@@ -3,9 +3,7 @@
 //! Secrets are sealed in it as they are in the store; the data keys beside them open only with a key that is not in it.
 //! A cluster that is restored has a new authority and new tokens: whoever belonged to the old one joins again.
 
-use super::{
-    Membership, Now, address, disk::State, disk::Store as Place, of_membership, of_text, refuse,
-};
+use super::{Membership, Now, address, disk::State, disk::Store as Place, of_membership, of_text, refuse};
 use minke_api::swarm::{Backup, Refusal, Restore, Result};
 use minke_cluster::{
     membership::{
@@ -96,7 +94,8 @@ impl Membership {
         let everything = Prefixes::from([CLUSTER.prefix(), NODES.prefix(), Prefix::new("guard/")]);
         let snapshot = store.read(everything).await.map_err(internal)?;
         let found = CLUSTER.get(&snapshot, CLUSTER_NAME).map_err(internal)?;
-        let mut cluster = found.map(|found| (*found.value).clone()).ok_or(invalid("the backup holds no cluster"))?;
+        let mut cluster =
+            found.map(|found| (*found.value).clone()).ok_or(invalid("the backup holds no cluster"))?;
         let (authority, key) =
             (Authority::generate(now).map_err(of_membership)?, NodeKey::generate().map_err(of_membership)?);
         cluster.ca.trusted = authority.certificate().to_owned();
@@ -134,7 +133,8 @@ impl Membership {
         }
         drop(any);
         let managers = vec![(Some(id.clone()), at.advertise)];
-        let mut state = State::new(cluster.id, id, Role::Manager, at, managers, admission.chain, admission.trusted);
+        let mut state =
+            State::new(cluster.id, id, Role::Manager, at, managers, admission.chain, admission.trusted);
         state.store = Place::Here;
         state.data_address = Some(at.data.unwrap_or(at.advertise.ip()));
         self.0.disk.save_secrets(&key, Some(seal), unlock.as_ref()).map_err(of_text)?;
@@ -158,15 +158,14 @@ fn own_node(id: &ClusterNodeId, at: &address::Addresses, now: Timestamp) -> mink
 fn read(wish: &Restore) -> Result<(Dump, Seal)> {
     let end = wish.backup.iter().position(|byte| *byte == b'\n');
     let end = end.ok_or(invalid("this is no backup of a cluster"))?;
-    let head: Head = serde_json::from_slice(&wish.backup[..end])
-        .map_err(|_| invalid("this is no backup of a cluster"))?;
+    let head: Head =
+        serde_json::from_slice(&wish.backup[..end]).map_err(|_| invalid("this is no backup of a cluster"))?;
     if head.form > FORM {
         return Err(invalid("the backup was written by a newer minke, start that one"));
     }
     let key = UnlockKey::parse(&wish.key)
         .map_err(|_| invalid("the backup needs the key that was printed with it: SWMKEY-1-…"))?;
-    let seal =
-        Seal::unwrap(&head.data_keys, &WrappingKey::of_unlock_key(&key)).map_err(of_membership)?;
+    let seal = Seal::unwrap(&head.data_keys, &WrappingKey::of_unlock_key(&key)).map_err(of_membership)?;
     let dump = Dump::read(&wish.backup[end + 1..], Path::new("the backup")).map_err(internal)?;
     Ok((dump, seal))
 }

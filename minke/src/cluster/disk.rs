@@ -225,7 +225,8 @@ impl Disk {
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use io::Write as _;
     let hidden = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&hidden)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&hidden)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&hidden, path)?;

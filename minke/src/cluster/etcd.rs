@@ -130,9 +130,7 @@ impl Home {
         let (authority, key) = (Authority::generate(now).map_err(said)?, NodeKey::generate().map_err(said)?);
         let request = key.request().map_err(said)?;
         let life = Duration::from_secs(20 * 365 * 24 * 3600);
-        let issued = authority
-            .sign(&request, Role::Manager, &local_cluster(me), life, now)
-            .map_err(said)?;
+        let issued = authority.sign(&request, Role::Manager, &local_cluster(me), life, now).map_err(said)?;
         for (name, text) in
             [("ca.pem", authority.certificate()), ("cert.pem", &issued.chain), ("key.pem", &key.to_pem())]
         {
@@ -208,7 +206,9 @@ impl Home {
         let is_ours = fs::read_link(format!("/proc/{number}/cwd")).is_ok_and(|cwd| cwd == self.directory);
         let pid = rustix::process::Pid::from_raw(number).filter(|_| is_ours);
         let Some(pid) = pid else { return };
-        let Ok(handle) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { return };
+        let Ok(handle) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else {
+            return;
+        };
         if rustix::process::pidfd_send_signal(&handle, rustix::process::Signal::KILL).is_ok() {
             let mut ends = [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)];
             let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
@@ -245,7 +245,8 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.ended = true;
-        let pid = running.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
+        let pid =
+            running.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
             // It is our child and was not waited for yet: the number is its own.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);

@@ -10,11 +10,7 @@ use super::{
     member::Member,
 };
 use minke_cluster::{
-    membership::{
-        join::Answer,
-        session,
-        token::new_secret as new_token,
-    },
+    membership::{join::Answer, session, token::new_secret as new_token},
     tables::NODES,
     transport::message,
 };
@@ -23,8 +19,8 @@ use minke_model::{
     node::{NodeState, Role},
 };
 use minke_store::{
-    AnyStore, Endpoints, Etcd, EtcdAdmin as Admin, EtcdMember, Guard, Moved, Prefixes, Snapshot, Store as _, Switch, Table,
-    Txn,
+    AnyStore, Endpoints, Etcd, EtcdAdmin as Admin, EtcdMember, Guard, Moved, Prefixes, Snapshot, Store as _,
+    Switch, Table, Txn,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -103,7 +99,9 @@ async fn look(member: &Arc<Member>, manager: &Arc<Manager>, snapshot: &Snapshot)
                 .filter(|(_, node)| node.spec.role == Role::Manager && node.state == NodeState::Ready);
             if ready.count() >= ENOUGH { move_out(member).await } else { Ok(()) }
         }
-        (Place::Elsewhere, Some(members)) if members.ids.contains(&member.id()) => adopt(member, manager).await,
+        (Place::Elsewhere, Some(members)) if members.ids.contains(&member.id()) => {
+            adopt(member, manager).await
+        }
         (Place::Elsewhere, Some(_)) => ask_in(member).await,
         (Place::Elsewhere, None) => Ok(()),
         (Place::Etcd, Some(members)) if manager.leads() => tidy(member, manager, snapshot, members).await,
@@ -140,11 +138,8 @@ pub(super) async fn move_out(member: &Arc<Member>) -> Result<(), String> {
     let me = member.id();
     let mut missing = Vec::new();
     for (id, hostname) in &managers {
-        let checked = if *id == me {
-            member.home().version()
-        } else {
-            ask::<(), String>(member, id, CHECK, &()).await
-        };
+        let checked =
+            if *id == me { member.home().version() } else { ask::<(), String>(member, id, CHECK, &()).await };
         if let Err(e) = checked {
             missing.push(format!("{hostname}: {e}"));
         }
@@ -252,9 +247,8 @@ async fn tidy(
     members: Members,
 ) -> Result<(), String> {
     let nodes = NODES.list(snapshot).map_err(text)?;
-    let is_manager = |id: &ClusterNodeId| {
-        nodes.iter().any(|(_, node)| node.id == *id && node.spec.role == Role::Manager)
-    };
+    let is_manager =
+        |id: &ClusterNodeId| nodes.iter().any(|(_, node)| node.id == *id && node.spec.role == Role::Manager);
     if members.ids.iter().all(is_manager) {
         return Ok(());
     }

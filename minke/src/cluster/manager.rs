@@ -18,8 +18,8 @@ use minke_cluster::{
 };
 use minke_model::{ClusterNodeId, Timestamp, node::Role};
 use minke_store::{
-    AnyStore, Assigned, Changes, Clock, Follow, Link, Prefixes, Revision, Server, Snapshot, Store, StoreError, Switch,
-    Txn, Watch,
+    AnyStore, Assigned, Changes, Clock, Follow, Link, Prefixes, Revision, Server, Snapshot, Store,
+    StoreError, Switch, Txn, Watch,
 };
 use std::{
     net::SocketAddr,
@@ -147,7 +147,8 @@ impl Manager {
             let known = known.borrow();
             known.iter().filter(|(other, _)| other == id).map(|(_, at)| *at).collect()
         };
-        let contend = leader::contend(self.store.clone(), member.clock(), member.id(), self.lead.clone(), find);
+        let contend =
+            leader::contend(self.store.clone(), member.clock(), member.id(), self.lead.clone(), find);
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(contend);
     }
 }
@@ -272,7 +273,9 @@ impl Serve for Answers {
                 Box::pin(async move { server.serve(Link::over(stream), peer).await })
             }
             images::WANT => match self.reception.get().cloned() {
-                Some(reception) => Box::pin(images::pass_on(self.store.clone(), reception, peer.node, stream)),
+                Some(reception) => {
+                    Box::pin(images::pass_on(self.store.clone(), reception, peer.node, stream))
+                }
                 None => Box::pin(async {}),
             },
             EVERYTHING if is_manager => {

@@ -409,7 +409,8 @@ impl Member {
                 match member.unlock_key_of(&manager, &store).await {
                     Ok((unlock, revision)) => {
                         if wrapped_by.as_ref() != Some(&unlock) {
-                            match member.disk.save_secrets(&member.key, Some(&manager.seal), unlock.as_ref()) {
+                            match member.disk.save_secrets(&member.key, Some(&manager.seal), unlock.as_ref())
+                            {
                                 Ok(()) => wrapped_by = Some(unlock),
                                 Err(e) => tracing::error!("{e}"),
                             }
@@ -467,7 +468,9 @@ impl Member {
         let mut chance = [0];
         // Without random numbers all renew at the same point.
         let _ = getrandom::fill(&mut chance);
-        let Some(mut standing) = member.upgrade().map(|member| member.session.standing.clone()) else { return };
+        let Some(mut standing) = member.upgrade().map(|member| member.session.standing.clone()) else {
+            return;
+        };
         loop {
             let wait = {
                 let Some(member) = member.upgrade() else { return };

@@ -22,8 +22,8 @@ mod sealer;
 use disk::{Disk, Opened, State, Store as Place};
 use member::Member;
 use minke_api::swarm::{
-    Backup, Boxed, Door, Init, Join, LocalState, LogLines, LogWish, Refusal, Restore, Result, Signing, Standing, Tokens,
-    Update,
+    Backup, Boxed, Door, Init, Join, LocalState, LogLines, LogWish, Refusal, Restore, Result, Signing,
+    Standing, Tokens, Update,
 };
 use minke_cluster::{
     agent::Executor,
@@ -204,7 +204,9 @@ impl Membership {
         match self.now() {
             Now::In(member) if wish.force_new_cluster => return self.alone(&member).await,
             Now::Outside => {}
-            Now::Pending | Now::Locked(_) | Now::Broken(_) | Now::In(_) => return Err(Refusal::swarm_exists()),
+            Now::Pending | Now::Locked(_) | Now::Broken(_) | Now::In(_) => {
+                return Err(Refusal::swarm_exists());
+            }
         }
         let at = address::resolve(
             &wish.listen,
@@ -215,7 +217,10 @@ impl Membership {
         )?;
         // Found out before anything is made.
         drop(tokio::net::TcpListener::bind(at.listen).await.map_err(|e| {
-            refuse(Kind::Internal, format!("failed to listen on remote API address: listen tcp {}: {e}", at.listen))
+            refuse(
+                Kind::Internal,
+                format!("failed to listen on remote API address: listen tcp {}: {e}", at.listen),
+            )
         })?);
         let now = self.0.clock.wall();
         let founded = self.found(wish, &at, now).await;
@@ -282,10 +287,7 @@ impl Membership {
             .transpose()
             .map_err(of_membership)?;
         let store = Embedded::open_cluster(&self.0.disk.store()).map_err(|e| failed(&e))?;
-        let snapshot = store
-            .read(minke_cluster::tables::everything())
-            .await
-            .map_err(|e| failed(&e))?;
+        let snapshot = store.read(minke_cluster::tables::everything()).await.map_err(|e| failed(&e))?;
         let txn = Txn::on(&snapshot)
             .guard_absent(CLUSTER.key(CLUSTER_NAME))
             .put(&CLUSTER, CLUSTER_NAME, cluster)
@@ -301,7 +303,8 @@ impl Membership {
     async fn alone(&self, member: &Arc<Member>) -> Result<ClusterNodeId> {
         let manager = self.manager()?;
         let me = member.id();
-        let snapshot = manager.store.read(NODES.prefix()).await.map_err(ControlError::from).map_err(of_control)?;
+        let snapshot =
+            manager.store.read(NODES.prefix()).await.map_err(ControlError::from).map_err(of_control)?;
         for (id, node) in NODES.list(&snapshot).map_err(ControlError::from).map_err(of_control)? {
             if id == me.as_str() || node.spec.role == Role::Worker {
                 continue;
@@ -321,7 +324,9 @@ impl Membership {
         let _verb = self.0.verbs.lock().await;
         match self.now() {
             Now::Outside => {}
-            Now::Pending | Now::Locked(_) | Now::Broken(_) | Now::In(_) => return Err(Refusal::swarm_exists()),
+            Now::Pending | Now::Locked(_) | Now::Broken(_) | Now::In(_) => {
+                return Err(Refusal::swarm_exists());
+            }
         }
         let token = Token::parse(&wish.token).map_err(of_membership)?;
         let at = address::resolve(
@@ -411,7 +416,8 @@ impl Membership {
 
     /// What a manager that leaves should know (moby, `daemon/cluster/swarm.go`).
     async fn warning(&self, member: &Member) -> String {
-        let mut text = "You are attempting to leave the swarm on a node that is participating as a manager. ".to_owned();
+        let mut text =
+            "You are attempting to leave the swarm on a node that is participating as a manager. ".to_owned();
         let mut managers = 0;
         if let Some(manager) = member.manager()
             && let Ok(nodes) = manager.control.every_node().await
@@ -420,7 +426,9 @@ impl Membership {
         }
         match managers {
             0 => text += "Doing so may lose the consensus of your cluster. ",
-            1 => text += "Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. ",
+            1 => {
+                text += "Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. "
+            }
             n => {
                 text += &format!(
                     "Removing this node leaves {} managers out of {n}. Without a Raft quorum your swarm will be inaccessible. ",
@@ -463,7 +471,8 @@ impl Membership {
         let manager = self.manager()?;
         let now = self.0.clock.wall();
         let before = manager.control.cluster().await.map_err(of_control)?;
-        let rotates = wish.spec.force_rotate != before.spec.force_rotate || wish.signing != Signing::default();
+        let rotates =
+            wish.spec.force_rotate != before.spec.force_rotate || wish.signing != Signing::default();
         let next = if rotates { Some(authority_of(&wish.signing, now)?) } else { None };
         let seal = manager.seal.clone();
         let change = |cluster: &mut minke_model::cluster::Cluster| {

@@ -62,7 +62,10 @@ impl session::Backwards for Backwards {
                 }
                 (logs::LOGS, _) => logs::answer(&machine, stream).await,
                 (images::GIVE, _) => images::give(&machine, stream).await,
-                (other, _) => tracing::warn!("manager {} opens {other:?}, which this version does not know", from.short()),
+                (other, _) => tracing::warn!(
+                    "manager {} opens {other:?}, which this version does not know",
+                    from.short()
+                ),
             }
         })
     }
@@ -83,10 +86,8 @@ impl StoreDial {
 impl Dial for StoreDial {
     fn dial(&self) -> Pin<Box<dyn Future<Output = minke_store::Result<Link>> + Send + '_>> {
         Box::pin(async move {
-            let unavailable = |detail: String| StoreError::Unavailable {
-                tried: "reach a manager".to_owned(),
-                detail,
-            };
+            let unavailable =
+                |detail: String| StoreError::Unavailable { tried: "reach a manager".to_owned(), detail };
             let mut standing = self.standing.clone();
             let connected = standing
                 .wait_for(|standing| standing.connected().is_some())
