@@ -131,7 +131,8 @@ impl Networks {
             let spec = &network.spec;
             let builtin = builtin::is_builtin(&network);
             let fits = filters.allows("driver", spec.driver.as_str())
-                && filters.allows("scope", if spec.driver == NetworkDriver::Overlay { "swarm" } else { "local" })
+                && filters
+                    .allows("scope", if spec.driver == NetworkDriver::Overlay { "swarm" } else { "local" })
                 && filters
                     .values("id")
                     .is_none_or(|ids| ids.iter().any(|i| network.id.as_str().starts_with(i.as_str())))

@@ -129,7 +129,12 @@ impl Callers {
         if gone.is_empty() && dropped.is_empty() {
             return Ok(());
         }
-        self.all.values_mut().fold(Ok(()), |result, caller| result.and(caller.forget(&gone, &dropped)))
+        // One that fails keeps nothing from the others.
+        let mut result = Ok(());
+        for caller in self.all.values_mut() {
+            result = result.and(caller.forget(&gone, &dropped));
+        }
+        result
     }
 
     /// Remembers who left: addresses that nobody has any more, and those that lost their service.
