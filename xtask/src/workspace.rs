@@ -40,7 +40,7 @@ impl Workspace {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let root = here.parent().ok_or("xtask has no parent directory")?.to_owned();
         let manifest = manifest(&root.join("Cargo.toml"))?;
-        let mut dirs = vec![PathBuf::from("minke"), PathBuf::from("xtask")];
+        let mut dirs = vec![PathBuf::from("minke"), PathBuf::from("sim"), PathBuf::from("xtask")];
         for entry in list(&root.join("crates"))? {
             if entry.join("Cargo.toml").exists() {
                 dirs.push(entry.strip_prefix(&root).unwrap_or(&entry).to_owned());

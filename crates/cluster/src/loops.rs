@@ -4,7 +4,7 @@
 //! orchestrator ► allocator ► scheduler ► (nodes report) ► orchestrator …   reaper, rebalancer beside
 //! ```
 //! A loop looks only at what changed since it last looked, and at what it wanted to look at again by now: its cost is
-//! that of the change. That it comes to the same as from scratch is held by `tests/scratch.rs`.
+//! that of the change. That it comes to the same as from scratch is held by `tests/from_scratch.rs`.
 //!
 //! Two of a kind at once, on two managers, only refuse each other's commits: guards carry correctness.
 

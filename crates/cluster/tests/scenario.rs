@@ -1,7 +1,7 @@
 //! Scenarios as text: wishes, nodes that die, and what the loops then do, because of what.
 //!
 //! Each `tests/scenarios/*.txt` is played on a store in memory with a simulated clock. Lines that begin with `>` are what was
-//! seen; `UPDATE=1` writes them anew. Plans are made from scratch each time: `scratch.rs` holds that what the daemon
+//! seen; `UPDATE=1` writes them anew. Plans are made from scratch each time: `from_scratch.rs` holds that what the daemon
 //! does, from what changed, is the same.
 
 #![allow(clippy::unwrap_used)] // Tests may fail here.
