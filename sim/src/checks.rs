@@ -101,13 +101,14 @@ fn addresses_once(lives: &[Life]) -> Vec<String> {
     wrong
 }
 
-/// Whether some node that takes tasks has room for one of `template`.
-fn has_room(snapshot: &Snapshot, template: &TaskSpec) -> bool {
+/// Whether some node that takes tasks, or the one that the slot is for, has room for one of `template`.
+fn has_room(snapshot: &Snapshot, template: &TaskSpec, slot: &Slot) -> bool {
     let used = used_memory(snapshot);
     NODES.list(snapshot).unwrap_or_default().iter().any(|(_, node)| {
         let has = node.description.as_ref().map_or(0, |d| d.memory);
         let free = has - used.get(&node.id).copied().unwrap_or(0);
-        node.spec.availability == Availability::Active && free >= template.resources.reserve_memory
+        let is_for = !matches!(slot, Slot::Node(id) if *id != node.id);
+        is_for && node.spec.availability == Availability::Active && free >= template.resources.reserve_memory
     })
 }
 
@@ -225,7 +226,9 @@ fn services_run(world: &World, snapshot: &Snapshot) -> Vec<String> {
                 continue;
             }
             if status != Some(TaskState::Running) {
-                if task.message.contains("insufficient resources") && !has_room(snapshot, &template) {
+                if task.message.contains("insufficient resources")
+                    && !has_room(snapshot, &template, &task.slot)
+                {
                     waiting.insert(&task.slot);
                 } else if task.message.is_empty() {
                     wrong.push(format!(

@@ -83,6 +83,8 @@ class Daemon:
         notify.bind(path)
         notify.settimeout(PATIENCE)
         words = [*self.program, "--data-root", self.data, "--exec-root", self.run, "--host", f"unix://{self.socket}"]
+        # The machine's disk may be full of others' things: what a story made must not go for that. dockerd has no such flag.
+        words += ["--disk-high", "0"] if "daemon" in self.program else []
         words += ["--bridge", self.bridge, "--config-file", f"{self.data}/minke.toml", *self.flags]
         pathlib.Path(f"{self.data}/minke.toml").touch()
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "NOTIFY_SOCKET": path})
