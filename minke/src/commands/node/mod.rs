@@ -1,5 +1,7 @@
 //! `node …`: machines of the cluster.
 
+mod state;
+
 use super::segment;
 use super::service::ps;
 use crate::cli::command::{Arity, Command, Entry, Group, command};
@@ -18,9 +20,13 @@ pub(crate) static GROUP: Group = Group {
     name: "node",
     about: "Manage machines of the cluster",
     entries: &[
+        Entry::Command(&state::ACTIVATE),
         Entry::Command(&DEMOTE),
+        Entry::Command(&state::DRAIN),
         Entry::Command(&INSPECT),
+        Entry::Command(&state::LABEL),
         Entry::Command(&LS),
+        Entry::Command(&state::PAUSE),
         Entry::Command(&PROMOTE),
         Entry::Command(&PS),
         Entry::Command(&RM),
