@@ -18,7 +18,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from run import Table, alternate, root_of  # noqa: E402
-from sides import HOME, Docker, Minke  # noqa: E402
+from sides import Docker, HOME, Minke, alone  # noqa: E402
 
 STEPS = 20
 FILES = 300  # of 1 MB
@@ -106,15 +106,7 @@ def main():
     parser.add_argument("--only", action="append", default=[], help="cold, cached, context, stages, compose")
     parser.add_argument("--json")
     options = parser.parse_args()
-    if not os.environ.get("MINKE_BENCH_INSIDE"):
-        # In namespaces of its own, so that nothing of a run can stay.
-        os.environ["MINKE_BENCH_INSIDE"] = "1"
-        os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private", sys.executable, *sys.argv])
-
-    subprocess.run("ip link set lo up".split(), check=True)
-    pathlib.Path("/run/netns").mkdir(exist_ok=True)
-    subprocess.run("mount -t tmpfs bench /run/netns".split(), check=True)
-    HOME.mkdir(parents=True, exist_ok=True)
+    alone()
     place = pathlib.Path(options.peer) / "bench"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()

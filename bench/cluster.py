@@ -21,7 +21,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from run import root_of  # noqa: E402
-from sides import HOME, PATIENCE, Docker, Minke  # noqa: E402
+from sides import Docker, HOME, Minke, PATIENCE, alone  # noqa: E402
 
 IMAGE = "bench"
 NODES = 3
@@ -374,15 +374,7 @@ def main():
     parser.add_argument("--json")
     global OPTIONS
     OPTIONS = options = parser.parse_args()
-    if not os.environ.get("MINKE_BENCH_INSIDE"):
-        # In namespaces of its own, so that nothing of a run can stay.
-        os.environ["MINKE_BENCH_INSIDE"] = "1"
-        os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private", sys.executable, *sys.argv])
-
-    subprocess.run("ip link set lo up".split(), check=True)
-    pathlib.Path("/run/netns").mkdir(exist_ok=True)
-    subprocess.run("mount -t tmpfs bench /run/netns".split(), check=True)
-    HOME.mkdir(parents=True, exist_ok=True)
+    alone()
     load = HOME / "load"
     subprocess.run(["gcc", "-O2", "-static", "-o", load, pathlib.Path(__file__).with_name("load.c")], check=True)
     kinds = {

@@ -24,7 +24,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from run import Table  # noqa: E402
-from sides import ENTER, HOME, Docker, Minke, Side  # noqa: E402
+from sides import Docker, ENTER, HOME, Minke, Side, alone  # noqa: E402
 
 LAYERS = 10
 SIZE = 200_000_000
@@ -145,15 +145,7 @@ def main():
     parser.add_argument("--only", action="append", default=[], help="load, push (loads first), pull")
     parser.add_argument("--json")
     options = parser.parse_args()
-    if not os.environ.get("MINKE_BENCH_INSIDE"):
-        # In namespaces of its own, so that nothing of a run can stay.
-        os.environ["MINKE_BENCH_INSIDE"] = "1"
-        os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private", sys.executable, *sys.argv])
-
-    subprocess.run("ip link set lo up".split(), check=True)
-    pathlib.Path("/run/netns").mkdir(exist_ok=True)
-    subprocess.run("mount -t tmpfs bench /run/netns".split(), check=True)
-    HOME.mkdir(parents=True, exist_ok=True)
+    alone()
     archives = pathlib.Path(options.peer) / "bench"
     shutil.rmtree(archives, ignore_errors=True)
     archives.mkdir()

@@ -65,21 +65,8 @@ impl Membership {
         let Now::Outside = self.now() else { return Err(Refusal::swarm_exists()) };
         let at = address::resolve(&wish.listen, &wish.advertise, "", &self.0.default_advertise, true)?;
         let (dump, seal) = read(&wish)?;
-        match self.found_from(&dump, &seal, &at).await {
-            Ok((state, key, store)) => {
-                let id = state.node.clone();
-                let member = self.start(state, key, Some(seal), Some(store)).await;
-                self.become_(Now::In(member));
-                Ok(id)
-            }
-            Err(e) => {
-                // Nothing of a failed try stays.
-                if let Err(why) = self.0.disk.forget() {
-                    tracing::error!("{why}");
-                }
-                Err(e)
-            }
-        }
+        let founded = self.found_from(&dump, &seal, &at).await;
+        self.begin(founded.map(|(state, key, store)| (state, key, seal, store))).await
     }
 
     async fn found_from(

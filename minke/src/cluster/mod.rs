@@ -224,6 +224,11 @@ impl Membership {
         })?);
         let now = self.0.clock.wall();
         let founded = self.found(wish, &at, now).await;
+        self.begin(founded).await
+    }
+
+    /// Goes on as the only manager of a cluster that was founded on this machine's disk, if it was.
+    async fn begin(&self, founded: Result<(State, NodeKey, Seal, Embedded)>) -> Result<ClusterNodeId> {
         match founded {
             Ok((state, key, seal, store)) => {
                 let id = state.node.clone();

@@ -128,7 +128,8 @@ impl Agent {
         let again = self.configure_again;
         tokio::select! {
             biased;
-            changed = self.told.changed() => return changed.is_ok(),
+            // News may come without a pause, and must not keep deadlines from being pushed on.
+            () = self.fence.changed() => self.push_deadlines().await,
             Some(done) = self.steps.join_next() => {
                 // One that was dropped has said what it had to.
                 if let Ok((task, action, outcome)) = done {
@@ -137,7 +138,7 @@ impl Agent {
             }
             Some(done) = self.configuring.join_next() => self.is_configured(done),
             () = self.reports.next() => {}
-            () = self.fence.changed() => self.push_deadlines().await,
+            changed = self.told.changed() => return changed.is_ok(),
             () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
                 self.configure_again = None;
             }

@@ -416,7 +416,6 @@ impl Reception {
             loop {
                 let next = tokio::select! {
                     biased;
-                    Some(down) = answers.recv() => down,
                     changed = told.changed() => {
                         if changed.is_err() {
                             return Ok(());
@@ -434,6 +433,8 @@ impl Reception {
                             _ => Down::Elsewhere(Vec::new()),
                         }
                     }
+                    // Last: who beats without a pause must hear the rest, too.
+                    Some(down) = answers.recv() => down,
                 };
                 let last = matches!(next, Down::Expelled(_) | Down::Elsewhere(_));
                 message::write(&mut writer, &next).await?;

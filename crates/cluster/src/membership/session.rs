@@ -319,6 +319,18 @@ impl Session {
             tokio::select! {
                 biased;
                 () = &mut reading, if !read_over => read_over = true,
+                () = tokio::time::sleep_until(next_beat) => {
+                    if last_heard.elapsed() > beat * 3 {
+                        return Err(TransportError::Ended("the manager hears no beats".into()));
+                    }
+                    // After a goodbye a beat would say that it is back.
+                    if goodbye.is_none() {
+                        number += 1;
+                        sent.push((number, (self.boot_time)()));
+                        message::write(&mut writer, &Up::Beat(number)).await?;
+                    }
+                    next_beat = Instant::now() + beat;
+                }
                 message = coming.recv() => {
                     let Some(message) = message else {
                         return Err(TransportError::Ended("the manager ended it".into()));
@@ -347,18 +359,6 @@ impl Session {
                         Down::Elsewhere(addresses) => return Ok(End::Elsewhere(addresses)),
                         Down::Expelled(why) => return Ok(End::Expelled(why)),
                     }
-                }
-                () = tokio::time::sleep_until(next_beat) => {
-                    if last_heard.elapsed() > beat * 3 {
-                        return Err(TransportError::Ended("the manager hears no beats".into()));
-                    }
-                    // After a goodbye a beat would say that it is back.
-                    if goodbye.is_none() {
-                        number += 1;
-                        sent.push((number, (self.boot_time)()));
-                        message::write(&mut writer, &Up::Beat(number)).await?;
-                    }
-                    next_beat = Instant::now() + beat;
                 }
                 Some(asked) = self.goodbyes.recv() => {
                     number += 1;

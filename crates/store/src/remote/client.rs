@@ -356,7 +356,9 @@ impl Shared {
         let wait = async {
             loop {
                 connected.borrow_and_update();
-                if let Some(link) = self.lock().link.clone() {
+                // A broken one will be replaced: who asks again at once must wait for that, not spin on it.
+                let link = self.lock().link.clone();
+                if let Some(link) = link.filter(|link| !link.is_closed()) {
                     return Ok(link);
                 }
                 if connected.changed().await.is_err() {

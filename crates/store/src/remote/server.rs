@@ -60,6 +60,14 @@ impl Server {
         loop {
             tokio::select! {
                 biased;
+                // First: else who asks without a pause is refused for requests that have long ended.
+                Some(ended) = session.running.join_next_with_id() => {
+                    let task = match ended {
+                        Ok((task, ())) => task,
+                        Err(error) => error.id(),
+                    };
+                    session.by_id.retain(|_, running| running.id() != task);
+                }
                 frame = receiver.recv() => {
                     let Some(frame) = frame else { return };
                     let Some((id, request)) = decode_request(&frame) else {
@@ -67,13 +75,6 @@ impl Server {
                         return;
                     };
                     session.begin(id, request);
-                }
-                Some(ended) = session.running.join_next_with_id() => {
-                    let task = match ended {
-                        Ok((task, ())) => task,
-                        Err(error) => error.id(),
-                    };
-                    session.by_id.retain(|_, running| running.id() != task);
                 }
             }
         }
