@@ -62,6 +62,8 @@ def nodes(machine, count):
                     node.docker("rm", "-f", *names, fails=None)
                 node.end()
         for node in all_of_them:
+            # The kernel takes a namespace down by and by: its wire goes now.
+            subprocess.run(["ip", "link", "del", f"port{node.number}"], check=False)
             subprocess.run(["ip", "netns", "del", node.space], check=False)
             shutil.rmtree(node.data, ignore_errors=True)
             shutil.rmtree(node.run, ignore_errors=True)
